@@ -1,0 +1,146 @@
+"""Everything tinynn raises on purpose, in one small tree.
+
+::
+
+    TinyNNError
+    ├── ShapeError       (ValueError)           an array, or a neighbour, has the wrong shape
+    ├── StateError       (RuntimeError)         right call, wrong moment: backward before forward
+    ├── OptionError      (ValueError, TypeError)  an argument that no option of that name can take
+    ├── GradientError    (AssertionError)       a backward pass is not the derivative of its forward
+    ├── DivergedError    (FloatingPointError)   training produced NaN or infinity
+    ├── DataError        (ValueError)           labels, features or files that cannot be trained on
+    └── CheckpointError  (ValueError)           a saved state that does not fit, or is damaged
+
+Each is also the built-in exception that a NumPy or PyTorch user would expect, so that
+``except ValueError`` keeps working. Every message says where, what was expected, what came, and
+how to mend it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinynn.training import History
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DivergedError",
+    "GradientError",
+    "OptionError",
+    "ShapeError",
+    "StateError",
+    "TinyNNError",
+]
+
+
+class TinyNNError(Exception):
+    """Root of the tree: catches everything tinynn raises on purpose.
+
+    Attributes
+    ----------
+    path : str
+        Where inside a `ModuleList` it happened, such as ``"[2]"`` or ``"[2][0]"``; empty outside
+        of one. The message begins with it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinynn as tnn
+    >>> model = tnn.ModuleList([tnn.ReLU(), tnn.Linear(4, 2)])
+    >>> try:
+    ...     model(np.zeros((8, 3)))
+    ... except tnn.TinyNNError as error:
+    ...     print(error)
+    ModuleList[1] Linear(4, 2) takes 4 features, but its input has 3, in shape (8, 3)
+    """
+
+    path: str = ""
+
+    def locate(self, step: str) -> None:
+        """Say, one container further out, where it happened.
+
+        Parameters
+        ----------
+        step : str
+            Position inside the container that passes the error on, such as ``"[2]"``.
+
+        Examples
+        --------
+        >>> error = TinyNNError("Sigmoid() has no gradient yet")
+        >>> error.locate("[0]")
+        >>> error.locate("[3]")
+        >>> str(error)
+        'ModuleList[3][0] Sigmoid() has no gradient yet'
+        """
+        self.path = step + self.path
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"ModuleList{self.path} {message}" if self.path else message
+
+
+class ShapeError(TinyNNError, ValueError):
+    """An array, or a neighbour in a `ModuleList`, has a shape that does not fit.
+
+    Examples
+    --------
+    >>> from tinynn import Linear, ModuleList
+    >>> ModuleList([Linear(784, 100), Linear(64, 10)])
+    Traceback (most recent call last):
+        ...
+    tinynn.errors.ShapeError: ModuleList[1] Linear(64, 10) takes 64 features, but ModuleList[0] \
+Linear(784, 100) gives 100
+    """
+
+
+class StateError(TinyNNError, RuntimeError):
+    """A call that is right in itself came at the wrong moment.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import ReLU
+    >>> ReLU().backpropagate(np.ones((1, 2)))
+    Traceback (most recent call last):
+        ...
+    tinynn.errors.StateError: ReLU() has nothing to backpropagate: call it on an input first
+    """
+
+
+class OptionError(TinyNNError, ValueError, TypeError):
+    """An argument has a value that no option of that name can take.
+
+    Examples
+    --------
+    >>> from tinynn import ELU
+    >>> ELU(alpha="steep")
+    Traceback (most recent call last):
+        ...
+    tinynn.errors.OptionError: ELU: alpha must be a finite number, but is 'steep'
+    """
+
+
+class GradientError(TinyNNError, AssertionError):
+    """A backward pass is not the derivative of its forward pass; see `check_gradients`."""
+
+
+class DivergedError(TinyNNError, FloatingPointError):
+    """Training produced a number that is not finite.
+
+    Attributes
+    ----------
+    history : History or None
+        What `fit` had recorded until then; None outside of `fit`.
+    """
+
+    history: History | None = None
+
+
+class DataError(TinyNNError, ValueError):
+    """Features, labels or files that cannot be trained on."""
+
+
+class CheckpointError(TinyNNError, ValueError):
+    """A saved state that does not fit the model, or a file that is damaged or foreign."""

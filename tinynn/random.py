@@ -1,0 +1,94 @@
+"""Randomness: one generator for the library, and the meaning of every ``rng`` argument.
+
+Everything random in tinynn takes ``rng``, as SPEC 7 of the Scientific Python project has it: a
+`numpy.random.Generator` is used as it is, an int seeds a new one, and None stands for the library's
+own generator, which `manual_seed` sets. NumPy's global state is neither read nor changed.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TypeAlias
+
+import numpy as np
+
+from tinynn.errors import OptionError
+
+__all__ = ["RNG", "as_generator", "manual_seed"]
+
+RNG: TypeAlias = np.random.Generator | int | None
+
+# Seeded from the operating system until `manual_seed` is called. The object stays the same for
+# the life of the process, so whoever holds it follows a later `manual_seed`.
+_generator = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the library's own generator, from which everything with ``rng=None`` draws.
+
+    Parameters
+    ----------
+    seed : int
+        Any integer of zero or more.
+
+    Raises
+    ------
+    OptionError
+        Where `seed` is not such an integer. The generator stays as it was.
+
+    Examples
+    --------
+    >>> import tinynn as tnn
+    >>> tnn.manual_seed(0)
+    >>> first = tnn.Linear(2, 3).weight.data
+    >>> tnn.manual_seed(0)
+    >>> bool((first == tnn.Linear(2, 3).weight.data).all())
+    True
+    """
+    seeded = _seeded(seed, "manual_seed: seed must be an integer of zero or more")
+    _generator.bit_generator.state = seeded.bit_generator.state
+
+
+def as_generator(rng: RNG) -> np.random.Generator:
+    """Turn an ``rng`` argument into the generator that it stands for.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator, int or None
+        A generator is returned as it is, an int seeds a new one, and None gives the library's own.
+
+    Returns
+    -------
+    numpy.random.Generator
+        The generator to draw from.
+
+    Raises
+    ------
+    OptionError
+        For anything else, such as the older `numpy.random.RandomState`.
+
+    Examples
+    --------
+    >>> from tinynn.random import as_generator
+    >>> bool(as_generator(7).random() == as_generator(7).random())
+    True
+    >>> as_generator(None) is as_generator(None)
+    True
+    """
+    if rng is None:
+        return _generator
+    if isinstance(rng, np.random.Generator):
+        return rng
+    return _seeded(
+        rng, "rng must be a numpy.random.Generator, an integer of zero or more, or None"
+    )
+
+
+def _seeded(seed: object, what: str) -> np.random.Generator:
+    """Return a new generator, refusing what NumPy would take by accident (True) or refuse darkly."""
+    try:
+        if isinstance(seed, bool | np.bool_) or (number := operator.index(seed)) < 0:  # type: ignore[arg-type]
+            raise TypeError
+    except TypeError:
+        raise OptionError(f"{what}, but is {seed!r}") from None
+    return np.random.default_rng(number)
