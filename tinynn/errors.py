@@ -1,4 +1,4 @@
-"""Everything tinynn raises on purpose, in one small tree.
+"""Everything tinynn raises on purpose, in one small tree; and the checks of options that raise it.
 
 ::
 
@@ -18,7 +18,10 @@ how to mend it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 if TYPE_CHECKING:
     from tinynn.training import History
@@ -53,7 +56,7 @@ class TinyNNError(Exception):
     ...     model(np.zeros((8, 3)))
     ... except tnn.TinyNNError as error:
     ...     print(error)
-    ModuleList[1] Linear(4, 2) takes 4 features, but its input has 3, in shape (8, 3)
+    ModuleList[1] Linear(4, 2) takes 4 features, but its input has 3, in shape (N, 3)
     """
 
     path: str = ""
@@ -84,6 +87,11 @@ class TinyNNError(Exception):
 class ShapeError(TinyNNError, ValueError):
     """An array, or a neighbour in a `ModuleList`, has a shape that does not fit.
 
+    Attributes
+    ----------
+    takes, comes, mend : str
+        Where a module refuses its input: what it takes, what came, and what to do. Empty elsewhere.
+
     Examples
     --------
     >>> from tinynn import Linear, ModuleList
@@ -93,6 +101,10 @@ class ShapeError(TinyNNError, ValueError):
     tinynn.errors.ShapeError: ModuleList[1] Linear(64, 10) takes 64 features, but ModuleList[0] \
 Linear(784, 100) gives 100
     """
+
+    takes: str = ""
+    comes: str = ""
+    mend: str = ""
 
 
 class StateError(TinyNNError, RuntimeError):
@@ -144,3 +156,70 @@ class DataError(TinyNNError, ValueError):
 
 class CheckpointError(TinyNNError, ValueError):
     """A saved state that does not fit the model, or a file that is damaged or foreign."""
+
+
+def check_whole(where: str, name: str, value: object) -> int:
+    """Return an integer option as an int, or raise an OptionError."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise OptionError(f"{where}: {name} must be an integer, but is {value!r}")
+    return int(value)
+
+
+def check_integer(where: str, name: str, value: object, *, minimum: int) -> int:
+    """Return an integer option as an int, or raise an OptionError."""
+    if (
+        isinstance(value, bool | np.bool_)
+        or not isinstance(value, int | np.integer)
+        or value < minimum
+    ):
+        raise OptionError(
+            f"{where}: {name} must be an integer of {minimum} or more, but is {value!r}"
+        )
+    return int(value)
+
+
+def check_number(
+    where: str,
+    name: str,
+    value: object,
+    *,
+    minimum: float = -np.inf,
+    maximum: float = np.inf,
+    above: bool = False,
+    below: bool = False,
+) -> float:
+    """Return a finite number as it is, or raise an OptionError; `above` and `below` exclude a bound."""
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    if (
+        not is_number
+        or isinstance(value, bool)
+        or not np.isfinite(value)  # type: ignore[call-overload]
+        or not (minimum < value if above else minimum <= value)  # type: ignore[operator]
+        or not (value < maximum if below else value <= maximum)  # type: ignore[operator]
+    ):
+        low = "" if minimum == -np.inf else f" {'above' if above else 'of at least'} {minimum:g}"
+        high = "" if maximum == np.inf else f" {'below' if below else 'at most'} {maximum:g}"
+        both = " and" if low and high else ""
+        raise OptionError(f"{where}: {name} must be a finite number{low}{both}{high}, but is {value!r}")
+    return value  # type: ignore[return-value]
+
+
+def check_flag(where: str, name: str, value: object) -> bool:
+    """Return a flag as a bool, or raise an OptionError."""
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(f"{where}: {name} must be True or False, but is {value!r}")
+    return bool(value)
+
+
+def check_dtype(where: str, dtype: DTypeLike) -> np.dtype[Any]:
+    """Return a real floating-point dtype, or raise an OptionError."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found.kind != "f" or dtype is None:
+        raise OptionError(
+            f"{where}: dtype must be a real floating-point dtype, such as numpy.float32, but is "
+            f"{dtype!r}"
+        )
+    return found

@@ -1,0 +1,378 @@
+r"""Initial weights: pure functions of a shape and a generator.
+
+Each returns float64 numbers of the given shape, ``(out, in)`` for a linear module and
+``(out, in, height, width)`` for a convolution. *Fan-in* is the number of inputs that one output
+sums over, *fan-out* the number of outputs that one input reaches. A sum of ``fan_in`` terms of
+variance 1 keeps variance 1 where weights have variance ``1 / fan_in``; all the schemes below say
+that, for different activations and for different directions of the flow.
+
+A module takes one by name (``init="xavier_uniform"``) or as any function of (shape, rng), so
+``init=functools.partial(kaiming_normal, mode="fan_out")`` sets an option.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynn.errors import OptionError, ShapeError
+
+__all__ = [
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "uniform",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]
+
+Shape: TypeAlias = tuple[int, ...]
+Initializer: TypeAlias = Callable[[Shape, np.random.Generator], NDArray[Any]]
+Mode: TypeAlias = Literal["fan_in", "fan_out"]
+
+# What half of the variance is lost to a ReLU, squared and rooted (He et al. 2015, section 2.2).
+SQRT2 = math.sqrt(2)
+
+
+def zeros(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:  # noqa: ARG001 - one signature for all
+    """Return zeros, which suit a bias and no weight: all units of a layer would stay the same.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The shape of the result.
+    rng : numpy.random.Generator
+        Not drawn from.
+
+    Returns
+    -------
+    ndarray of float64
+        Zeros.
+
+    Examples
+    --------
+    >>> zeros((2, 2), np.random.default_rng(0))
+    array([[0., 0.],
+           [0., 0.]])
+    """
+    return np.zeros(shape)
+
+
+def normal(
+    shape: Shape, rng: np.random.Generator, mean: float = 0.0, std: float = 1.0
+) -> NDArray[Any]:
+    """Draw from a normal distribution.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The shape of the result.
+    rng : numpy.random.Generator
+        What to draw from.
+    mean, std : float, default 0 and 1
+        Mean and standard deviation.
+
+    Returns
+    -------
+    ndarray of float64
+        The weights.
+
+    Examples
+    --------
+    >>> normal((3, 2), np.random.default_rng(0)).shape
+    (3, 2)
+    """
+    return rng.normal(mean, std, shape)
+
+
+def uniform(
+    shape: Shape, rng: np.random.Generator, a: float = 0.0, b: float = 1.0
+) -> NDArray[Any]:
+    """Draw from a uniform distribution.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The shape of the result.
+    rng : numpy.random.Generator
+        What to draw from.
+    a, b : float, default 0 and 1
+        Lower and upper bound.
+
+    Returns
+    -------
+    ndarray of float64
+        The weights.
+
+    Examples
+    --------
+    >>> bool((abs(uniform((3, 2), np.random.default_rng(0), a=-0.1, b=0.1)) <= 0.1).all())
+    True
+    """
+    return rng.uniform(a, b, shape)
+
+
+def kaiming_normal(
+    shape: Shape, rng: np.random.Generator, mode: Mode = "fan_in", gain: float = SQRT2
+) -> NDArray[Any]:
+    """Draw from a normal distribution of standard deviation ``gain / sqrt(fan)``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(out, in)`` or ``(out, in, height, width)``.
+    rng : numpy.random.Generator
+        What to draw from.
+    mode : {"fan_in", "fan_out"}, default "fan_in"
+        Which fan: that of the forward pass, or that of the backward pass.
+    gain : float, default sqrt(2)
+        What the activation loses: sqrt(2) for ReLU, ``sqrt(2 / (1 + slope**2))`` for LeakyReLU.
+
+    Returns
+    -------
+    ndarray of float64
+        The weights.
+
+    References
+    ----------
+    He, Zhang, Ren, Sun: Delving deep into rectifiers, 2015, equations 10 and 14.
+
+    Examples
+    --------
+    >>> weights = kaiming_normal((400, 800), np.random.default_rng(0))
+    >>> float(weights.std().round(2))  # sqrt(2 / 800)
+    0.05
+    """
+    return normal(shape, rng, std=gain / math.sqrt(_fan(shape, mode)))
+
+
+def kaiming_uniform(
+    shape: Shape, rng: np.random.Generator, mode: Mode = "fan_in", gain: float = SQRT2
+) -> NDArray[Any]:
+    """Draw from a uniform distribution of standard deviation ``gain / sqrt(fan)``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(out, in)`` or ``(out, in, height, width)``.
+    rng : numpy.random.Generator
+        What to draw from.
+    mode : {"fan_in", "fan_out"}, default "fan_in"
+        Which fan: that of the forward pass, or that of the backward pass.
+    gain : float, default sqrt(2)
+        What the activation loses, as in `kaiming_normal`.
+
+    Returns
+    -------
+    ndarray of float64
+        The weights, within ``gain * sqrt(3 / fan)``.
+
+    References
+    ----------
+    He, Zhang, Ren, Sun: Delving deep into rectifiers, 2015.
+
+    Examples
+    --------
+    >>> weights = kaiming_uniform((400, 600), np.random.default_rng(0))
+    >>> float(abs(weights).max().round(2))  # sqrt(6 / 600)
+    0.1
+    """
+    return _symmetric(shape, rng, std=gain / math.sqrt(_fan(shape, mode)))
+
+
+def xavier_normal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> NDArray[Any]:
+    """Draw from a normal distribution of standard deviation ``gain * sqrt(2 / (fan_in + fan_out))``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(out, in)`` or ``(out, in, height, width)``.
+    rng : numpy.random.Generator
+        What to draw from.
+    gain : float, default 1
+        What the activation loses: 1 for the identity, 5/3 for tanh.
+
+    Returns
+    -------
+    ndarray of float64
+        The weights.
+
+    References
+    ----------
+    Glorot, Bengio: Understanding the difficulty of training deep feedforward neural networks,
+    2010, equation 12.
+
+    Examples
+    --------
+    >>> weights = xavier_normal((300, 500), np.random.default_rng(0))
+    >>> float(weights.std().round(2))  # sqrt(2 / 800)
+    0.05
+    """
+    return normal(shape, rng, std=gain / math.sqrt(_mean_fan(shape)))
+
+
+def xavier_uniform(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> NDArray[Any]:
+    """Draw from a uniform distribution of standard deviation ``gain * sqrt(2 / (fan_in + fan_out))``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(out, in)`` or ``(out, in, height, width)``.
+    rng : numpy.random.Generator
+        What to draw from.
+    gain : float, default 1
+        What the activation loses, as in `xavier_normal`.
+
+    Returns
+    -------
+    ndarray of float64
+        The weights, within ``gain * sqrt(6 / (fan_in + fan_out))``.
+
+    References
+    ----------
+    Glorot, Bengio: Understanding the difficulty of training deep feedforward neural networks,
+    2010, equation 16.
+
+    Examples
+    --------
+    >>> weights = xavier_uniform((200, 400), np.random.default_rng(0))
+    >>> float(abs(weights).max().round(2))  # sqrt(6 / 600)
+    0.1
+    """
+    return _symmetric(shape, rng, std=gain / math.sqrt(_mean_fan(shape)))
+
+
+def lecun_normal(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:
+    """Draw from a normal distribution of standard deviation ``1 / sqrt(fan_in)``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(out, in)`` or ``(out, in, height, width)``.
+    rng : numpy.random.Generator
+        What to draw from.
+
+    Returns
+    -------
+    ndarray of float64
+        The weights.
+
+    References
+    ----------
+    LeCun, Bottou, Orr, Müller: Efficient BackProp, 1998, section 4.6.
+
+    Examples
+    --------
+    >>> weights = lecun_normal((300, 400), np.random.default_rng(0))
+    >>> float(weights.std().round(2))  # 1 / sqrt(400)
+    0.05
+    """
+    return kaiming_normal(shape, rng, gain=1.0)
+
+
+def lecun_uniform(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:
+    """Draw from a uniform distribution of standard deviation ``1 / sqrt(fan_in)``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(out, in)`` or ``(out, in, height, width)``.
+    rng : numpy.random.Generator
+        What to draw from.
+
+    Returns
+    -------
+    ndarray of float64
+        The weights, within ``sqrt(3 / fan_in)``.
+
+    References
+    ----------
+    LeCun, Bottou, Orr, Müller: Efficient BackProp, 1998, section 4.6.
+
+    Examples
+    --------
+    >>> weights = lecun_uniform((300, 300), np.random.default_rng(0))
+    >>> float(abs(weights).max().round(2))  # sqrt(3 / 300)
+    0.1
+    """
+    return kaiming_uniform(shape, rng, gain=1.0)
+
+
+def get_initializer(init: str | Initializer) -> Initializer:
+    """Return the function that an ``init`` argument stands for.
+
+    Parameters
+    ----------
+    init : str or callable
+        The name of a function in this file, or a function of (shape, rng).
+
+    Returns
+    -------
+    callable
+        A function of (shape, rng).
+
+    Raises
+    ------
+    OptionError
+        For an unknown name, and for what cannot be called.
+
+    Examples
+    --------
+    >>> get_initializer("zeros") is zeros
+    True
+    """
+    if callable(init):
+        return init
+    if not isinstance(init, str) or init not in __all__:
+        raise OptionError(
+            f"init must be one of {', '.join(__all__)}, or a function of (shape, rng), but is "
+            f"{init!r}"
+        )
+    function: Initializer = globals()[init]
+    return function
+
+
+def initial(
+    init: str | Initializer, shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Draw a parameter's initial values, and check what a user's own function returns."""
+    values = np.asarray(get_initializer(init)(shape, rng))
+    if values.shape != shape:
+        raise ShapeError(
+            f"init must return weights of shape {shape}, but {_name(init)} returned {values.shape}"
+        )
+    return values.astype(dtype)
+
+
+def _fan(shape: Shape, mode: Mode) -> int:
+    if mode not in ("fan_in", "fan_out"):
+        raise OptionError(f"mode must be 'fan_in' or 'fan_out', but is {mode!r}")
+    if len(shape) < 2:
+        raise ShapeError(
+            f"fan-in and fan-out need a weight of at least two axes, (out, in), but the shape is "
+            f"{shape}; for a bias use zeros or normal"
+        )
+    out_features, in_features, *receptive_field = shape
+    return (in_features if mode == "fan_in" else out_features) * math.prod(receptive_field)
+
+
+def _mean_fan(shape: Shape) -> float:
+    return (_fan(shape, "fan_in") + _fan(shape, "fan_out")) / 2
+
+
+def _symmetric(shape: Shape, rng: np.random.Generator, std: float) -> NDArray[Any]:
+    """Draw uniformly around zero: U(-b, b) has standard deviation b / sqrt(3)."""
+    bound = math.sqrt(3) * std
+    return uniform(shape, rng, a=-bound, b=bound)
+
+
+def _name(init: object) -> str:
+    return init.__name__ if inspect.isfunction(init) else repr(init)

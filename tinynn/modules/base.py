@@ -1,0 +1,708 @@
+"""What all modules share: state, modes, names, copies, and the checks around the two passes."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import EllipsisType
+from typing import Any, NamedTuple, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from tinynn.errors import (
+    CheckpointError,
+    DataError,
+    ShapeError,
+    StateError,
+    check_dtype,
+    check_integer,
+)
+from tinynn.parameter import Parameter
+
+__all__ = ["LoadResult", "Module"]
+
+Array: TypeAlias = NDArray[Any]
+
+# The shape of one sample. Before any data are seen, an axis may be unknown (None), or the number
+# of axes (an Ellipsis at the end); a whole shape of which nothing is known is ``(...,)``.
+Shape: TypeAlias = tuple[int | None | EllipsisType, ...]
+UNKNOWN: Shape = (...,)
+
+_mode_lock = threading.RLock()
+
+
+class LoadResult(NamedTuple):
+    """What `Module.load_state_dict` found to differ, both empty where it is strict."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base class of everything that has a forward pass and a gradient of its own.
+
+    A subclass writes two methods, and has nothing else to remember:
+
+    ``__call__(self, X)``
+        returns a new array, never changes ``X``, and keeps what the backward pass will need in
+        ``self._saved``;
+    ``backpropagate(self, delta)``
+        is given the derivative of the loss by that output, adds to the ``grad`` of each of its
+        parameters, and returns the derivative by ``X``.
+
+    Around both, this class casts integer input, refuses a backward pass without a forward one or of
+    another shape, and discards gradients that an optimizer has already used. Parameters, buffers
+    (arrays whose name has no leading underscore) and child modules are found by walking the
+    attributes, lists of modules included. A module with parameters may take a second argument,
+    ``backpropagate(self, delta, input_gradient=True)``, and skip the derivative by ``X`` where it
+    is False: training asks the first module of a network for none.
+
+    Attributes
+    ----------
+    training : bool, default True
+        Whether the module behaves as in training; see `train` and `eval`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinynn as tnn
+    >>> class Square(tnn.Module):
+    ...     def __call__(self, X):
+    ...         self._saved = X
+    ...         return X**2
+    ...     def backpropagate(self, delta):
+    ...         X = self._saved
+    ...         return delta * 2 * X
+    >>> square = Square()
+    >>> square(np.array([[3.0]]))
+    array([[9.]])
+    >>> square.backpropagate(np.array([[1.0]]))
+    array([[6.]])
+    """
+
+    training: bool = True
+
+    # What the latest call kept for `backpropagate`, and the shape of what it returned.
+    _saved: Any = None
+    _output_shape: tuple[int, ...] | None = None
+
+    # A module that adds to its gradients by `Parameter.accumulate` alone sets this: `accumulate`
+    # itself overwrites a gradient that was used up, which is cheaper than clearing and adding.
+    _accumulates: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls):
+            cls.__call__ = _checked_call(cls.__call__)  # type: ignore[method-assign]
+        if "backpropagate" in vars(cls):
+            cls.backpropagate = _checked_backpropagate(cls.backpropagate)  # type: ignore[method-assign]
+
+    def __call__(self, X: Array) -> Array:
+        """Compute the output: the forward pass.
+
+        Parameters
+        ----------
+        X : ndarray of shape (N, ...)
+            A batch; rows are samples. Left unchanged.
+
+        Returns
+        -------
+        ndarray of shape (N, ...)
+            A new array.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no __call__(self, X)")
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        """Add to the gradient of every parameter, and return the derivative by the input.
+
+        It belongs to the latest call, and may be run several times for it: gradients add up.
+
+        Parameters
+        ----------
+        delta : ndarray
+            The derivative of the loss by the latest output, of its shape. Left unchanged.
+        input_gradient : bool, default True
+            Whether to compute the derivative by the input. Training saves it for the first module.
+
+        Returns
+        -------
+        ndarray or None
+            The derivative of the loss by the latest input; None without `input_gradient`.
+
+        Raises
+        ------
+        StateError
+            Before any call.
+        ShapeError
+            Where `delta` is not of the shape of the latest output.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no backpropagate(self, delta)")
+
+    # ---- what is inside ---------------------------------------------------------------------
+
+    def _members(self) -> Iterator[tuple[str, object]]:
+        """Yield the name and value of each attribute, lists and tuples taken apart."""
+        for name, value in vars(self).items():
+            if isinstance(value, list | tuple):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
+            else:
+                yield name, value
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Yield this module, named "", and all modules inside of it with their dotted names.
+
+        Yields
+        ------
+        tuple of (str, Module)
+            Each module once, outer ones first.
+
+        Examples
+        --------
+        >>> from tinynn import Linear, ModuleList, ReLU
+        >>> model = ModuleList([Linear(4, 3), ModuleList([ReLU()])])
+        >>> [name for name, module in model.named_modules()]
+        ['', '0', '1', '1.0']
+        """
+        seen: set[int] = set()
+
+        def walk(prefix: str, module: Module) -> Iterator[tuple[str, Module]]:
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield prefix, module
+                for name, member in module._members():
+                    if isinstance(member, Module):
+                        yield from walk(f"{prefix}.{name}" if prefix else name, member)
+
+        return walk("", self)
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        """Return all parameters with their dotted names, as in PyTorch's state dicts.
+
+        Returns
+        -------
+        list of tuple of (str, Parameter)
+            Each parameter once, in the order of the modules.
+
+        Examples
+        --------
+        >>> from tinynn import Linear, ModuleList
+        >>> [name for name, parameter in ModuleList([Linear(4, 3)]).named_parameters()]
+        ['0.weight', '0.bias']
+        """
+        found: dict[int, tuple[str, Parameter]] = {}
+        for prefix, module in self.named_modules():
+            for name, member in module._members():
+                if isinstance(member, Parameter):
+                    found.setdefault(id(member), (f"{prefix}.{name}" if prefix else name, member))
+        return list(found.values())
+
+    def parameters(self) -> list[Parameter]:
+        """Return all parameters, each once: what an optimizer takes.
+
+        Returns
+        -------
+        list of Parameter
+            In the order of `named_parameters`.
+
+        Examples
+        --------
+        >>> from tinynn import Linear
+        >>> sum(parameter.size for parameter in Linear(4, 3).parameters())
+        15
+        """
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def _named_state(self) -> list[tuple[str, Array]]:
+        """Return every array that a saved state holds, by name: parameters and buffers."""
+        state: list[tuple[str, Array]] = []
+        for prefix, module in self.named_modules():
+            for name, member in module._members():
+                full_name = f"{prefix}.{name}" if prefix else name
+                if isinstance(member, Parameter):
+                    state.append((full_name, member.data))
+                elif isinstance(member, np.ndarray) and not name.startswith("_"):
+                    state.append((full_name, member))
+        return state
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """numpy.dtype : that of the first parameter; float32 where there is none."""
+        for _, module in self.named_modules():
+            for _, member in module._members():
+                if isinstance(member, Parameter):
+                    return member.dtype
+        return np.dtype(np.float32)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters and buffers, under PyTorch's names.
+
+        Returns
+        -------
+        dict of str to ndarray
+            For instance ``0.weight`` and ``1.running_mean``. Later training does not change them.
+
+        Examples
+        --------
+        >>> from tinynn import BatchNorm
+        >>> sorted(BatchNorm(2).state_dict())
+        ['bias', 'num_batches_tracked', 'running_mean', 'running_var', 'weight']
+        """
+        return {name: np.array(array, order="C") for name, array in self._named_state()}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> LoadResult:
+        """Copy saved parameters and buffers into place.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            As `state_dict` returns it, or PyTorch.
+        strict : bool, default True
+            Whether every name must be there on both sides. Shapes must agree in any case.
+
+        Returns
+        -------
+        LoadResult
+            The missing and the unexpected names.
+
+        Raises
+        ------
+        CheckpointError
+            Listing everything that does not fit. Nothing has been changed then.
+
+        Examples
+        --------
+        >>> from tinynn import Linear
+        >>> trained, fresh = Linear(4, 3), Linear(4, 3)
+        >>> fresh.load_state_dict(trained.state_dict())
+        LoadResult(missing_keys=[], unexpected_keys=[])
+        >>> bool((fresh.weight.data == trained.weight.data).all())
+        True
+        """
+        own = dict(self._named_state())
+        arrays = {name: np.asarray(value) for name, value in state.items()}
+        missing = [name for name in own if name not in arrays]
+        unexpected = [name for name in arrays if name not in own]
+        problems = [f"missing: {', '.join(missing)}"] if strict and missing else []
+        problems += [f"unexpected: {', '.join(unexpected)}"] if strict and unexpected else []
+        for name, array in arrays.items():
+            if name in own and array.shape != own[name].shape:
+                problems.append(f"{name} has shape {own[name].shape}, but {array.shape} came")
+            elif name in own and array.dtype.kind not in "fiub":
+                problems.append(f"{name} holds {own[name].dtype}, but {array.dtype} came")
+        if problems:
+            raise CheckpointError(
+                f"this state does not fit {type(self).__name__}: {'; '.join(problems)}. Nothing "
+                "was loaded; build the model as it was when the state was saved"
+            )
+        for name, array in arrays.items():
+            if name in own:
+                np.copyto(own[name], array, casting="unsafe")
+        return LoadResult(missing, unexpected)
+
+    # ---- modes and dtype --------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Set this module and all inside of it to training behaviour.
+
+        Parameters
+        ----------
+        mode : bool, default True
+            False sets evaluation behaviour instead.
+
+        Returns
+        -------
+        Module
+            This module.
+
+        Examples
+        --------
+        >>> from tinynn import BatchNorm
+        >>> BatchNorm(3).train().training
+        True
+        """
+        for _, module in self.named_modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Set this module and all inside of it to evaluation behaviour.
+
+        Returns
+        -------
+        Module
+            This module.
+
+        Examples
+        --------
+        >>> from tinynn import BatchNorm
+        >>> BatchNorm(3).eval().training
+        False
+        """
+        return self.train(False)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Self]:
+        """Set evaluation behaviour inside a with block, and put every mode back after it.
+
+        Yields
+        ------
+        Module
+            This module.
+
+        Examples
+        --------
+        >>> from tinynn import BatchNorm
+        >>> module = BatchNorm(3)
+        >>> with module.evaluating():
+        ...     module.training
+        False
+        >>> module.training
+        True
+        """
+        with self._borrowed("training"):
+            yield self
+
+    @contextmanager
+    def _borrowed(self, what: str) -> Iterator[None]:
+        """Evaluate inside a with block; after it, attributes are as before.
+
+        `what` is "training" for the modes alone, and "everything" to leave nothing behind. Several
+        threads may be inside at once: the first one in remembers, and the last one out restores.
+        """
+        borrowed: dict[str, Any] = vars(self).setdefault("_borrowed_by", {})
+        with _mode_lock:
+            if what not in borrowed:
+                borrowed[what] = 0, [(m, dict(vars(m))) for _, m in self.named_modules()]
+                self.eval()
+            users, before = borrowed[what]
+            borrowed[what] = users + 1, before
+        try:
+            yield
+        finally:
+            with _mode_lock:
+                users, before = borrowed[what]
+                borrowed[what] = users - 1, before
+                if users == 1:
+                    del borrowed[what]
+                    for module, attributes in before:
+                        _restore(module, attributes, what)
+
+    def astype(self, dtype: DTypeLike) -> Self:
+        """Convert parameters and floating-point buffers to another dtype, in place.
+
+        Parameters
+        ----------
+        dtype : dtype_like
+            A real floating-point dtype, such as ``numpy.float64``. Make the optimizer after this.
+
+        Returns
+        -------
+        Module
+            This module.
+
+        Raises
+        ------
+        OptionError
+            For any other dtype.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinynn import Linear
+        >>> Linear(2, 1).astype(np.float64).weight.dtype
+        dtype('float64')
+        """
+        target = check_dtype(f"{type(self).__name__}.astype", dtype)
+        for _, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                    vars(module)[name] = value.astype(target, order="K")
+        for parameter in self.parameters():
+            parameter.astype(target)
+        return self
+
+    # ---- shapes -----------------------------------------------------------------------------
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of one sample's output, given that of its input.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Without the batch axis.
+
+        Returns
+        -------
+        tuple of int
+            Without the batch axis.
+
+        Raises
+        ------
+        ShapeError
+            Where the module cannot take such an input.
+
+        Examples
+        --------
+        >>> from tinynn import Linear
+        >>> Linear(784, 100).output_shape((784,))
+        (100,)
+        """
+        if not is_known(input_shape):
+            return UNKNOWN
+        # A user's module need not say: run a copy of it on one sample of zeros.
+        probe = copy.deepcopy(self).eval()
+        return tuple(probe(np.zeros((1, *input_shape), self.dtype)).shape[1:])  # type: ignore[arg-type]
+
+    def _infer(self, input_shape: Shape) -> None:
+        """Fill in sizes that were left open, now that the input's shape is known."""
+
+    def _input_shape(self) -> Shape:
+        """Return the shape of one input sample, as far as the options tell it."""
+        return UNKNOWN
+
+    # ---- prediction -------------------------------------------------------------------------
+
+    def predict(self, X: ArrayLike, batch_size: int = 1024) -> Array:
+        """Compute the output in evaluation mode, batch by batch, leaving nothing behind.
+
+        Parameters
+        ----------
+        X : array_like of shape (N, ...)
+            As many rows as there are; a `numpy.memmap` is read one batch at a time.
+        batch_size : int, default 1024
+            How many rows are computed at once.
+
+        Returns
+        -------
+        ndarray of shape (N, ...)
+            The output for every row. The mode, and what the latest call kept, are as before.
+
+        Raises
+        ------
+        OptionError
+            Where `batch_size` is not a positive integer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinynn import ReLU
+        >>> ReLU().predict([[-1.0, 2.0]])
+        array([[0., 2.]])
+        """
+        size = check_integer("predict", "batch_size", batch_size, minimum=1)
+        rows = X if isinstance(X, np.ndarray) else np.asarray(X)
+        if rows.ndim == 0:
+            raise ShapeError("predict takes a batch of shape (N, ...), but was given one number")
+        with self._borrowed("everything"):
+            # The first batch is computed even if it is empty: it tells the shape of a row.
+            first = self(rows[:size])
+            if len(rows) <= size:
+                return first
+            output = np.empty((len(rows), *first.shape[1:]), first.dtype)
+            output[:size] = first
+            for start in range(size, len(rows), size):
+                output[start : start + size] = self(rows[start : start + size])
+        return output
+
+    def summary(self, input_shape: Shape | None = None) -> str:
+        """Return a table of positions, modules, output shapes and numbers of parameters.
+
+        Parameters
+        ----------
+        input_shape : tuple of int, optional
+            The shape of one sample, without the batch axis; by default what the first module tells.
+
+        Returns
+        -------
+        str
+            One line a module, and the totals.
+
+        Raises
+        ------
+        ShapeError
+            Where the module cannot take such an input.
+
+        Examples
+        --------
+        >>> from tinynn import Linear, ModuleList, ReLU
+        >>> print(ModuleList([Linear(4, 3), ReLU()]).summary())
+        position  module        output shape  parameters
+        ------------------------------------------------
+        input                   (N, 4)
+        0         Linear(4, 3)  (N, 3)                15
+        1         ReLU()        (N, 3)                 0
+        ------------------------------------------------
+        total                                         15
+        """
+        from tinynn.modules.summary import summarize
+
+        return summarize(self, input_shape)
+
+    # ---- copies and text --------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        # deepcopy and pickle go through here: what the latest call kept stays behind.
+        left_behind = {"_saved", "_output_shape", "_borrowed_by"}
+        return {name: value for name, value in vars(self).items() if name not in left_behind}
+
+    def __repr__(self) -> str:
+        """Show the options as they would be typed: positions first, then what is not the default."""
+        arguments = []
+        by_position = True
+        for name, option in inspect.signature(type(self)).parameters.items():
+            if option.kind in (option.VAR_POSITIONAL, option.VAR_KEYWORD) or not hasattr(self, name):
+                by_position = False
+                continue
+            value = getattr(self, name)
+            if isinstance(option.default, bool) and not isinstance(value, bool):
+                value = value is not None  # `bias` is True where there is a parameter of that name
+            by_position = by_position and option.kind is not option.KEYWORD_ONLY
+            if option.default is not option.empty and _same(value, option.default):
+                by_position = False
+            elif by_position and not isinstance(value, bool):
+                arguments.append(_typed(value))
+            else:
+                arguments.append(f"{name}={_typed(value)}")
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    # ---- checks -----------------------------------------------------------------------------
+
+    def _as_input(self, X: ArrayLike) -> Array:
+        """Return any array-like input as floating-point (or complex) numbers."""
+        array = np.asarray(X)
+        if array.dtype.kind in "fc":
+            return array
+        if array.dtype.kind in "biu":
+            return array.astype(self.dtype)
+        raise DataError(
+            f"{self!r} takes numbers, but its input has dtype {array.dtype}; convert it first, for "
+            "instance with .astype(numpy.float32)"
+        )
+
+    def _refuse(self, takes: str, comes: str, input_shape: Shape, mend: str = "") -> ShapeError:
+        """Return the error for an input, given the shape of a sample, that this module cannot take."""
+        error = ShapeError(
+            f"{self!r} takes {takes}, but its input has {comes}, in shape {batch_text(input_shape)}"
+            + mend
+        )
+        error.takes, error.comes, error.mend = takes, comes, mend
+        return error
+
+    def _check_features(self, features: int | None, input_shape: Shape) -> None:
+        """Raise a ShapeError unless samples are, as far as is known, rows of so many features."""
+        if features is None:
+            return
+        if is_known(input_shape) and len(input_shape) != 1:
+            mend = "; put a Flatten() before it" if input_shape else (
+                "; a batch of one row is made by X[numpy.newaxis]"
+            )
+            comes = f"samples of shape {input_shape}"
+            raise self._refuse(f"{features} features", comes, input_shape, mend)
+        if input_shape[0] not in (features, None, ...):
+            raise self._refuse(f"{features} features", f"{input_shape[0]}", input_shape)
+
+    def _check_input(self, X: Array) -> None:
+        """Raise the error for a batch that this module cannot take, if it cannot."""
+        self.output_shape(X.shape[1:])
+        if self._input_shape() == UNKNOWN:
+            raise StateError(
+                f"{self!r} does not know its input's size yet: give the size, or put the module "
+                "into a ModuleList behind one that tells it, such as a Linear"
+            )
+
+
+def _checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Wrap a forward pass in what holds for all of them."""
+
+    @functools.wraps(function)
+    def __call__(self: Module, X: Array, *args: Any, **kwargs: Any) -> Array:  # noqa: N807
+        if type(X) is not np.ndarray or X.dtype.kind not in "fc":
+            X = self._as_input(X)
+        # Should the call fail, nothing of it or of the one before is left to backpropagate.
+        self._output_shape = None
+        output = function(self, X, *args, **kwargs)
+        try:
+            self._output_shape = output.shape
+        except AttributeError:
+            raise ShapeError(
+                f"{self!r} must return an array from __call__, but returned "
+                f"{type(output).__name__}"
+            ) from None
+        return output
+
+    return __call__
+
+
+def _checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a backward pass in what holds for all of them."""
+    can_skip = "input_gradient" in inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def backpropagate(self: Module, delta: Array, input_gradient: bool = True) -> Any:
+        if type(delta) is not np.ndarray:
+            delta = np.asarray(delta)
+        if delta.shape != self._output_shape:
+            raise _unfit_delta(self, delta)
+        if not self._accumulates:
+            for _, member in self._members():
+                if isinstance(member, Parameter):
+                    member.discard_consumed()
+        if can_skip:
+            return function(self, delta, input_gradient)
+        gradient = function(self, delta)
+        return gradient if input_gradient else None
+
+    return backpropagate
+
+
+def _unfit_delta(module: Module, delta: Array) -> StateError | ShapeError:
+    if module._output_shape is None:
+        return StateError(f"{module!r} has nothing to backpropagate: call it on an input first")
+    return ShapeError(
+        f"{module!r} gave an output of shape {module._output_shape}, but delta has shape "
+        f"{delta.shape}; delta is the derivative of the loss by that output, so it has its shape"
+    )
+
+
+def _restore(module: Module, before: dict[str, Any], what: str) -> None:
+    now = vars(module)
+    names = ["training"] if what == "training" else [n for n in now if n != "_borrowed_by"]
+    for name in names:
+        if name not in before:
+            now.pop(name, None)
+    now.update({name: before[name] for name in names if name in before})
+
+
+def _same(value: object, default: object) -> bool:
+    """Tell whether an option has its default value, without tripping over arrays and dtypes."""
+    if isinstance(value, np.dtype):
+        return value == np.dtype(default)  # type: ignore[call-overload,no-any-return]
+    return value is default or (type(value) is type(default) and value == default)
+
+
+def _typed(value: object) -> str:
+    if isinstance(value, np.dtype):
+        return repr(value.name)
+    return getattr(value, "__name__", None) or repr(value)
+
+
+def batch_text(shape: Shape) -> str:
+    """Write a sample's shape as that of a batch, such as ``(N, 784)``.
+
+    Examples
+    --------
+    >>> batch_text((3, None, ...))
+    '(N, 3, ?, ...)'
+    """
+    lengths = {None: "?", ...: "..."}
+    return f"({', '.join(['N', *(str(lengths.get(length, length)) for length in shape)])})"
+
+
+def is_known(shape: Shape) -> bool:
+    """Tell whether a sample's shape is known in every axis."""
+    return all(isinstance(length, int) for length in shape)

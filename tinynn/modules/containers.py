@@ -1,0 +1,294 @@
+"""Modules made of modules: the list, which is a network."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, MutableSequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynn.errors import OptionError, ShapeError, TinyNNError
+from tinynn.modules.base import UNKNOWN, Module, Shape
+from tinynn.parameter import Parameter
+
+__all__ = ["ModuleList"]
+
+Array = NDArray[Any]
+
+
+class ModuleList(Module, MutableSequence[Module]):
+    """A list of modules that is itself a module: each feeds the next.
+
+    With modules ``f₁ … f_L``, the output is ``f_L(… f₂(f₁(X)))``. By the chain rule the derivative of
+    the loss by the input of ``f_i`` is what ``f_i.backpropagate`` makes of the derivative by its
+    output, so the backward pass is the same list read backwards.
+
+    On construction and on every change the list checks that neighbours fit, and fills in sizes
+    that were left open, such as those of ``BatchNorm()`` after ``Linear(784, 100)``.
+
+    Parameters
+    ----------
+    modules : iterable of Module, default empty
+        In forward order. Lists may be nested. No module may be in it twice.
+
+    Raises
+    ------
+    ShapeError
+        Where a module cannot take what the one before it gives.
+    OptionError
+        For what is not a module, and for a module that is already inside.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import BatchNorm, Linear, ModuleList, ReLU
+    >>> model = ModuleList([Linear(4, 3), BatchNorm(), ReLU()])
+    >>> model
+    ModuleList([
+        Linear(4, 3),
+        BatchNorm(3),
+        ReLU(),
+    ])
+    >>> model(np.ones((2, 4))).shape
+    (2, 3)
+    >>> model.backpropagate(np.ones((2, 3))).shape
+    (2, 4)
+    """
+
+    _accumulates = True  # the modules inside do
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self._modules: list[Module] = []
+        self._change(list(modules))
+
+    # ---- the two passes ---------------------------------------------------------------------
+
+    def __call__(self, X: Array) -> Array:
+        index = 0
+        try:
+            for index, module in enumerate(self._modules):  # noqa: B007 - read when one fails
+                X = module(X)
+        except Exception as error:
+            self._locate(error, index)
+            raise
+        return X if self._modules else X.copy()
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        # Without the input gradient, the pass ends at the first module that has parameters.
+        end = 0 if input_gradient else self._first_with_parameters()
+        index = 0
+        try:
+            for index in range(len(self._modules) - 1, end - 1, -1):
+                delta = self._modules[index].backpropagate(delta, input_gradient or index > end)
+        except Exception as error:
+            self._locate(error, index)
+            raise
+        if not input_gradient:
+            return None
+        return delta if self._modules else delta.copy()
+
+    def activations(self, X: Array) -> list[Array]:
+        """Call every module in turn, and return all their outputs.
+
+        Parameters
+        ----------
+        X : ndarray of shape (N, ...)
+            A batch.
+
+        Returns
+        -------
+        list of ndarray
+            One output for each module; the last one is that of the whole list.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinynn import LeakyReLU, ReLU
+        >>> ModuleList([LeakyReLU(0.5), ReLU()]).activations(np.array([[-2.0, 1.0]]))
+        [array([[-1.,  1.]]), array([[0., 1.]])]
+        """
+        outputs = []
+        X = self._as_input(X)
+        for index, module in enumerate(self._modules):
+            try:
+                X = module(X)
+            except Exception as error:
+                self._locate(error, index)
+                raise
+            outputs.append(X)
+        return outputs
+
+    def _first_with_parameters(self) -> int:
+        for index, module in enumerate(self._modules):
+            for _, inner in module.named_modules():
+                if any(isinstance(member, Parameter) for _, member in inner._members()):
+                    return index
+        return len(self._modules)
+
+    def _locate(self, error: Exception, index: int) -> None:
+        if isinstance(error, TinyNNError):
+            error.locate(f"[{index}]")
+        else:
+            error.add_note(f"in ModuleList[{index}] {self._modules[index]!r}")
+
+    # ---- the list ---------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> ModuleList: ...
+    def __getitem__(self, index: int | slice) -> Module | ModuleList:
+        if isinstance(index, slice):
+            return ModuleList(self._modules[index])
+        return self._modules[index]
+
+    @overload
+    def __setitem__(self, index: int, value: Module) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: Iterable[Module]) -> None: ...
+    def __setitem__(self, index: int | slice, value: Module | Iterable[Module]) -> None:
+        modules = list(self._modules)
+        modules[index] = value  # type: ignore[index, assignment]
+        self._change(modules)
+
+    def __delitem__(self, index: int | slice) -> None:
+        modules = list(self._modules)
+        del modules[index]
+        self._change(modules)
+
+    def insert(self, index: int, value: Module) -> None:
+        """Insert a module before a position.
+
+        Parameters
+        ----------
+        index : int
+            The position, as for a list.
+        value : Module
+            What to insert.
+
+        Raises
+        ------
+        ShapeError
+            Where it does not fit its neighbours. The list is as before then.
+
+        Examples
+        --------
+        >>> from tinynn import ReLU, Tanh
+        >>> model = ModuleList([ReLU()])
+        >>> model.insert(0, Tanh())
+        >>> [type(module).__name__ for module in model]
+        ['Tanh', 'ReLU']
+        """
+        modules = list(self._modules)
+        modules.insert(index, value)
+        self._change(modules)
+
+    # A list is compared and hashed as a module is: by identity.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def _change(self, modules: list[Any]) -> None:
+        """Take over a new list of modules, or raise and keep the old one."""
+        before, self._modules = self._modules, modules
+        try:
+            self._check_members()
+            self._check_neighbours()
+        except BaseException:
+            self._modules = before
+            raise
+        shape = UNKNOWN
+        for _, module in self._leaves():
+            module._infer(shape)
+            shape = _declared_output_shape(module, shape)
+
+    def _check_members(self) -> None:
+        positions: dict[int, str] = {}
+        for index, module in enumerate(self._modules):
+            if not isinstance(module, Module):
+                hint = "; an instance is needed: add ()" if isinstance(module, type) else ""
+                raise OptionError(f"ModuleList[{index}] must be a Module, but is {module!r}{hint}")
+            for name, inner in module.named_modules():
+                position = f"ModuleList[{index}]" + (f" ({name})" if name else "")
+                if inner is self:
+                    raise OptionError(f"{position} is the list itself")
+                if id(inner) in positions:
+                    raise OptionError(
+                        f"{position} is the same {type(inner).__name__} as {positions[id(inner)]}; "
+                        "a module keeps what one call needs for its backward pass, so use a second "
+                        "one, or copy.deepcopy"
+                    )
+                positions[id(inner)] = position
+
+    def _check_neighbours(self) -> None:
+        shape, giver = UNKNOWN, ""
+        for path, module in self._leaves():
+            try:
+                shape = _declared_output_shape(module, shape)
+            except ShapeError as error:
+                if not giver or not error.takes:
+                    error.locate(path)
+                    raise
+                misfit = ShapeError(
+                    f"{module!r} takes {error.takes}, but {giver} gives {error.comes}{error.mend}"
+                )
+                misfit.locate(path)
+                raise misfit from None
+            giver = f"ModuleList{path} {module!r}"
+
+    def _leaves(self) -> Iterator[tuple[str, Module]]:
+        """Yield all modules in forward order, nested lists taken apart, with their positions."""
+        for index, module in enumerate(self._modules):
+            if isinstance(module, ModuleList):
+                for path, leaf in module._leaves():
+                    yield f"[{index}]{path}", leaf
+            else:
+                yield f"[{index}]", module
+
+    # ---- what the base class asks -----------------------------------------------------------
+
+    def _members(self) -> Iterator[tuple[str, object]]:
+        for index, module in enumerate(self._modules):
+            yield str(index), module
+        for name, value in super()._members():
+            if not name.startswith("_modules."):
+                yield name, value
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        index = 0
+        shape = tuple(input_shape)
+        try:
+            for index, module in enumerate(self._modules):  # noqa: B007 - read when one fails
+                shape = module.output_shape(shape)
+        except ShapeError as error:
+            self._locate(error, index)
+            raise
+        return shape
+
+    def _input_shape(self) -> Shape:
+        for _, module in self._leaves():
+            if (shape := module._input_shape()) != UNKNOWN:
+                return shape
+            if type(module).output_shape is Module.output_shape:
+                break  # it may change the shape in any way
+        return UNKNOWN
+
+    def __repr__(self) -> str:
+        if not self._modules:
+            return "ModuleList()"
+        lines = "".join(f"{module!r},\n" for module in self._modules)
+        return f"ModuleList([\n{textwrap.indent(lines, '    ')}])"
+
+
+def _declared_output_shape(module: Module, input_shape: Shape) -> Shape:
+    """Return what a module says of its output's shape; a module that does not say is not run."""
+    if type(module).output_shape is Module.output_shape:
+        return UNKNOWN
+    return module.output_shape(input_shape)

@@ -1,0 +1,122 @@
+"""The linear module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tinynn.errors import check_dtype, check_flag, check_integer
+from tinynn.initializers import Initializer, get_initializer, initial
+from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
+from tinynn.parameter import Parameter
+from tinynn.random import RNG, as_generator
+
+__all__ = ["Linear"]
+
+Array = NDArray[Any]
+
+
+class Linear(Module):
+    """A linear map of every row, ``Y = X Wᵀ + b``.
+
+    Parameters
+    ----------
+    in_features : int or None
+        D, the features of a row. None leaves it open until the module stands in a `ModuleList`
+        behind one that tells it.
+    out_features : int
+        F, the features of a row of the output.
+    bias : bool, default True
+        Whether to add b, which starts at zero.
+    init : str or callable, default "kaiming_normal"
+        How the weight starts: a name in `tinynn.initializers`, or a function of (shape, rng).
+    rng : numpy.random.Generator, int or None, default None
+        What the weight is drawn from; None draws from the library's generator.
+    dtype : dtype_like, default numpy.float32
+        Of the parameters.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (F, D)
+        W. It lies in memory as (D, F), which makes the forward pass faster.
+    bias : Parameter of shape (F,), or None
+        b.
+
+    Raises
+    ------
+    OptionError
+        For a size that is not a positive integer, and for any other option that cannot be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import Linear
+    >>> module = Linear(3, 1)
+    >>> module.weight.data = [[1, 2, 3]]
+    >>> module(np.array([[1.0, 0.0, 1.0]]))
+    array([[4.]])
+    """
+
+    _accumulates = True
+
+    def __init__(
+        self,
+        in_features: int | None,
+        out_features: int,
+        bias: bool = True,
+        *,
+        init: str | Initializer = "kaiming_normal",
+        rng: RNG = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.in_features = in_features
+        self.out_features = check_integer("Linear", "out_features", out_features, minimum=1)
+        self.init = init
+        get_initializer(init)
+        self._to_draw: Any = as_generator(rng), check_dtype("Linear", dtype)
+        self.weight: Parameter = None  # type: ignore[assignment]  # until in_features is known
+        self.bias: Parameter | None = None
+        if check_flag("Linear", "bias", bias):
+            self.bias = Parameter(np.zeros(self.out_features, dtype), decay=False)
+        if in_features is not None:
+            self._build(in_features)
+
+    def _build(self, in_features: int) -> None:
+        self.in_features = check_integer("Linear", "in_features", in_features, minimum=1)
+        rng, dtype = self._to_draw
+        values = initial(self.init, (self.out_features, self.in_features), rng, dtype)
+        self.weight = Parameter(np.asfortranarray(values))
+        self._to_draw = None
+
+    def __call__(self, X: Array) -> Array:
+        if X.ndim != 2 or X.shape[1] != self.in_features:
+            self._check_input(X)
+        self._saved = X
+        Y = X @ self.weight.data.T  # (N, F)
+        if self.bias is not None:
+            Y += self.bias.data
+        return Y
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        # Y[n, f] = Σ_d X[n, d] W[f, d] + b[f], so
+        #   ∂L/∂W[f, d] = Σ_n delta[n, f] X[n, d]
+        #   ∂L/∂b[f]    = Σ_n delta[n, f]
+        #   ∂L/∂X[n, d] = Σ_f delta[n, f] W[f, d]
+        X = self._saved
+        self.weight.accumulate_product(delta.T, X)
+        if self.bias is not None:
+            self.bias.accumulate(delta.sum(axis=0))
+        return delta @ self.weight.data if input_gradient else None
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        self._check_features(self.in_features, input_shape)
+        return (self.out_features,)
+
+    def _infer(self, input_shape: Shape) -> None:
+        if self.in_features is None and is_known(input_shape) and len(input_shape) == 1:
+            self._build(input_shape[0])  # type: ignore[arg-type]
+
+    def _input_shape(self) -> Shape:
+        return UNKNOWN if self.in_features is None else (self.in_features,)

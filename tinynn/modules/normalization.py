@@ -1,0 +1,193 @@
+"""Normalization: every feature shifted to mean zero and scaled to variance one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tinynn.errors import ShapeError, check_dtype, check_flag, check_integer, check_number
+from tinynn.modules.base import UNKNOWN, Module, Shape
+from tinynn.parameter import Parameter
+from tinynn.primitives import column_sums
+
+__all__ = ["BatchNorm"]
+
+Array = NDArray[Any]
+
+
+class BatchNorm(Module):
+    """Batch normalization, ``Y = γ (X − μ) / σ + β`` with the mean and deviation of every feature.
+
+    In training, μ and σ² = mean((X − μ)²) + eps are those of the batch, and running averages of
+    mean and variance are kept; in evaluation these averages take their place. As in PyTorch, the
+    running variance is the unbiased one (divided by N − 1), and `momentum` is the weight of the
+    newest batch.
+
+    Parameters
+    ----------
+    num_features : int or None, default None
+        C. None leaves it open until the module stands in a `ModuleList` behind one that tells it.
+    eps : float, default 1e-5
+        Added to the variance, so that a constant feature divides by no zero.
+    momentum : float or None, default 0.1
+        Weight of the newest batch in the running averages; None weighs all batches alike.
+    affine : bool, default True
+        Whether to learn γ and β.
+    track_running_stats : bool, default True
+        Whether to keep running averages; without them, evaluation uses the batch as well.
+    dtype : dtype_like, default numpy.float32
+        Of parameters and running averages.
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape (C,), or None
+        γ, which starts at one, and β, which starts at zero.
+    running_mean, running_var : ndarray of shape (C,), or None
+        The running averages, which start at zero and at one.
+    num_batches_tracked : ndarray of shape (), or None
+        How many batches they have seen.
+
+    Raises
+    ------
+    ShapeError
+        In training, for a batch of one: its variance is zero, and nothing would be left of it.
+    OptionError
+        For options that cannot be.
+
+    References
+    ----------
+    Ioffe, Szegedy: Batch normalization, 2015, algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import BatchNorm
+    >>> module = BatchNorm(1, eps=0)
+    >>> module(np.array([[1.0], [3.0]]))
+    array([[-1.],
+           [ 1.]])
+    >>> module.running_mean  # 0.9 · 0 + 0.1 · 2
+    array([0.2], dtype=float32)
+    """
+
+    _accumulates = True
+
+    def __init__(
+        self,
+        num_features: int | None = None,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.num_features = num_features
+        self.eps = check_number("BatchNorm", "eps", eps, minimum=0)
+        if momentum is not None:
+            check_number("BatchNorm", "momentum", momentum, minimum=0, maximum=1)
+        self.momentum = momentum
+        self.affine = check_flag("BatchNorm", "affine", affine)
+        self.track_running_stats = check_flag(
+            "BatchNorm", "track_running_stats", track_running_stats
+        )
+        self._dtype = check_dtype("BatchNorm", dtype)
+        self.weight: Parameter | None = None
+        self.bias: Parameter | None = None
+        self.running_mean: Array | None = None
+        self.running_var: Array | None = None
+        self.num_batches_tracked: Array | None = None
+        if num_features is not None:
+            self._build(num_features)
+
+    def _build(self, num_features: int) -> None:
+        n = self.num_features = check_integer("BatchNorm", "num_features", num_features, minimum=1)
+        if self.affine:
+            self.weight = Parameter(np.ones(n, self._dtype), decay=False)
+            self.bias = Parameter(np.zeros(n, self._dtype), decay=False)
+        if self.track_running_stats:
+            self.running_mean = np.zeros(n, self._dtype)
+            self.running_var = np.ones(n, self._dtype)
+            self.num_batches_tracked = np.array(0)
+
+    def __call__(self, X: Array) -> Array:
+        if X.ndim < 2 or X.shape[1] != self.num_features:
+            self._check_input(X)
+        from_batch = self.training or self.running_mean is None
+        if from_batch:
+            n = X.size // X.shape[1]
+            if n < 2:
+                raise ShapeError(
+                    f"{self!r} takes at least 2 values of every feature in training, but its input "
+                    f"has {n}, in shape {X.shape}; use larger batches, leave the short last one out "
+                    "(drop_last=True), or switch to evaluation with eval()"
+                )
+            mean = column_sums(X) / n
+            centred = X - _wide(mean, X)
+            variance = column_sums(centred * centred) / n
+            if self.training and self.running_mean is not None:
+                self._track(mean, variance * (n / (n - 1)))
+        else:
+            mean, variance = self.running_mean, self.running_var
+            centred = X - _wide(mean, X)
+        inverse = 1 / np.sqrt(variance + self.eps)  # 1/σ, of shape (C,)
+        scale = inverse if self.weight is None else self.weight.data * inverse
+        self._saved = centred, inverse, scale, from_batch
+        Y = centred * _wide(scale, X)
+        if self.bias is not None:
+            Y += _wide(self.bias.data, X)
+        return Y
+
+    def backpropagate(self, delta: Array) -> Array:
+        # With x̂ = (x − μ)/σ, y = γ x̂ + β:   ∂L/∂β = Σ delta,   ∂L/∂γ = Σ delta x̂.
+        centred, inverse, scale, from_batch = self._saved
+        sum_delta = column_sums(delta)
+        sum_delta_x = column_sums(delta * centred) * inverse
+        if self.weight is not None and self.bias is not None:
+            self.weight.accumulate(sum_delta_x)
+            self.bias.accumulate(sum_delta)
+        if not from_batch:
+            return delta * _wide(scale, delta)  # μ and σ are constants
+        # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n:
+        #   ∂L/∂x = γ/σ · (delta − Σ delta / n − x̂ · Σ(delta x̂) / n)
+        n = delta.size // delta.shape[1]
+        gradient = centred * _wide(sum_delta_x * inverse / -n, delta)
+        gradient += delta
+        gradient -= _wide(sum_delta / n, delta)
+        gradient *= _wide(scale, delta)
+        return gradient
+
+    def _track(self, mean: Array, variance: Array) -> None:
+        """Move the running averages towards a batch; complex inputs of a proof count as real."""
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        weight = self.momentum
+        if weight is None:
+            weight = 1 / int(self.num_batches_tracked)
+        for running, newest in ((self.running_mean, mean), (self.running_var, variance)):
+            assert running is not None
+            running *= 1 - weight
+            running += weight * newest.real
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if self.num_features is not None:
+            if input_shape == UNKNOWN:
+                return (self.num_features, ...)
+            if not input_shape or input_shape[0] not in (self.num_features, None):
+                comes = f"{input_shape[0]}" if input_shape else "samples of shape ()"
+                raise self._refuse(f"{self.num_features} features", comes, input_shape)
+        return tuple(input_shape)
+
+    def _infer(self, input_shape: Shape) -> None:
+        if self.num_features is None and input_shape and isinstance(input_shape[0], int):
+            self._build(input_shape[0])
+
+    def _input_shape(self) -> Shape:
+        return UNKNOWN if self.num_features is None else (self.num_features, ...)
+
+
+def _wide(values: Array, X: Array) -> Array:
+    """Return one value a feature in the shape that broadcasts over X of shape (N, C, ...)."""
+    return values.reshape(-1, *(1,) * (X.ndim - 2))

@@ -1,0 +1,385 @@
+"""Parameters, and the one flat buffer over which an optimizer steps.
+
+A `Parameter` is an array with its gradient. On its own it holds both. An optimizer moves the
+parameters that it is given into a `FlatBuffer`: one vector for all data and one for all gradients,
+of which every parameter is from then on a view. So a step, a norm, a clip, an average over
+processes or a checkpoint is one pass over one vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from tinynn.errors import OptionError, ShapeError, StateError
+
+__all__ = ["FlatBuffer", "Parameter"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+class Parameter:
+    """An array that is trained, together with its gradient.
+
+    Gradients accumulate until an optimizer consumes them: after ``step()`` the next backward pass
+    overwrites instead of adding, and until then the consumed gradient stays readable.
+
+    Parameters
+    ----------
+    data : array_like of float
+        The initial value. It is copied, in the memory order in which it comes.
+    decay : bool, default True
+        Whether an optimizer's weight decay applies: to weights yes, to biases and to the scale and
+        shift of a normalization no.
+
+    Raises
+    ------
+    OptionError
+        Where `data` is not real floating-point numbers.
+
+    Examples
+    --------
+    >>> weight = Parameter([[1.0, 2.0], [3.0, 4.0]])
+    >>> weight.accumulate(np.ones((2, 2)))
+    >>> weight.grad += 1
+    >>> weight.grad
+    array([[2., 2.],
+           [2., 2.]])
+    """
+
+    __slots__ = ("__weakref__", "_consumed", "_data", "_grad", "_home", "decay")
+
+    def __init__(self, data: ArrayLike, decay: bool = True) -> None:
+        array = np.array(data, order="K")
+        if array.dtype.kind != "f":
+            raise OptionError(
+                f"Parameter: data must be of a floating-point dtype, but is of {array.dtype}; "
+                "convert it, for instance with .astype(numpy.float32)"
+            )
+        self._data: Array = array
+        self._grad: Array = np.zeros_like(array)
+        self._consumed = False
+        self._home: FlatBuffer | None = None
+        self.decay = decay
+
+    @property
+    def data(self) -> Array:
+        """Array : the values; assigning copies into place, and the shape must be the same."""
+        return self._data
+
+    @data.setter
+    def data(self, values: ArrayLike) -> None:
+        self._copy(self._data, values, "data")
+
+    @property
+    def grad(self) -> Array:
+        """Array : the gradient, of the shape and dtype of `data`; assigning copies into place."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, values: ArrayLike) -> None:
+        # `p.grad += g` adds in place and then assigns the array to itself.
+        if values is not self._grad:
+            self._copy(self._grad, values, "grad")
+        self._consumed = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Tuple of int : the shape of `data`, and of `grad`."""
+        return self._data.shape
+
+    @property
+    def size(self) -> int:
+        """Int : how many numbers it holds."""
+        return self._data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """numpy.dtype : the dtype of `data`, and of `grad`."""
+        return self._data.dtype
+
+    def accumulate(self, gradient: Array) -> None:
+        """Add to the gradient, or overwrite one that an optimizer has consumed.
+
+        Parameters
+        ----------
+        gradient : ndarray
+            Exactly of this parameter's shape: nothing is broadcast.
+
+        Raises
+        ------
+        ShapeError
+            Where the shape differs.
+
+        Examples
+        --------
+        >>> bias = Parameter(np.zeros(2))
+        >>> bias.accumulate(np.array([1.0, 2.0]))
+        >>> bias.accumulate(np.array([1.0, 2.0]))
+        >>> bias.grad
+        array([2., 4.])
+        """
+        if gradient.shape != self._grad.shape:
+            raise ShapeError(
+                f"a gradient of shape {gradient.shape} came for a parameter of shape {self.shape}"
+            )
+        if self._consumed:
+            np.copyto(self._grad, gradient, casting="same_kind")
+            self._consumed = False
+        else:
+            self._grad += gradient
+
+    def accumulate_product(self, A: Array, B: Array) -> None:
+        """Accumulate the matrix product ``A @ B``, written straight into place where it can be.
+
+        Parameters
+        ----------
+        A, B : ndarray
+            Matrices whose product has this parameter's shape.
+
+        Raises
+        ------
+        ShapeError
+            Where the product has another shape.
+
+        Examples
+        --------
+        >>> weight = Parameter(np.zeros((1, 2)))
+        >>> weight.accumulate_product(np.array([[2.0]]), np.array([[3.0, 4.0]]))
+        >>> weight.grad
+        array([[6., 8.]])
+        """
+        if self._consumed and (A.shape[0], B.shape[1]) == self._grad.shape:
+            np.matmul(A, B, out=self._grad, casting="same_kind")
+            self._consumed = False
+        else:
+            self.accumulate(A @ B)
+
+    def discard_gradient(self) -> None:
+        """Set the gradient to zero.
+
+        Examples
+        --------
+        >>> bias = Parameter(np.zeros(2))
+        >>> bias.grad = [1.0, 2.0]
+        >>> bias.discard_gradient()
+        >>> bias.grad
+        array([0., 0.])
+        """
+        self._grad.fill(0)
+        self._consumed = False
+
+    def discard_consumed(self) -> None:
+        """Set the gradient to zero if an optimizer has consumed it, so that ``+=`` starts anew."""
+        if self._consumed:
+            self.discard_gradient()
+
+    def astype(self, dtype: DTypeLike) -> None:
+        """Convert data and gradient in place.
+
+        An optimizer that holds the parameter loses it, and says so at its next ``step()``.
+
+        Parameters
+        ----------
+        dtype : dtype_like
+            A real floating-point dtype.
+
+        Examples
+        --------
+        >>> weight = Parameter(np.ones(3, np.float32))
+        >>> weight.astype(np.float64)
+        >>> weight.dtype, weight.grad.dtype
+        (dtype('float64'), dtype('float64'))
+        """
+        if np.dtype(dtype) == self._data.dtype:
+            return
+        self._leave("was converted to another dtype")
+        self._data = self._data.astype(dtype, order="K")
+        self._grad = self._grad.astype(dtype, order="K")
+
+    @contextmanager
+    def substituted(self, data: Array) -> Iterator[None]:
+        """Let the parameter read as `data`, of any dtype, inside a with block.
+
+        This is how `check_gradients` puts a complex number into a parameter.
+
+        Examples
+        --------
+        >>> bias = Parameter(np.zeros(1))
+        >>> with bias.substituted(np.array([1j])):
+        ...     bias.data
+        array([0.+1.j])
+        >>> bias.data
+        array([0.])
+        """
+        before = self._data
+        self._data = data
+        try:
+            yield
+        finally:
+            self._data = before
+
+    def _copy(self, place: Array, values: ArrayLike, what: str) -> None:
+        array = np.asarray(values)
+        if array.shape != place.shape:
+            raise ShapeError(
+                f"Parameter.{what} has shape {place.shape}, but was assigned an array of shape "
+                f"{array.shape}; assigning copies into place and never reshapes or broadcasts"
+            )
+        if array.dtype.kind not in "fiub":
+            raise OptionError(
+                f"Parameter.{what} holds {place.dtype}, but was assigned an array of {array.dtype}"
+            )
+        np.copyto(place, array, casting="unsafe")
+
+    def _leave(self, why: str) -> None:
+        if self._home is not None:
+            self._home.lost = f"a parameter of shape {self.shape} {why}"
+            self._home = None
+
+    def _move(self, home: FlatBuffer, data: Array, grad: Array) -> None:
+        """Become a view of one stretch of a flat buffer, in the memory order of now."""
+        self._leave("was taken over by another optimizer")
+        outermost_first = np.argsort([-stride for stride in self._data.strides], kind="stable")
+        lengths = [self.shape[axis] for axis in outermost_first]
+        back = np.argsort(outermost_first)
+        views = [flat.reshape(lengths).transpose(back) for flat in (data, grad)]
+        for view, values in zip(views, (self._data, self._grad), strict=True):
+            np.copyto(view, values)
+        self._data, self._grad = views
+        self._home = home
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy stands alone: it does not drag a whole flat buffer along, and, as PyTorch's, it
+        # starts without a gradient.
+        return Parameter, (self._data.copy(order="K"), self.decay)
+
+    def __repr__(self) -> str:
+        flag = "" if self.decay else ", decay=False"
+        return f"Parameter(shape={self.shape}, dtype={self.dtype}{flag})"
+
+
+class FlatBuffer:
+    """One vector for the data of many parameters, and one for their gradients.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        At least one, each once, all of one dtype. Each becomes a view of the buffer. Those to which
+        weight decay applies are laid first, so that decay is a pass over a prefix.
+
+    Attributes
+    ----------
+    data, grad : ndarray of shape (n,)
+        All values, and all gradients.
+    n_decayed : int
+        How many of the first numbers are subject to weight decay.
+    parameters : list of Parameter
+        In the order in which they were given.
+    lost : str
+        Why the buffer no longer holds its parameters; empty as long as it does.
+
+    Raises
+    ------
+    OptionError
+        Where the parameters are not as described. None of them has been moved then.
+
+    Examples
+    --------
+    >>> weight, bias = Parameter(np.ones((2, 3))), Parameter(np.zeros(2), decay=False)
+    >>> flat = FlatBuffer([bias, weight])
+    >>> flat.data
+    array([1., 1., 1., 1., 1., 1., 0., 0.])
+    >>> flat.data *= 2
+    >>> weight.data
+    array([[2., 2., 2.],
+           [2., 2., 2.]])
+    """
+
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        self.parameters = _checked(parameters)
+        self.lost = ""
+        size = sum(p.size for p in self.parameters)
+        dtype = self.parameters[0].dtype
+        self.data = np.empty(size, dtype)
+        self.grad = np.zeros(size, dtype)
+        self.n_decayed = sum(p.size for p in self.parameters if p.decay)
+        end = 0
+        for parameter in sorted(self.parameters, key=lambda p: not p.decay):
+            start, end = end, end + parameter.size
+            parameter._move(self, self.data[start:end], self.grad[start:end])
+
+    def collect(self) -> Array:
+        """Return the gradients for one step, all of them as of now.
+
+        A parameter that no backward pass has reached since the last step counts as zero. Where none
+        was reached, the gradients are taken as they stand: somebody has written them by hand.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            The vector `grad` itself.
+
+        Raises
+        ------
+        StateError
+            Where a parameter has since been taken over or converted.
+
+        Examples
+        --------
+        >>> bias = Parameter(np.zeros(2))
+        >>> flat = FlatBuffer([bias])
+        >>> bias.accumulate(np.array([1.0, 2.0]))
+        >>> flat.collect()
+        array([1., 2.])
+        """
+        if self.lost:
+            raise StateError(
+                f"this optimizer no longer holds its parameters: {self.lost}; step with the "
+                "optimizer made last, or make a new one"
+            )
+        untouched = [p for p in self.parameters if p._consumed]
+        if len(untouched) < len(self.parameters):
+            for parameter in untouched:
+                parameter.discard_gradient()
+        return self.grad
+
+    def consume(self) -> None:
+        """Mark every gradient as used, so that the next backward pass overwrites it."""
+        for parameter in self.parameters:
+            parameter._consumed = True
+
+    def discard(self) -> None:
+        """Set every gradient to zero."""
+        for parameter in self.parameters:
+            parameter.discard_gradient()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FlatBuffer, (self.parameters,)
+
+
+def _checked(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Return the parameters as a list, or say what is wrong with them."""
+    found = list(parameters) if isinstance(parameters, Iterable) else parameters
+    if not isinstance(found, list) or not all(isinstance(p, Parameter) for p in found):
+        raise OptionError(
+            "an optimizer takes parameters, as model.parameters() gives them, but was given "
+            f"{found!r}"
+        )
+    if not found:
+        raise OptionError(
+            "an optimizer was given no parameters: does the model have any, and was "
+            "model.parameters() used up by an earlier loop?"
+        )
+    if len({id(p) for p in found}) < len(found):
+        raise OptionError("an optimizer was given the same parameter twice")
+    if len(dtypes := {p.dtype.name for p in found}) > 1:
+        raise OptionError(
+            f"an optimizer takes parameters of one dtype, but was given {sorted(dtypes)}; convert "
+            "the model first, for instance with model.astype(numpy.float32)"
+        )
+    return found
