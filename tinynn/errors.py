@@ -188,7 +188,10 @@ def check_number(
     above: bool = False,
     below: bool = False,
 ) -> float:
-    """Return a finite number as it is, or raise an OptionError; `above` and `below` exclude a bound."""
+    """Return a finite number as a float, or raise an OptionError; `above`, `below` exclude a bound.
+
+    A float and not NumPy's own scalar, as times that one a float32 array would become float64.
+    """
     is_number = isinstance(value, int | float | np.integer | np.floating)
     if (
         not is_number
@@ -200,8 +203,10 @@ def check_number(
         low = "" if minimum == -np.inf else f" {'above' if above else 'of at least'} {minimum:g}"
         high = "" if maximum == np.inf else f" {'below' if below else 'at most'} {maximum:g}"
         both = " and" if low and high else ""
-        raise OptionError(f"{where}: {name} must be a finite number{low}{both}{high}, but is {value!r}")
-    return value  # type: ignore[return-value]
+        raise OptionError(
+            f"{where}: {name} must be a finite number{low}{both}{high}, but is {value!r}"
+        )
+    return float(value)  # type: ignore[arg-type]
 
 
 def check_flag(where: str, name: str, value: object) -> bool:

@@ -93,9 +93,7 @@ def normal(
     return rng.normal(mean, std, shape)
 
 
-def uniform(
-    shape: Shape, rng: np.random.Generator, a: float = 0.0, b: float = 1.0
-) -> NDArray[Any]:
+def uniform(shape: Shape, rng: np.random.Generator, a: float = 0.0, b: float = 1.0) -> NDArray[Any]:
     """Draw from a uniform distribution.
 
     Parameters
@@ -189,7 +187,7 @@ def kaiming_uniform(
 
 
 def xavier_normal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> NDArray[Any]:
-    """Draw from a normal distribution of standard deviation ``gain * sqrt(2 / (fan_in + fan_out))``.
+    """Draw from a normal distribution of deviation ``gain * sqrt(2 / (fan_in + fan_out))``.
 
     Parameters
     ----------
@@ -220,7 +218,7 @@ def xavier_normal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> 
 
 
 def xavier_uniform(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> NDArray[Any]:
-    """Draw from a uniform distribution of standard deviation ``gain * sqrt(2 / (fan_in + fan_out))``.
+    """Draw from a uniform distribution of deviation ``gain * sqrt(2 / (fan_in + fan_out))``.
 
     Parameters
     ----------

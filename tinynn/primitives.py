@@ -44,5 +44,5 @@ def column_sums(X: Array) -> Array:
     """
     if X.ndim == 2:
         # A product with ones is one pass at the speed of memory; sum(axis=0) is about half of that.
-        return np.dot(_ones(len(X), X.dtype), X)  # type: ignore[no-any-return]
-    return X.sum(axis=(0, *range(2, X.ndim)))  # type: ignore[no-any-return]
+        return np.dot(_ones(len(X), X.dtype), X)
+    return X.sum(axis=(0, *range(2, X.ndim)))

@@ -8,7 +8,7 @@ own generator, which `manual_seed` sets. NumPy's global state is neither read no
 from __future__ import annotations
 
 import operator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -79,15 +79,15 @@ def as_generator(rng: RNG) -> np.random.Generator:
         return _generator
     if isinstance(rng, np.random.Generator):
         return rng
-    return _seeded(
-        rng, "rng must be a numpy.random.Generator, an integer of zero or more, or None"
-    )
+    return _seeded(rng, "rng must be a numpy.random.Generator, an integer of zero or more, or None")
 
 
-def _seeded(seed: object, what: str) -> np.random.Generator:
-    """Return a new generator, refusing what NumPy would take by accident (True) or refuse darkly."""
+def _seeded(seed: Any, what: str) -> np.random.Generator:
+    """Return a new generator, or say what a seed is."""
     try:
-        if isinstance(seed, bool | np.bool_) or (number := operator.index(seed)) < 0:  # type: ignore[arg-type]
+        # NumPy would take True for 1.
+        number = -1 if isinstance(seed, bool | np.bool_) else operator.index(seed)
+        if number < 0:
             raise TypeError
     except TypeError:
         raise OptionError(f"{what}, but is {seed!r}") from None

@@ -130,7 +130,7 @@ class ELU(Activation):
 
     def backpropagate(self, delta: Array) -> Array:
         X, E = self._saved
-        # Below zero, y = α e with e = exp(x) − 1 and y′ = α exp(x) = α (e + 1); above, e = 0, y′ = 1.
+        # Below zero, y = α e with e = exp(x) − 1, so y′ = α exp(x) = α (e + 1). Above, y′ = 1.
         if self.alpha == 1:
             derivative = E + 1
         else:

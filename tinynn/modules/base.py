@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import EllipsisType
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -22,6 +22,7 @@ from tinynn.errors import (
     check_dtype,
     check_integer,
 )
+from tinynn.options import options_repr
 from tinynn.parameter import Parameter
 
 __all__ = ["LoadResult", "Module"]
@@ -30,7 +31,7 @@ Array: TypeAlias = NDArray[Any]
 
 # The shape of one sample. Before any data are seen, an axis may be unknown (None), or the number
 # of axes (an Ellipsis at the end); a whole shape of which nothing is known is ``(...,)``.
-Shape: TypeAlias = tuple[int | None | EllipsisType, ...]
+Shape: TypeAlias = tuple[int | EllipsisType | None, ...]
 UNKNOWN: Shape = (...,)
 
 _mode_lock = threading.RLock()
@@ -100,7 +101,7 @@ class Module:
         if "__call__" in vars(cls):
             cls.__call__ = _checked_call(cls.__call__)  # type: ignore[method-assign]
         if "backpropagate" in vars(cls):
-            cls.backpropagate = _checked_backpropagate(cls.backpropagate)  # type: ignore[method-assign]
+            cls.backpropagate = _checked_backpropagate(cls.backpropagate)
 
     def __call__(self, X: Array) -> Array:
         """Compute the output: the forward pass.
@@ -117,31 +118,37 @@ class Module:
         """
         raise NotImplementedError(f"{type(self).__name__} has no __call__(self, X)")
 
-    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
-        """Add to the gradient of every parameter, and return the derivative by the input.
+    if TYPE_CHECKING:
+        # A subclass may leave `input_gradient` away: the check around it takes it.
+        backpropagate: Callable[..., Any]
+    else:
 
-        It belongs to the latest call, and may be run several times for it: gradients add up.
+        def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+            """Add to the gradient of every parameter, and return the derivative by the input.
 
-        Parameters
-        ----------
-        delta : ndarray
-            The derivative of the loss by the latest output, of its shape. Left unchanged.
-        input_gradient : bool, default True
-            Whether to compute the derivative by the input. Training saves it for the first module.
+            It belongs to the latest call, and may be run several times for it: gradients add up.
 
-        Returns
-        -------
-        ndarray or None
-            The derivative of the loss by the latest input; None without `input_gradient`.
+            Parameters
+            ----------
+            delta : ndarray
+                The derivative of the loss by the latest output, of its shape. Left unchanged.
+            input_gradient : bool, default True
+                Whether to compute the derivative by the input, which the first module of a
+                network in training can do without.
 
-        Raises
-        ------
-        StateError
-            Before any call.
-        ShapeError
-            Where `delta` is not of the shape of the latest output.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no backpropagate(self, delta)")
+            Returns
+            -------
+            ndarray or None
+                The derivative of the loss by the latest input; None without `input_gradient`.
+
+            Raises
+            ------
+            StateError
+                Before any call.
+            ShapeError
+                Where `delta` is not of the shape of the latest output.
+            """
+            raise NotImplementedError(f"{type(self).__name__} has no backpropagate(self, delta)")
 
     # ---- what is inside ---------------------------------------------------------------------
 
@@ -551,24 +558,7 @@ class Module:
         return {name: value for name, value in vars(self).items() if name not in left_behind}
 
     def __repr__(self) -> str:
-        """Show the options as they would be typed: positions first, then what is not the default."""
-        arguments = []
-        by_position = True
-        for name, option in inspect.signature(type(self)).parameters.items():
-            if option.kind in (option.VAR_POSITIONAL, option.VAR_KEYWORD) or not hasattr(self, name):
-                by_position = False
-                continue
-            value = getattr(self, name)
-            if isinstance(option.default, bool) and not isinstance(value, bool):
-                value = value is not None  # `bias` is True where there is a parameter of that name
-            by_position = by_position and option.kind is not option.KEYWORD_ONLY
-            if option.default is not option.empty and _same(value, option.default):
-                by_position = False
-            elif by_position and not isinstance(value, bool):
-                arguments.append(_typed(value))
-            else:
-                arguments.append(f"{name}={_typed(value)}")
-        return f"{type(self).__name__}({', '.join(arguments)})"
+        return options_repr(self)
 
     # ---- checks -----------------------------------------------------------------------------
 
@@ -585,7 +575,7 @@ class Module:
         )
 
     def _refuse(self, takes: str, comes: str, input_shape: Shape, mend: str = "") -> ShapeError:
-        """Return the error for an input, given the shape of a sample, that this module cannot take."""
+        """Return the error for an input that this module cannot take."""
         error = ShapeError(
             f"{self!r} takes {takes}, but its input has {comes}, in shape {batch_text(input_shape)}"
             + mend
@@ -598,8 +588,10 @@ class Module:
         if features is None:
             return
         if is_known(input_shape) and len(input_shape) != 1:
-            mend = "; put a Flatten() before it" if input_shape else (
-                "; a batch of one row is made by X[numpy.newaxis]"
+            mend = (
+                "; put a Flatten() before it"
+                if input_shape
+                else ("; a batch of one row is made by X[numpy.newaxis]")
             )
             comes = f"samples of shape {input_shape}"
             raise self._refuse(f"{features} features", comes, input_shape, mend)
@@ -630,8 +622,7 @@ def _checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
             self._output_shape = output.shape
         except AttributeError:
             raise ShapeError(
-                f"{self!r} must return an array from __call__, but returned "
-                f"{type(output).__name__}"
+                f"{self!r} must return an array from __call__, but returned {type(output).__name__}"
             ) from None
         return output
 
@@ -678,19 +669,6 @@ def _restore(module: Module, before: dict[str, Any], what: str) -> None:
     now.update({name: before[name] for name in names if name in before})
 
 
-def _same(value: object, default: object) -> bool:
-    """Tell whether an option has its default value, without tripping over arrays and dtypes."""
-    if isinstance(value, np.dtype):
-        return value == np.dtype(default)  # type: ignore[call-overload,no-any-return]
-    return value is default or (type(value) is type(default) and value == default)
-
-
-def _typed(value: object) -> str:
-    if isinstance(value, np.dtype):
-        return repr(value.name)
-    return getattr(value, "__name__", None) or repr(value)
-
-
 def batch_text(shape: Shape) -> str:
     """Write a sample's shape as that of a batch, such as ``(N, 784)``.
 
@@ -699,8 +677,10 @@ def batch_text(shape: Shape) -> str:
     >>> batch_text((3, None, ...))
     '(N, 3, ?, ...)'
     """
-    lengths = {None: "?", ...: "..."}
-    return f"({', '.join(['N', *(str(lengths.get(length, length)) for length in shape)])})"
+    lengths = [
+        "?" if length is None else "..." if length is ... else str(length) for length in shape
+    ]
+    return f"({', '.join(['N', *lengths])})"
 
 
 def is_known(shape: Shape) -> bool:

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterable, Iterator, MutableSequence
 from typing import Any, overload
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tinynn.errors import OptionError, ShapeError, TinyNNError
@@ -21,8 +20,8 @@ Array = NDArray[Any]
 class ModuleList(Module, MutableSequence[Module]):
     """A list of modules that is itself a module: each feeds the next.
 
-    With modules ``f₁ … f_L``, the output is ``f_L(… f₂(f₁(X)))``. By the chain rule the derivative of
-    the loss by the input of ``f_i`` is what ``f_i.backpropagate`` makes of the derivative by its
+    With modules ``f₁ … f_L``, the output is ``f_L(… f₂(f₁(X)))``. By the chain rule the derivative
+    of the loss by the input of ``f_i`` is what ``f_i.backpropagate`` makes of the derivative by its
     output, so the backward pass is the same list read backwards.
 
     On construction and on every change the list checks that neighbours fit, and fills in sizes

@@ -120,9 +120,9 @@ class BatchNorm(Module):
             n = X.size // X.shape[1]
             if n < 2:
                 raise ShapeError(
-                    f"{self!r} takes at least 2 values of every feature in training, but its input "
-                    f"has {n}, in shape {X.shape}; use larger batches, leave the short last one out "
-                    "(drop_last=True), or switch to evaluation with eval()"
+                    f"{self!r} takes at least 2 values of every feature in training, but its "
+                    f"input has {n}, in shape {X.shape}; use larger batches, leave the short last "
+                    "one out (drop_last=True), or switch to evaluation with eval()"
                 )
             mean = column_sums(X) / n
             centred = X - _wide(mean, X)
@@ -130,6 +130,8 @@ class BatchNorm(Module):
             if self.training and self.running_mean is not None:
                 self._track(mean, variance * (n / (n - 1)))
         else:
+            assert self.running_mean is not None
+            assert self.running_var is not None
             mean, variance = self.running_mean, self.running_var
             centred = X - _wide(mean, X)
         inverse = 1 / np.sqrt(variance + self.eps)  # 1/σ, of shape (C,)

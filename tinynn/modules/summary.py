@@ -39,7 +39,10 @@ def summarize(module: Module, input_shape: Shape | None = None) -> str:
     if shape and shape[-1] is ...:
         # Of rows with so many features the number of axes is left open; a table shows the usual.
         shape = shape[:-1] or shape
-    rows = [("position", "module", "output shape", "parameters"), ("input", "", batch_text(shape), "")]
+    rows = [
+        ("position", "module", "output shape", "parameters"),
+        ("input", "", batch_text(shape), ""),
+    ]
     rows += _rows(module, shape, "")
     total = f"{sum(parameter.size for parameter in module.parameters()):,}"
     rows.append(("total", "", "", total))

@@ -1,0 +1,38 @@
+"""Data sets, cut into batches: `DataLoader`, and the factories that make three of them at once.
+
+Beside the neural network and independent of it: any iterable of pairs (X_batch, y_batch) with
+NumPy arrays can train a network, and these loaders can feed any other library.
+"""
+
+from tinynn.data.cache import IDXFile, cache_folder
+from tinynn.data.encoding import one_hot
+from tinynn.data.factory import DataLoaderFactory, RawArrays
+from tinynn.data.loader import DataLoader
+from tinynn.data.mnist import FashionMNISTDataLoaderFactory, MNISTDataLoaderFactory
+from tinynn.data.own import ArrayDataLoaderFactory
+from tinynn.data.plane import PlaneDataLoaderFactory
+from tinynn.data.tables import (
+    BreastCancerDataLoaderFactory,
+    DiabetesDataLoaderFactory,
+    DigitsDataLoaderFactory,
+    IrisDataLoaderFactory,
+    WineDataLoaderFactory,
+)
+
+__all__ = [
+    "ArrayDataLoaderFactory",
+    "BreastCancerDataLoaderFactory",
+    "DataLoader",
+    "DataLoaderFactory",
+    "DiabetesDataLoaderFactory",
+    "DigitsDataLoaderFactory",
+    "FashionMNISTDataLoaderFactory",
+    "IDXFile",
+    "IrisDataLoaderFactory",
+    "MNISTDataLoaderFactory",
+    "PlaneDataLoaderFactory",
+    "RawArrays",
+    "WineDataLoaderFactory",
+    "cache_folder",
+    "one_hot",
+]

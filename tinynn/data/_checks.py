@@ -1,0 +1,163 @@
+"""What a data set is checked for before anybody trains on it.
+
+A NaN in one row, a label that is a string, two arrays of different lengths: each would surface
+hundreds of batches later as a loss that makes no sense. Here each is a `DataError` that names the
+first row at fault.
+"""
+
+from __future__ import annotations
+
+import numbers
+import operator
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynn.errors import DataError, OptionError
+
+Array: TypeAlias = NDArray[Any]
+
+# Elements looked at in one go: temporaries stay in the cache, and a memory map larger than memory
+# is read piece by piece.
+CHUNK = 1 << 18
+
+
+def as_features(values: object, name: str) -> Array:
+    """Return `values` as an array of numbers that can be trained on, or say what is wrong."""
+    return _as_numbers(
+        values, name, strings="encode categories as numbers, for instance with tinynn.data.one_hot"
+    )
+
+
+def as_targets(values: object, name: str) -> Array:
+    """Return `values` as an array of class indices or numbers, or say what is wrong."""
+    return _as_numbers(
+        values,
+        name,
+        strings="encode them as class indices: "
+        "class_names, y = numpy.unique(y, return_inverse=True)",
+    )
+
+
+def check_lengths(X: Array, y: Array, where: str, names: tuple[str, str] = ("X", "y")) -> None:
+    """Refuse features and targets that do not pair up row by row."""
+    if len(X) != len(y):
+        longer, shorter = names if len(X) > len(y) else names[::-1]
+        raise DataError(
+            f"{where}: {names[0]} and {names[1]} must have the same number of rows, but "
+            f"{names[0]} has {len(X)} and {names[1]} has {len(y)}: row {min(len(X), len(y))} of "
+            f"{longer} has no partner in {shorter}. Pass the rows that belong together"
+        )
+
+
+def as_count(value: object, name: str) -> int:
+    """Return a whole number of one or more; True, 2.5 and "a" are none."""
+    try:
+        if isinstance(value, bool | np.bool_) or (count := operator.index(value)) < 1:  # type: ignore[arg-type]
+            raise TypeError
+    except TypeError:
+        raise OptionError(f"{name} must be an integer of one or more, but is {value!r}") from None
+    return count
+
+
+def as_number(value: object, name: str, below: float, expected: str) -> float:
+    """Return a number from zero to less than `below`; NaN and True are none."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (real and 0 <= value < below):  # type: ignore[operator]  # it is real by then
+        raise OptionError(f"{name} must be {expected}, but is {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def as_flag(value: object, name: str) -> bool:
+    """Return True or False, refusing what only counts as one: ``DataLoader(X, y, 32, 0)``."""
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(f"{name} must be True or False, but is {value!r}")
+    return bool(value)
+
+
+def as_function(value: object, name: str) -> Any:
+    """Return None or something that can be called."""
+    if value is not None and not callable(value):
+        raise OptionError(f"{name} must be a function of a batch, or None, but is {value!r}")
+    return value
+
+
+def row_chunks(array: Array) -> Iterator[slice]:
+    """Yield slices of rows that cover the array, each of about `CHUNK` elements."""
+    rows = max(1, CHUNK * len(array) // max(1, array.size))
+    return (slice(start, start + rows) for start in range(0, len(array), rows))
+
+
+def _as_numbers(values: object, name: str, strings: str) -> Array:
+    if isinstance(values, np.memmap):
+        array: Array = values  # stays a memory map: the pages come as they are asked for
+    else:
+        try:
+            array = np.asarray(values)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{name} must be an array of numbers with rows of equal shape, but NumPy cannot "
+                f"make one of it ({error}). Pad or cut the rows to one shape"
+            ) from None
+    if array.ndim == 0:
+        mend = ".toarray()" if hasattr(values, "toarray") else "[None] if it is one sample"
+        raise DataError(
+            f"{name} must be an array with a row for each sample, but is a single "
+            f"{type(values).__name__} of shape (). Pass {name.rsplit(maxsplit=1)[-1]}{mend}"
+        )
+    if array.size == 0:
+        raise DataError(
+            f"{name} must hold at least one row and one number a row, but is empty: its shape is "
+            f"{array.shape}. Check how it was loaded or selected"
+        )
+    if array.dtype.kind not in "biuf":
+        _refuse_dtype(array, name, strings)
+    if array.dtype.kind == "f":
+        _check_finite(array, name)
+    return array
+
+
+def _refuse_dtype(array: Array, name: str, strings: str) -> None:
+    """Raise the `DataError` for an array that holds something else than plain numbers."""
+    row = 0
+    if array.dtype.kind == "c":
+        mend = "pass the real and the imaginary part as numbers of their own"
+    elif array.dtype.kind in "OSTU":
+        row = next((row for row, value in enumerate(array) if not _converts(value)), -1)
+        mend = strings
+        if row < 0:
+            row, mend = 0, "convert it, for instance with .astype(numpy.float32)"
+        elif array.dtype.kind == "O" and not isinstance(array[row], str | bytes):
+            mend = "give every row plain numbers, then convert with .astype(numpy.float32)"
+    else:
+        mend = "convert it to numbers, for instance with .astype(numpy.float32)"
+    raise DataError(
+        f"{name} must hold booleans, integers or floats, but its dtype is {array.dtype}, and row "
+        f"{row} is {array[row]!r:.60}: {mend}"
+    )
+
+
+def _converts(value: object) -> bool:
+    """Whether a row of objects or strings reads as plain numbers; None would as NaN."""
+    try:
+        return bool(np.isfinite(np.asarray(value).astype(np.float64)).all())
+    except (TypeError, ValueError):
+        return False
+
+
+def _check_finite(array: Array, name: str) -> None:
+    """Refuse NaN and infinity, naming the first row (and where in the row)."""
+    for rows in row_chunks(array):
+        finite = np.isfinite(np.asarray(array[rows]))
+        if not finite.all():
+            row, *place = (int(index) for index in np.argwhere(~finite)[0])
+            value = array[rows][(row, *place)]
+            spot = (
+                "" if not place else f" in column {place[0]}" if len(place) == 1 else f" at {place}"
+            )
+            raise DataError(
+                f"{name} must be finite, but row {rows.start + row} holds {value}{spot}. "
+                "Leave such rows out, or fill them in (numpy.nan_to_num)"
+            )

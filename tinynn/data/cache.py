@@ -1,0 +1,252 @@
+"""Files of data sets: fetched once, checked each time they are read.
+
+The digest of a file is compared with the published one before anything is made of it, so that a
+damaged or cut file is fetched again and never trained on. A download goes into a folder of its own
+first, and moves to its place in one atomic step after its digest was found right: neither a broken
+connection nor two processes at once can leave half a file in the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import math
+import os
+import socket
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tinynn.data._checks import Array
+from tinynn.errors import DataError
+
+__all__ = ["IDXFile", "cache_folder", "load_idx_files", "read_idx"]
+
+SECONDS_OF_SILENCE = 30.0  # after which a host counts as dead; mnist_datasets has no limit
+
+
+class IDXFile(NamedTuple):
+    """A gzipped file in the IDX format of MNIST, and how to know the right one.
+
+    Attributes
+    ----------
+    name : str
+        File name.
+    shape : tuple of int
+        Shape of the array of uint8 inside.
+    digest : str
+        Either ``"sha256:..."`` of the content, which stays the same when a host compresses it
+        anew, or ``"md5:..."`` of the compressed file, where that is what was published.
+
+    Examples
+    --------
+    >>> from tinynn.data import MNISTDataLoaderFactory
+    >>> MNISTDataLoaderFactory.files[0].name
+    'train-images-idx3-ubyte.gz'
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    digest: str
+
+
+def cache_folder() -> Path:
+    """Return the folder in which downloads are kept.
+
+    Returns
+    -------
+    pathlib.Path
+        What the environment variable ``TINYNN_DATA`` names; otherwise ``tinynn`` in the user's
+        cache: ``$XDG_CACHE_HOME`` if set, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on
+        Windows, ``~/.cache`` elsewhere.
+
+    Examples
+    --------
+    >>> from tinynn.data import cache_folder
+    >>> mnist = cache_folder() / "mnist"  # may not exist yet
+    """
+    if chosen := os.environ.get("TINYNN_DATA"):
+        return Path(chosen).expanduser()
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if xdg.is_absolute():  # a relative path is to be ignored, says the XDG specification
+        return xdg / "tinynn"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tinynn"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "tinynn"
+    return Path.home() / ".cache" / "tinynn"
+
+
+def read_idx(path: Path, file: IDXFile) -> Array:
+    """Read an IDX file, provided that it is the published one.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where it lies.
+    file : IDXFile
+        What it must be.
+
+    Returns
+    -------
+    numpy.ndarray of uint8
+        Its content, read-only, of shape ``file.shape``.
+
+    Raises
+    ------
+    DataError
+        Where it is not that file. No more of it is decompressed than the right one would hold.
+    OSError
+        Where it cannot be read.
+    """
+    header = np.array([0x0800 + len(file.shape), *file.shape], ">u4").tobytes()
+    size = len(header) + math.prod(file.shape)
+    # One byte more than the right file has tells the wrong one, and a hostile one of gigabytes is
+    # never unpacked. Compression itself may add a little, but not so much.
+    limit = size + size // 100 + 4096
+    with path.open("rb") as stream:
+        packed = stream.read(limit + 1)
+    try:
+        content = zlib.decompressobj(wbits=31).decompress(packed, size + 1)
+    except zlib.error:
+        content = b""
+    found = {
+        f"sha256:{hashlib.sha256(content).hexdigest()}",
+        f"md5:{hashlib.md5(packed, usedforsecurity=False).hexdigest()}",
+    }
+    if len(packed) > limit or len(content) != size or file.digest not in found:
+        raise DataError(f"{path} is damaged or cut short: it is not the published {file.name}")
+    if not content.startswith(header):
+        raise DataError(
+            f"{path} must begin as an IDX file of uint8 with the shape {file.shape}, "
+            f"{header.hex(' ', 4)}, but begins {content[: len(header)].hex(' ', 4)}"
+        )
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(file.shape)
+
+
+def load_idx_files(
+    files: Sequence[IDXFile],
+    folder: str,
+    dataset_type: str,
+    hosts: Sequence[str | None],
+    where: str,
+) -> list[Array]:
+    """Return the contents of files, from the cache as far as it has them, or from the first host.
+
+    Parameters
+    ----------
+    files : sequence of IDXFile
+        All files of the data set.
+    folder : str
+        Their folder inside the cache. Files that lie in the cache itself are found too, but never
+        written there.
+    dataset_type : {"default", "fashion"}
+        What mnist_datasets calls the data set.
+    hosts : sequence of str or None
+        Addresses to which a file name is appended, tried in this order. None is the host that
+        mnist_datasets knows by itself.
+    where : str
+        Who asks, for the message.
+
+    Returns
+    -------
+    list of numpy.ndarray of uint8
+        In the order of `files`, read-only.
+
+    Raises
+    ------
+    DataError
+        Where a file is not in the cache and no host gives the right one.
+    """
+    target = cache_folder() / folder
+    contents: dict[str, Array] = {}
+    reasons = []
+    for file in files:
+        for path in target / file.name, cache_folder() / file.name:
+            if file.name not in contents:
+                try:
+                    contents[file.name] = read_idx(path, file)
+                except FileNotFoundError:
+                    pass
+                except (DataError, OSError) as error:
+                    reasons.append(str(error))
+    for host in hosts:
+        if len(contents) < len(files):
+            try:
+                for name, content in _fetch(files, contents, target, dataset_type, host):
+                    contents[name] = content
+            except (DataError, OSError) as error:
+                reasons.append(f"{host or 'the host of mnist_datasets'}: {error}")
+    if missing := [file.name for file in files if file.name not in contents]:
+        raise DataError(
+            f"{where}: the data set has {len(files)} files, but {', '.join(missing)} could be "
+            f"neither found nor fetched ({'; '.join(reasons)}). Put what is missing into the "
+            f"folder {target} by hand, or set the environment variable TINYNN_DATA to a folder "
+            "that has the files"
+        )
+    return [contents[file.name] for file in files]
+
+
+def _fetch(
+    files: Sequence[IDXFile],
+    present: dict[str, Array],
+    target: Path,
+    dataset_type: str,
+    host: str | None,
+) -> Iterator[tuple[str, Array]]:
+    """Yield each file that the host gives rightly and is not present, after moving it to target."""
+    from http.client import HTTPException
+
+    from mnist_datasets import MNISTLoader
+
+    class Download(MNISTLoader):  # type: ignore[misc]  # it ships no types
+        def extract(self) -> None:
+            """Leave out the unpacking, which would have no bound: `read_idx` has one."""
+
+    wanted = [file for file in files if file.name not in present]
+    prefix = "f" if dataset_type == "fashion" else ""  # so mnist_datasets names what it stores
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=".fetching-", dir=target, ignore_cleanup_errors=True
+    ) as staging:
+        for name in present:  # it does not fetch what is there already
+            Path(staging, prefix + name).touch()
+        failure: str | None = None
+        try:
+            with _patience(SECONDS_OF_SILENCE), contextlib.redirect_stdout(io.StringIO()):
+                Download(dataset_type, base_url=host, folder=staging)
+        except (OSError, HTTPException, ValueError) as error:
+            failure = str(error) or type(error).__name__  # what came before it is worth having
+        for file in wanted:
+            staged = Path(staging, prefix + file.name)
+            try:
+                content = read_idx(staged, file)
+            except FileNotFoundError:
+                continue
+            except DataError:
+                failure = failure or f"what came is not the published {file.name}"
+                continue
+            # On Windows a file that another process reads at this moment stays as it is.
+            with contextlib.suppress(PermissionError):
+                staged.replace(target / file.name)
+            yield file.name, content
+        if failure is not None:
+            raise DataError(failure)
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Let new connections give up after so many seconds of silence, as long as this lasts."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

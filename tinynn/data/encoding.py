@@ -1,0 +1,67 @@
+"""Class indices in their other form, one column for each class."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from tinynn.data._checks import Array, as_count, as_targets
+from tinynn.errors import DataError
+
+__all__ = ["one_hot"]
+
+
+def one_hot(y: ArrayLike, n_classes: int, *, dtype: DTypeLike = np.float32) -> Array:
+    """Turn class indices into rows that are one at the class and zero elsewhere.
+
+    Parameters
+    ----------
+    y : array_like of int, shape (N,)
+        Class indices from 0 to ``n_classes - 1``.
+    n_classes : int
+        Number of classes, C.
+    dtype : data type, default numpy.float32
+        Of the result.
+
+    Returns
+    -------
+    numpy.ndarray, shape (N, C)
+        A fresh array.
+
+    Raises
+    ------
+    DataError
+        Where `y` is not one-dimensional, not of integers, or out of range, naming the first such
+        row.
+
+    Examples
+    --------
+    >>> from tinynn.data import one_hot
+    >>> one_hot([2, 0], 3)
+    array([[0., 0., 1.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    C = as_count(n_classes, "one_hot: n_classes")
+    indices = as_class_indices(y, C, "one_hot: y")
+    rows = np.zeros((len(indices), C), dtype)
+    rows[np.arange(len(indices)), indices] = 1
+    return rows
+
+
+def as_class_indices(y: ArrayLike, n_classes: int, name: str) -> Array:
+    """Return class indices as int64, or say which row is none."""
+    indices = as_targets(y, name)
+    if indices.ndim != 1 or indices.dtype.kind == "f":
+        mend = "y.ravel()" if indices.shape[1:] == (1,) else "y.argmax(axis=1)"
+        raise DataError(
+            f"{name} must be class indices, integers of shape (N,), but is {indices.dtype} of "
+            f"shape {indices.shape}, and row 0 is {indices[0]}. "
+            + (f"Pass {mend}" if indices.ndim != 1 else "Convert with y.astype(numpy.int64)")
+        )
+    wrong = np.flatnonzero((indices < 0) | (indices >= n_classes))
+    if wrong.size:
+        raise DataError(
+            f"{name} must lie between 0 and {n_classes - 1}, as there are {n_classes} classes, but "
+            f"row {wrong[0]} is {indices[wrong[0]]}. Mend the labels, or count the classes again"
+        )
+    return indices.astype(np.int64)

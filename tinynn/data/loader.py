@@ -1,0 +1,242 @@
+"""Batches: rows of features and targets, a few at a time, in order or shuffled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tinynn.data._checks import (
+    Array,
+    as_count,
+    as_features,
+    as_flag,
+    as_function,
+    as_targets,
+    check_lengths,
+)
+from tinynn.errors import CheckpointError, DataError
+from tinynn.random import RNG, as_generator
+
+__all__ = ["DataLoader"]
+
+Batch: TypeAlias = tuple[Array, Array]
+
+
+class DataLoader:
+    """Cut features and targets into batches.
+
+    Iterating gives pairs ``(X_batch, y_batch)``. Every ``iter(loader)`` is a pass of its own, with
+    its own place and its own order, so two passes at once do not disturb each other. The batches
+    are fresh arrays: writing to one never changes the data set.
+
+    Parameters
+    ----------
+    X : array_like, shape (N, ...)
+        Features, one row for each sample: booleans, integers or finite floats, kept in their
+        dtype. A `numpy.memmap` larger than memory is read batch by batch, and nothing else of it
+        is kept.
+    y : array_like, shape (N,) or (N, ...)
+        Targets: class indices, or finite numbers.
+    batch_size : int, default 32
+        Rows in a batch.
+    shuffle : bool, default False
+        Whether each pass takes the rows in a new random order.
+    rng : numpy.random.Generator, int or None, default None
+        Where the orders come from. An int seeds a generator once, here, so that successive passes
+        differ and a second run repeats them. None is the library's own generator, which
+        `tinynn.manual_seed` sets.
+    drop_last : bool, default False
+        Whether to leave out a last batch that is shorter than `batch_size`.
+    transform : callable, optional
+        ``transform(X_batch)`` is called with each fresh batch of features and returns what the
+        model is to see instead, with as many rows; it may work in place. One that draws random
+        numbers does well to draw them from ``tinynn.random.as_generator(None)``, which
+        `tinynn.manual_seed` covers.
+
+    Attributes
+    ----------
+    X, y : numpy.ndarray
+        The whole features and targets. They are not copied where they came as arrays.
+    batch_size, shuffle, drop_last, transform
+        As given.
+    rng : numpy.random.Generator or None
+        The generator of the orders; None stands for the library's own.
+    n_samples : int
+        Number of rows, N.
+
+    Raises
+    ------
+    DataError
+        Where the lengths differ, an array is empty, holds NaN or infinity, or is not made of
+        numbers. The message names the first such row.
+    OptionError
+        Where an option has a value that it cannot take.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn.data import DataLoader
+    >>> loader = DataLoader(np.arange(10.0).reshape(5, 2), [0, 1, 0, 1, 1], batch_size=2)
+    >>> len(loader), loader.n_samples
+    (3, 5)
+    >>> for X, y in loader:
+    ...     print(X.tolist(), y)
+    [[0.0, 1.0], [2.0, 3.0]] [0 1]
+    [[4.0, 5.0], [6.0, 7.0]] [0 1]
+    [[8.0, 9.0]] [1]
+    """
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        rng: RNG = None,
+        drop_last: bool = False,
+        transform: Callable[[Array], Array] | None = None,
+    ) -> None:
+        self.batch_size = as_count(batch_size, "DataLoader: batch_size")
+        self.shuffle = as_flag(shuffle, "DataLoader: shuffle")
+        self.drop_last = as_flag(drop_last, "DataLoader: drop_last")
+        self.transform = as_function(transform, "DataLoader: transform")
+        self.rng = None if rng is None else as_generator(rng)
+        self._rng_shown = "rng" if isinstance(rng, np.random.Generator) else repr(rng)
+        self.X = as_features(X, "DataLoader: X")
+        self.y = as_targets(y, "DataLoader: y")
+        check_lengths(self.X, self.y, "DataLoader")
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows in the data set."""
+        return len(self.X)
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.n_samples, self.batch_size)
+        return full if self.drop_last or rest == 0 else full + 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        # The order is drawn here, not with the first batch, so that what a seed gives does not
+        # depend on when the caller begins to take batches.
+        if self.shuffle:
+            return self._passing(as_generator(self.rng).permutation(self.n_samples))
+        return self._passing(None)
+
+    def _passing(self, order: Array | None) -> Iterator[Batch]:
+        """Yield the batches of one pass, in `order` or in the order of the rows."""
+        # As plain arrays (views, no copy): batches of a memory map are not memory maps.
+        X, y = np.asarray(self.X), np.asarray(self.y)
+        size = self.batch_size
+        for start in range(0, len(self) * size, size):
+            if order is None:
+                X_batch, y_batch = X[start : start + size].copy(), y[start : start + size].copy()
+            else:
+                rows = order[start : start + size]
+                X_batch, y_batch = _gather(X, rows), _gather(y, rows)
+            yield (X_batch if self.transform is None else self._transformed(X_batch)), y_batch
+
+    def _transformed(self, X_batch: Array) -> Array:
+        """Apply `transform`, and catch the one that forgot its ``return``."""
+        rows = len(X_batch)
+        result = self.transform(X_batch)
+        if np.shape(result)[:1] != (rows,):
+            came = "None" if result is None else f"shape {np.shape(result)}"
+            raise DataError(
+                f"DataLoader: transform must return an array with the {rows} rows of its batch, "
+                f"but returned {came}. End it with a return of the changed batch"
+            )
+        return np.asarray(result)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs to go on with the same orders.
+
+        Returns
+        -------
+        dict
+            ``{"rng": state}``, with the state of the loader's generator as NumPy gives it (for the
+            usual PCG64 made of strings and ints, so JSON can hold it), or None where the loader
+            draws from the library's generator.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinynn.data import DataLoader
+        >>> loader = DataLoader(np.eye(4), range(4), batch_size=4, shuffle=True, rng=0)
+        >>> state = loader.state_dict()
+        >>> [(X, first)] = loader
+        >>> loader.load_state_dict(state)
+        >>> [(X, again)] = loader
+        >>> bool((first == again).all())
+        True
+        """
+        return {"rng": None if self.rng is None else self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            From a loader with the same `rng`: a seed or generator on both sides, or None on both.
+
+        Raises
+        ------
+        CheckpointError
+            Where the state is of another kind of generator, or of none. The loader stays as it
+            was.
+        """
+        if not isinstance(state, dict) or set(state) != {"rng"}:
+            raise CheckpointError(
+                "DataLoader: the state must be a dictionary with the one key 'rng', but is "
+                f"{state!r:.60}. Pass what state_dict() returned"
+            )
+        saved = state["rng"]
+        if (saved is None) != (self.rng is None):
+            ours, theirs = (
+                "the library's generator (rng=None)" if none else "a generator of its own"
+                for none in (self.rng is None, saved is None)
+            )
+            raise CheckpointError(
+                f"DataLoader: this loader draws from {ours}, but the saved one drew from {theirs}. "
+                "Build it with the rng that the saved one had"
+            )
+        if self.rng is None:
+            return
+        kind = type(self.rng.bit_generator)
+        try:
+            kind().state = saved  # a damaged state is found on a generator that nobody uses
+        except (KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"DataLoader: the state must be one of a {kind.__name__} generator, but NumPy "
+                f"refuses it ({error}). Build the loader with the rng that the saved one had"
+            ) from None
+        self.rng.bit_generator.state = saved
+
+    def __repr__(self) -> str:
+        options = [f"batch_size={self.batch_size}"]
+        if self.shuffle:
+            options.append("shuffle=True")
+        if self._rng_shown != "None":
+            options.append(f"rng={self._rng_shown}")
+        if self.drop_last:
+            options.append("drop_last=True")
+        if self.transform is not None:
+            options.append(f"transform={getattr(self.transform, '__name__', self.transform)}")
+        X, y = self.X, self.y
+        return (
+            f"DataLoader(X, y, {', '.join(options)})"
+            f"  # X: {X.dtype} {X.shape}, y: {y.dtype} {y.shape}"
+        )
+
+
+def _gather(array: Array, rows: Array) -> Array:
+    """Return the given rows as a fresh, contiguous array."""
+    # `take` is the fastest way, but it first copies an array that does not lie plainly in memory,
+    # and would do so in full for each batch.
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned and array.dtype.isnative:
+        return array.take(rows, 0)
+    return np.ascontiguousarray(array[rows])

@@ -1,0 +1,504 @@
+"""Losses: one number to make small, and exactly its derivative by the prediction.
+
+A loss is called on a batch of predictions and targets and returns a float; ``backpropagate()``
+then returns the derivative of that very number by the prediction, with which the backward pass of
+a model begins. A derivative already holds the division by the batch size, so nothing behind it has
+to divide.
+
+All losses share two options of weighting. With sample weights ``s_n`` (one by default) and the
+loss ``ℓ_n`` of a row, ``reduction="mean"`` gives ``Σ s_n ℓ_n / Σ s_n`` and ``"sum"`` gives
+``Σ s_n ℓ_n``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tinynn.errors import (
+    DataError,
+    OptionError,
+    ShapeError,
+    StateError,
+    check_flag,
+    check_number,
+)
+from tinynn.options import options_repr
+
+__all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "Loss", "MSELoss"]
+
+Array: TypeAlias = NDArray[Any]
+Reduction: TypeAlias = Literal["mean", "sum"]
+
+
+class Loss:
+    """What all losses share: the checks of arrays, the weights of rows, and the text.
+
+    A subclass writes ``_forward(prediction, target, sample_weight)``, which keeps in ``_saved``
+    what the derivative will need, and under it ``_derivative()``.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}, default "mean"
+        Whether a batch counts as the mean or as the sum of its rows.
+    """
+
+    _saved: Any = None
+
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
+        if reduction not in ("mean", "sum"):
+            name = type(self).__name__
+            raise OptionError(f"{name}: reduction must be 'mean' or 'sum', but is {reduction!r}")
+        self.reduction = reduction
+
+    def __call__(
+        self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the loss of a batch.
+
+        Parameters
+        ----------
+        prediction : ndarray of shape (N, ...)
+            What the model gave.
+        target : ndarray
+            What it should have given.
+        sample_weight : ndarray of shape (N,), optional
+            How much each row counts, zero or more.
+
+        Returns
+        -------
+        float
+            The loss. (A complex number for complex predictions, as proofs of gradients use them.)
+
+        Raises
+        ------
+        ShapeError
+            Where the shapes do not belong together.
+        DataError
+            For targets or weights that cannot be, naming the first such row.
+        """
+        self._saved = None  # should this call fail, there is nothing to backpropagate
+        P = np.asarray(prediction)
+        if P.dtype.kind not in "fc":
+            P = self._numbers("prediction", P).astype(np.float64)
+        if P.ndim == 0 or P.size == 0:
+            raise ShapeError(
+                f"{self!r} takes a batch of predictions, (N, ...), but was given shape {P.shape}"
+            )
+        S = None if sample_weight is None else self._weights(sample_weight, P)
+        value = self._forward(P, np.asarray(target), S)
+        return complex(value) if P.dtype.kind == "c" else float(value)  # type: ignore[return-value]
+
+    def backpropagate(self) -> Array:
+        """Return the derivative of the latest loss by its prediction.
+
+        Returns
+        -------
+        ndarray
+            A new array of the shape and dtype of the prediction.
+
+        Raises
+        ------
+        StateError
+            Before any call.
+        """
+        if self._saved is None:
+            raise StateError(f"{self!r} has nothing to backpropagate: call it on a batch first")
+        return self._derivative()
+
+    def _forward(self, prediction: Array, target: Array, sample_weight: Array | None) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no _forward")
+
+    def _derivative(self) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} has no _derivative")
+
+    def _row_factors(self, n: int, weights: Array | None) -> Any:
+        """Return what each row's loss is multiplied by: a number, or an array of shape (N,)."""
+        if weights is None:
+            return 1 / n if self.reduction == "mean" else 1.0
+        return weights / weights.sum() if self.reduction == "mean" else weights
+
+    # ---- checks -----------------------------------------------------------------------------
+
+    def _numbers(self, what: str, values: Array) -> Array:
+        if values.dtype.kind not in "fiub":
+            raise DataError(
+                f"{self!r} takes real numbers as {what}, but was given dtype {values.dtype}"
+            )
+        return values
+
+    def _finite(self, what: str, values: Array) -> Array:
+        """Return the values, or raise a DataError that names the first row that is not finite."""
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            row = first_row(~np.isfinite(values))
+            raise DataError(
+                f"{self!r} takes finite numbers as {what}, but row {row} is {values[row]}; drop "
+                "such rows or fill them in before training"
+            )
+        return values
+
+    def _weights(self, sample_weight: ArrayLike, prediction: Array) -> Array:
+        S = np.asarray(sample_weight)
+        if S.shape != prediction.shape[:1]:
+            raise ShapeError(
+                f"{self!r} takes one sample_weight a row, of shape {prediction.shape[:1]}, but was "
+                f"given shape {S.shape}"
+            )
+        S = self._finite("sample_weight", self._numbers("sample_weight", S))
+        if (S < 0).any():
+            row = first_row(S < 0)
+            raise DataError(f"{self!r} takes no negative sample_weight, but row {row} is {S[row]}")
+        if self.reduction == "mean" and not S.any():
+            raise DataError(f"{self!r} has no mean: every sample_weight is zero")
+        return S.astype(prediction.real.dtype)
+
+    def __repr__(self) -> str:
+        return options_repr(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_saved"}
+
+
+class ElementwiseLoss(Loss):
+    """What losses share that compare number by number, prediction and target of one shape.
+
+    The loss of a row is the mean over its numbers, or with ``reduction="sum"`` their sum. A
+    subclass writes ``_values(prediction, target)`` and under it ``_slopes()``, its derivative.
+    """
+
+    def _forward(self, prediction: Array, target: Array, sample_weight: Array | None) -> Any:
+        if target.shape != prediction.shape:
+            raise ShapeError(
+                f"{self!r} takes prediction and target of one shape, but they have "
+                f"{prediction.shape} and {target.shape}{_reshape_hint(prediction, target)}"
+            )
+        T = self._finite("target", self._numbers("target", target))
+        values = self._values(prediction, T.astype(prediction.real.dtype, copy=False))
+        factors = self._row_factors(len(prediction), sample_weight)
+        if self.reduction == "mean":
+            factors = factors * (len(prediction) / prediction.size)
+        if sample_weight is not None:
+            factors = factors.reshape(-1, *(1,) * (prediction.ndim - 1))
+            self._factors = factors
+            return (values * factors).sum()
+        self._factors = factors
+        return values.sum() * factors
+
+    def _derivative(self) -> Array:
+        slopes = self._slopes()
+        slopes *= self._factors
+        return slopes
+
+    def _values(self, prediction: Array, target: Array) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} has no _values")
+
+    def _slopes(self) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} has no _slopes")
+
+
+class MSELoss(ElementwiseLoss):
+    """Mean squared error, ``mean((p − t)²)`` over all numbers of the batch.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}, default "mean"
+        Mean over all numbers, or their sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss_fn = MSELoss()
+    >>> loss_fn(np.array([1.0, 2.0, 3.0, 4.0]), np.zeros(4))
+    7.5
+    >>> loss_fn.backpropagate()
+    array([0.5, 1. , 1.5, 2. ])
+    """
+
+    def _values(self, prediction: Array, target: Array) -> Array:
+        difference = prediction - target
+        self._saved = difference
+        return difference * difference
+
+    def _slopes(self) -> Array:
+        difference = self._saved
+        return 2 * difference
+
+
+class BCEWithLogitsLoss(ElementwiseLoss):
+    """Binary cross-entropy on raw scores: every number is a decision of its own.
+
+    With the probability ``q = 1 / (1 + exp(−z))`` of a score z and a target t in [0, 1], a number
+    costs ``−w t log q − (1 − t) log(1 − q)``. It is computed from the score, so that no logarithm
+    of zero arises.
+
+    Parameters
+    ----------
+    pos_weight : array_like, optional
+        w, how much positive targets count; one number, or one for each column. Default 1.
+    reduction : {"mean", "sum"}, default "mean"
+        Mean over all numbers, or their sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss_fn = BCEWithLogitsLoss()
+    >>> round(loss_fn(np.array([[0.0], [1e4]]), np.array([[1.0], [1.0]])), 4)  # ½ log 2
+    0.3466
+    >>> loss_fn.backpropagate()
+    array([[-0.25],
+           [ 0.  ]])
+    """
+
+    def __init__(
+        self, pos_weight: ArrayLike | None = None, *, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.pos_weight = None if pos_weight is None else _weights_option(self, pos_weight)
+
+    def _values(self, prediction: Array, target: Array) -> Array:
+        if target.min() < 0 or target.max() > 1:
+            row = first_row((target < 0) | (target > 1))
+            raise DataError(
+                f"{self!r} takes targets between 0 and 1, but row {row} is {target[row]}; targets "
+                "are probabilities, not class indices"
+            )
+        Z = prediction
+        if self.pos_weight is None:
+            W: Any = 1
+        else:
+            self._check_pos_weight(prediction)
+            W = 1 + (self.pos_weight.astype(target.dtype) - 1) * target
+        # −log q = log(1 + exp(−z)) and −log(1 − q) = z + log(1 + exp(−z)). To exponentiate no large
+        # number, log(1 + exp(−z)) = max(−z, 0) + log(1 + exp(−|z|)), and −|z| = min(z, −z).
+        softplus = np.maximum(-Z, 0) + np.log1p(np.exp(np.minimum(Z, -Z)))
+        self._saved = Z, target, W
+        return (1 - target) * Z + W * softplus
+
+    def _slopes(self) -> Array:
+        Z, target, W = self._saved
+        # d/dz log(1 + exp(−z)) = −1 / (1 + exp(z)) = q − 1
+        one_minus_q = 0.5 - 0.5 * np.tanh(0.5 * Z)
+        return (1 - target) - W * one_minus_q
+
+    def _check_pos_weight(self, prediction: Array) -> None:
+        assert self.pos_weight is not None
+        if self.pos_weight.ndim and self.pos_weight.shape != prediction.shape[1:]:
+            raise ShapeError(
+                f"{self!r} has pos_weight for columns of shape {self.pos_weight.shape}, but the "
+                f"prediction has shape {prediction.shape}"
+            )
+
+
+class CrossEntropyLoss(Loss):
+    """Cross-entropy between a target distribution over classes and the predicted one.
+
+    With raw scores z the predicted distribution is ``q = softmax(z)``, and a row costs
+    ``−Σ_c w_c t_c log q_c``, where t is the target distribution (all weight on one class, if it is
+    given as an index) and w are class weights. The derivative by the scores is ``q − t``: what is
+    predicted, minus what should have been.
+
+    Parameters
+    ----------
+    from_logits : bool, default True
+        Whether predictions are raw scores. False takes probabilities, as a `Softmax` module gives.
+    class_weight : array_like of shape (C,), optional
+        w, how much each class counts. For class indices the mean divides by the sum of the
+        weights of the rows' classes, as in PyTorch.
+    label_smoothing : float, default 0
+        Part of every target that is spread evenly over all classes (Szegedy et al. 2016).
+    reduction : {"mean", "sum"}, default "mean"
+        Mean or sum over the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss_fn = CrossEntropyLoss()
+    >>> scores = np.log(np.array([[0.5, 0.25, 0.25]]))
+    >>> round(loss_fn(scores, np.array([1])), 4)  # log 4
+    1.3863
+    >>> loss_fn.backpropagate()
+    array([[ 0.5 , -0.75,  0.25]])
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = True,
+        class_weight: ArrayLike | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.from_logits = check_flag("CrossEntropyLoss", "from_logits", from_logits)
+        self.class_weight = None if class_weight is None else _weights_option(self, class_weight)
+        self.label_smoothing = check_number(
+            "CrossEntropyLoss", "label_smoothing", label_smoothing, minimum=0, maximum=1
+        )
+
+    def _forward(self, prediction: Array, target: Array, sample_weight: Array | None) -> Any:
+        self._check_prediction(prediction)
+        y, v, A = self._weighted_targets(target, prediction)
+        # The mean over class indices divides by the weights of the classes that occur.
+        weights = sample_weight if sample_weight is not None or v is None else np.ones_like(v)
+        if weights is None or v is None or self.reduction == "sum":
+            factors = self._row_factors(len(prediction), weights)
+        elif not (weights * v).any():
+            raise DataError(f"{self!r} has no mean: every row of this batch has weight zero")
+        else:
+            factors = weights / (weights * v).sum()
+        # Classes first, (C, N): sums over classes then run along whole rows of memory.
+        Q, log_Q = self._probabilities(np.array(prediction.T, order="C"))
+        self._saved = Q, y, v, A, factors
+        if A is not None:
+            costs = -(A * log_Q).sum(axis=0)
+        else:
+            costs = -log_Q[y, np.arange(len(y))]
+            if v is not None:
+                costs *= v
+        return (costs * factors).sum()
+
+    def _derivative(self) -> Array:
+        # With a_c = w_c t_c, a row costs −Σ_c a_c log q_c, and so
+        #   by a probability:  ∂ℓ/∂q_c = −a_c / q_c
+        #   by a score:        ∂ℓ/∂z_c = q_c Σ_k a_k − a_c,   as ∂(log q_k)/∂z_c = 1[k = c] − q_c
+        # For a class index y there is one a_y = v, and all others are zero.
+        Q, y, v, A, factors = self._saved
+        if self.from_logits:
+            if A is not None:
+                G = Q * A.sum(axis=0) - A
+            else:
+                G = Q * v if v is not None else Q.copy()
+                G[y, np.arange(len(y))] -= 1 if v is None else v
+        else:
+            # Below the floor the loss is constant, see _probabilities.
+            above = _floor(Q.dtype) < Q
+            if A is not None:
+                G = -A / Q * above
+            else:
+                at = y, np.arange(len(y))
+                G = np.zeros_like(Q)
+                G[at] = (-1 if v is None else -v) / Q[at] * above[at]
+        G *= factors
+        return np.array(G.T, order="C")
+
+    def _probabilities(self, P: Array) -> tuple[Array, Array]:
+        """Return predicted probabilities and their logarithms, both of shape (C, N)."""
+        if self.from_logits:
+            # log q_c = z_c − log Σ_k exp(z_k); the largest z is taken off first, lest exp overflow.
+            P -= P.max(axis=0)
+            Q = np.exp(P)
+            total = Q.sum(axis=0)
+            P -= np.log(total)
+            Q /= total
+            return Q, P
+        # A softmax that has underflowed gives zeros; the floor keeps log and 1/q finite.
+        Q = np.maximum(P, _floor(P.dtype))
+        return Q, np.log(Q)
+
+    def _weighted_targets(
+        self, target: Array, prediction: Array
+    ) -> tuple[Array, Array | None, Array | None]:
+        """Return class indices y, the weights v of their classes, and a distribution A.
+
+        A is None where targets are indices that nothing spreads over other classes; v is None
+        where classes weigh the same, or targets are distributions.
+        """
+        N, C = prediction.shape
+        dtype = prediction.real.dtype
+        w = None if self.class_weight is None else self.class_weight.astype(dtype)
+        if w is not None and w.shape != (C,):
+            raise ShapeError(
+                f"{self!r} has {w.size} class weights, but the prediction has {C} classes"
+            )
+        if target.shape == (N, C) and (target.ndim == 2 and target.dtype.kind in "fiub"):
+            y, v = np.zeros(0, np.intp), None
+            A = self._distributions(target).astype(dtype).T
+        else:
+            y = self._class_indices(target, N, C)
+            v = None if w is None else w[y]
+            if not self.label_smoothing:
+                return y, v, None
+            A = np.zeros((C, N), dtype)
+            A[y, np.arange(N)] = 1
+        A = (1 - self.label_smoothing) * A + self.label_smoothing / C
+        if w is not None:
+            A *= w[:, np.newaxis]
+        return y, v, A
+
+    def _check_prediction(self, prediction: Array) -> None:
+        if prediction.ndim != 2:
+            raise ShapeError(
+                f"{self!r} takes predictions of shape (N, C), one column a class, but was given "
+                f"shape {prediction.shape}"
+            )
+        if not self.from_logits:
+            P = prediction.real
+            if (wrong := (P < 0) | (P > 1.001)).any():
+                row = first_row(wrong)
+                raise DataError(
+                    f"{self!r} takes probabilities, but row {row} of the prediction is {P[row]}; "
+                    "end the model with Softmax(), or take raw scores with from_logits=True"
+                )
+
+    def _class_indices(self, target: Array, N: int, C: int) -> Array:
+        if target.shape != (N,):
+            hint = "; use target.reshape(-1)" if target.shape == (N, 1) else ""
+            raise ShapeError(
+                f"{self!r} takes class indices of shape {(N,)} or probabilities of shape {(N, C)}, "
+                f"but the target has shape {target.shape}{hint}"
+            )
+        if target.dtype.kind not in "iub":
+            what = repr(target[0].item()) if target.dtype.kind == "f" else repr(target[0])
+            raise DataError(
+                f"{self!r} takes class indices as integers, but row 0 is {what}, of dtype "
+                f"{target.dtype}; convert them, for instance with target.astype(int)"
+            )
+        y = target.astype(np.intp, copy=False)
+        # Read as unsigned, a negative index is a very large one: one pass finds both.
+        if y.view(np.uintp).max() >= C:
+            row = first_row((y < 0) | (y >= C))
+            raise DataError(
+                f"{self!r} takes class indices from 0 to {C - 1}, but row {row} is {y[row]}; the "
+                "prediction has one column a class, so the model may need more outputs"
+            )
+        return y
+
+    def _distributions(self, target: Array) -> Array:
+        T = self._finite("target", target)
+        if T.min() < 0:
+            row = first_row(T < 0)
+            raise DataError(
+                f"{self!r} takes probabilities of zero or more as target, but row {row} is {T[row]}"
+            )
+        return T
+
+
+def first_row(wrong: Array) -> int:
+    """Return the index of the first row in which anything is True."""
+    return int(wrong.reshape(len(wrong), -1).any(axis=1).argmax())
+
+
+def _floor(dtype: np.dtype[Any]) -> Any:
+    """Return the smallest probability told from zero: 2^24 times the smallest normal number.
+
+    Its inverse, times any sensible weight, is finite.
+    """
+    return np.finfo(dtype).tiny * 2**24
+
+
+def _weights_option(loss: Loss, weights: ArrayLike) -> Array:
+    W = np.asarray(weights)
+    if W.dtype.kind not in "fiub" or W.ndim > 1 or not np.isfinite(W).all() or (W < 0).any():
+        raise OptionError(
+            f"{type(loss).__name__}: weights must be finite numbers of zero or more, in one row, "
+            f"but are {weights!r}"
+        )
+    return W.astype(np.float64)
+
+
+def _reshape_hint(prediction: Array, target: Array) -> str:
+    if target.size != prediction.size:
+        return ""
+    return f"; use target.reshape({', '.join(['-1', *map(str, prediction.shape[1:])])})"

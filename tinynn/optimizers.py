@@ -1,0 +1,358 @@
+"""Optimizers: what a step does with the gradients.
+
+An optimizer lays its parameters out in one flat buffer, so every update below is a handful of
+operations on whole vectors and reads as in the paper: ``p`` are all parameters, ``g`` all
+gradients. A step consumes the gradients: they stay readable, and the next backward pass overwrites
+them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynn.errors import (
+    CheckpointError,
+    DivergedError,
+    OptionError,
+    check_flag,
+    check_number,
+)
+from tinynn.options import options_repr
+from tinynn.parameter import FlatBuffer, Parameter
+from tinynn.schedules import Schedule, rate_at
+
+__all__ = ["SGD", "Adam", "Optimizer"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+class Optimizer:
+    """What all optimizers share: the flat buffer, the checks, clipping, weight decay, the state.
+
+    A subclass names in `state_vectors` what it remembers for every number, and writes
+    ``_update(p, g, lr)``, which changes ``p`` in place and leaves ``g`` as it is.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to train, as `Module.parameters` gives it.
+    lr : float or callable
+        The learning rate: a number, or a function of the number of steps taken.
+    weight_decay : float, default 0
+        λ: the gradient of ``½ λ Σ p²`` is added for weights, not for biases and normalizations.
+    clip_norm : float, optional
+        Gradients are scaled down together where their common norm is larger.
+    clip_value : float, optional
+        Every number of the gradients is limited to this size, before `clip_norm`.
+
+    Attributes
+    ----------
+    lr : float or callable
+        As given; assign another one at any time.
+    step_count : int
+        How many steps have been taken.
+    """
+
+    state_vectors: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float | Schedule,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        name = type(self).__name__
+        self.lr = lr
+        self.weight_decay = check_number(name, "weight_decay", weight_decay, minimum=0)
+        for option, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if value is not None:
+                check_number(name, option, value, minimum=0, above=True)
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.step_count = 0
+        self._flat = FlatBuffer(parameters)
+        for vector in self.state_vectors:
+            setattr(self, f"_{vector}", np.zeros_like(self._flat.data))
+
+    @property
+    def lr(self) -> float | Schedule:
+        """Float or callable : the learning rate, or the schedule that gives it."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float | Schedule) -> None:
+        self._lr = lr if callable(lr) else check_number(type(self).__name__, "lr", lr, minimum=0)
+
+    @property
+    def current_lr(self) -> float:
+        """Float : the learning rate of the next step."""
+        return rate_at(self._lr, self.step_count)
+
+    def step(self) -> None:
+        """Change the parameters by their gradients, and consume these.
+
+        Raises
+        ------
+        DivergedError
+            Where a gradient is not finite. No parameter has been changed then.
+        StateError
+            Where a parameter has been taken over by another optimizer, or converted.
+        """
+        g = self._flat.collect()
+        self._check_finite(g)
+        lr = self.current_lr
+        self._update(self._flat.data, self._decayed(self._clipped(g)), lr)
+        self.step_count += 1
+        self._flat.consume()
+
+    def zero_grad(self) -> None:
+        """Discard all gradients: those of backward passes whose step is not wanted after all."""
+        self._flat.discard()
+
+    def _update(self, p: Array, g: Array, lr: float) -> None:
+        raise NotImplementedError(f"{type(self).__name__} has no _update")
+
+    # ---- what comes before an update --------------------------------------------------------
+
+    def _check_finite(self, g: Array) -> None:
+        # One sum tells nearly always. Where it overflows, each number is looked at.
+        with np.errstate(all="ignore"):
+            if np.isfinite(g.dot(g)) or np.isfinite(g).all():
+                return
+        for index, parameter in enumerate(self._flat.parameters):
+            bad = int((~np.isfinite(parameter.grad)).sum())
+            if bad:
+                raise DivergedError(
+                    f"{self!r}: in step {self.step_count}, the gradient of parameter {index}, of "
+                    f"shape {parameter.shape}, has {bad} of {parameter.size} numbers that are not "
+                    "finite. No parameter was changed. Lower the learning rate, clip with "
+                    "clip_norm, scale the inputs, or start from a smaller initialization"
+                )
+
+    def _clipped(self, g: Array) -> Array:
+        if self.clip_value is not None:
+            g = np.clip(g, -self.clip_value, self.clip_value)
+        if self.clip_norm is not None and (norm := _norm(g)) > self.clip_norm:
+            g = g * (self.clip_norm / norm)
+        return g
+
+    def _decayed(self, g: Array) -> Array:
+        if self.weight_decay:
+            n = self._flat.n_decayed
+            g = g.copy()
+            g[:n] += self.weight_decay * self._flat.data[:n]
+        return g
+
+    # ---- state ------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of what the next steps depend on, apart from the parameters.
+
+        Returns
+        -------
+        dict
+            The number of steps, the learning rate where it is a number, and a vector of each kind
+            that this optimizer remembers, in the order of the flat buffer.
+        """
+        state: dict[str, Any] = {"step_count": self.step_count}
+        if not callable(self._lr):
+            state["lr"] = self._lr
+        return state | {name: getattr(self, f"_{name}").copy() for name in self.state_vectors}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a saved state, for the same parameters in the same order.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state_dict` returns it.
+
+        Raises
+        ------
+        CheckpointError
+            Where it does not fit. Nothing has been changed then.
+        """
+        name = type(self).__name__
+        wanted = {"step_count", *self.state_vectors}
+        if wanted != set(state) - {"lr"}:
+            raise CheckpointError(
+                f"{name} takes a state with {sorted(wanted)}, but was given {sorted(state)}; it "
+                "may be that of another optimizer"
+            )
+        vectors = {vector: np.asarray(state[vector]) for vector in self.state_vectors}
+        for vector, values in vectors.items():
+            if values.shape != self._flat.data.shape or values.dtype.kind != "f":
+                raise CheckpointError(
+                    f"{name}: the state's {vector} must hold {self._flat.data.size} floating "
+                    f"numbers, one for each parameter, but has shape {values.shape} and dtype "
+                    f"{values.dtype}"
+                )
+        try:
+            check_number(name, "step_count", state["step_count"], minimum=0)
+            if "lr" in state:
+                check_number(name, "lr", state["lr"], minimum=0)
+        except OptionError as error:
+            raise CheckpointError(f"{error}, in the state") from None
+        self.step_count = int(state["step_count"])
+        if "lr" in state and not callable(self._lr):
+            self._lr = state["lr"]
+        for vector, values in vectors.items():
+            np.copyto(getattr(self, f"_{vector}"), values, casting="same_kind")
+
+    def __repr__(self) -> str:
+        return options_repr(self)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: ``p ← p − lr · g``, with or without momentum.
+
+    With momentum μ the step follows a velocity, ``v ← μ v + g`` and ``p ← p − lr · v``; Nesterov's
+    form looks one step of the velocity ahead, ``p ← p − lr · (g + μ v)``.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to train.
+    lr : float or callable
+        The learning rate: a number, or a function of the number of steps taken.
+    momentum : float, default 0
+        μ, from 0 up to but not including 1.
+    nesterov : bool, default False
+        Whether to look ahead; needs momentum.
+    weight_decay : float, default 0
+        λ: the gradient of ``½ λ Σ p²`` is added for weights.
+    clip_norm, clip_value : float, optional
+        Limits of the gradients' common norm, and of each of their numbers.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl, Hinton: On the importance of initialization and momentum in deep
+    learning, 2013; the velocity as PyTorch scales it.
+
+    Examples
+    --------
+    >>> from tinynn import Parameter
+    >>> weight = Parameter([1.0, 2.0])
+    >>> optimizer = SGD([weight], lr=0.1)
+    >>> weight.grad = [1.0, -1.0]
+    >>> optimizer.step()
+    >>> weight.data
+    array([0.9, 2.1])
+    """
+
+    state_vectors: tuple[str, ...] = ("velocity",)
+    _velocity: Array
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float | Schedule,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.momentum = check_number("SGD", "momentum", momentum, minimum=0, maximum=1, below=True)
+        self.nesterov = check_flag("SGD", "nesterov", nesterov)
+        if nesterov and not momentum:
+            raise OptionError("SGD: nesterov looks ahead along a momentum; give momentum=0.9, say")
+        if not momentum:
+            self.state_vectors = ()
+        super().__init__(parameters, lr, weight_decay, clip_norm, clip_value)
+
+    def _update(self, p: Array, g: Array, lr: float) -> None:
+        if self.momentum:
+            v = self._velocity
+            v *= self.momentum
+            v += g
+            g = g + self.momentum * v if self.nesterov else v
+        p -= lr * g
+
+
+class Adam(Optimizer):
+    """Adaptive moments: a step of nearly the same size for every number.
+
+    With running averages of the gradient and of its square,
+
+    ``m ← β₁ m + (1 − β₁) g``, ``v ← β₂ v + (1 − β₂) g²``,
+
+    corrected for their start at zero, ``m̂ = m / (1 − β₁ᵗ)`` and ``v̂ = v / (1 − β₂ᵗ)``, the step is
+    ``p ← p − lr · m̂ / (√v̂ + eps)``.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to train.
+    lr : float or callable, default 1e-3
+        The learning rate: a number, or a function of the number of steps taken.
+    betas : tuple of two floats, default (0.9, 0.999)
+        β₁ and β₂, from 0 up to but not including 1.
+    eps : float, default 1e-8
+        Keeps the divisor from zero.
+    weight_decay : float, default 0
+        λ: the gradient of ``½ λ Σ p²`` is added for weights, before the averages.
+    clip_norm, clip_value : float, optional
+        Limits of the gradients' common norm, and of each of their numbers.
+
+    References
+    ----------
+    Kingma, Ba: Adam, 2014, algorithm 1.
+
+    Examples
+    --------
+    >>> from tinynn import Parameter
+    >>> weight = Parameter([1.0, 2.0])
+    >>> optimizer = Adam([weight], lr=0.1)
+    >>> weight.grad = [1.0, -100.0]
+    >>> optimizer.step()
+    >>> weight.data.round(6)
+    array([0.9, 2.1])
+    """
+
+    state_vectors = ("m", "v")
+    _m: Array
+    _v: Array
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise OptionError(f"Adam: betas must be two numbers, but is {betas!r}")
+        for beta in betas:
+            check_number("Adam", "betas", beta, minimum=0, maximum=1, below=True)
+        self.betas = (betas[0], betas[1])
+        self.eps = check_number("Adam", "eps", eps, minimum=0)
+        super().__init__(parameters, lr, weight_decay, clip_norm, clip_value)
+
+    def _update(self, p: Array, g: Array, lr: float) -> None:
+        beta1, beta2 = self.betas
+        t = self.step_count + 1
+        m, v = self._m, self._v
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        v += (1 - beta2) * np.square(g)
+        # m̂ / (√v̂ + eps), with the two corrections drawn out of the vectors:
+        root = math.sqrt(1 - beta2**t)
+        p -= (lr * root / (1 - beta1**t)) * m / (np.sqrt(v) + self.eps * root)
+
+
+def _norm(g: Array) -> float:
+    """Return the Euclidean norm, also where the squares would overflow."""
+    largest = float(np.abs(g).max())
+    return largest * float(np.linalg.norm(g / largest)) if largest else 0.0

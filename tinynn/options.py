@@ -1,0 +1,66 @@
+"""How an object shows its options: as they would be typed to build it again."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+
+__all__ = ["options_repr"]
+
+
+def options_repr(instance: object) -> str:
+    """Write the call that builds such an object, from its constructor's signature.
+
+    Required arguments come by position, the others by name and only where they are not the default.
+    The value of an option is the attribute of the same name; an option without one is left out.
+
+    Parameters
+    ----------
+    instance : object
+        A module, a loss, an optimizer.
+
+    Returns
+    -------
+    str
+        Such as ``Linear(784, 100, bias=False)``.
+
+    Examples
+    --------
+    >>> from tinynn import Linear
+    >>> options_repr(Linear(784, 100, bias=False))
+    'Linear(784, 100, bias=False)'
+    """
+    arguments = []
+    by_position = True
+    for name, option in inspect.signature(type(instance)).parameters.items():
+        if not hasattr(instance, name):
+            by_position = False
+            continue
+        value = getattr(instance, name)
+        if isinstance(option.default, bool) and not isinstance(value, bool):
+            value = value is not None  # `bias` is True where there is a parameter of that name
+        if option.kind is option.KEYWORD_ONLY or _same(value, option.default):
+            by_position = False
+        if by_position and not isinstance(value, bool):
+            arguments.append(_typed(value))
+        elif not _same(value, option.default):
+            arguments.append(f"{name}={_typed(value)}")
+    return f"{type(instance).__name__}({', '.join(arguments)})"
+
+
+def _same(value: object, default: object) -> bool:
+    """Tell whether an option has its default value, without tripping over arrays and dtypes."""
+    if default is inspect.Parameter.empty:
+        return False
+    if isinstance(value, np.dtype):
+        return value == np.dtype(default)  # type: ignore[call-overload]
+    return value is default or (type(value) is type(default) and bool(value == default))
+
+
+def _typed(value: object) -> str:
+    if isinstance(value, np.dtype):
+        return repr(value.name)
+    if isinstance(value, np.ndarray):
+        return repr(value.tolist())
+    return getattr(value, "__name__", None) or repr(value)

@@ -1,0 +1,644 @@
+"""Training: the loop of the README with progress, validation, early stopping and a history."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynn.checkpoint import read_checkpoint, write_checkpoint
+from tinynn.errors import (
+    CheckpointError,
+    DataError,
+    DivergedError,
+    OptionError,
+    TinyNNError,
+    check_integer,
+    check_number,
+)
+from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss
+from tinynn.metrics import Metric, get_metrics
+from tinynn.modules import Module, ModuleList, Sigmoid, Softmax
+from tinynn.optimizers import Optimizer
+from tinynn.random import as_generator
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["EarlyStopping", "History", "TrainingState", "evaluate", "fit"]
+
+Array: TypeAlias = NDArray[Any]
+Batches: TypeAlias = Iterable[Any]
+
+
+@dataclass
+class History:
+    """What `fit` recorded, one number an epoch.
+
+    Attributes
+    ----------
+    train_loss : list of float
+        Mean loss of a sample, as the batches of the epoch met it (the model learns meanwhile).
+    validation_loss : list of float
+        Mean loss of a sample of the validation data after the epoch; empty without such data.
+    metrics : dict of str to list of float
+        The same for every metric, as ``train_accuracy`` and ``validation_accuracy``.
+    seconds : list of float
+        How long the epoch took, validation included.
+    interrupted : bool
+        Whether somebody stopped the run by hand.
+
+    Examples
+    --------
+    >>> history = History(train_loss=[0.9, 0.4])
+    >>> len(history)
+    2
+    >>> history.to_dict()
+    {'train_loss': [0.9, 0.4]}
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    interrupted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.train_loss)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return losses and metrics by name, each one number an epoch; made for a data frame.
+
+        Returns
+        -------
+        dict of str to list of float
+            Copies.
+        """
+        losses = {"train_loss": self.train_loss, "validation_loss": self.validation_loss}
+        return {name: list(values) for name, values in (losses | self.metrics).items() if values}
+
+    def plot(self, quantity: str = "loss", ax: Axes | None = None) -> Axes:
+        """Draw the curves of training and validation; needs matplotlib.
+
+        Parameters
+        ----------
+        quantity : str, default "loss"
+            Or a metric, such as "accuracy".
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
+        from tinynn.plot import plot_history
+
+        return plot_history(self, quantity, ax)
+
+    def _record(self, results: Mapping[str, float], seconds: float) -> None:
+        """Append one epoch."""
+        for name, value in results.items():
+            if name in ("train_loss", "validation_loss"):
+                getattr(self, name).append(value)
+            else:
+                self.metrics.setdefault(name, []).append(value)
+        self.seconds.append(seconds)
+
+
+@dataclass
+class TrainingState:
+    """What `fit` hands to every callback after an epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch that has just ended, counted from 0.
+    epochs : int
+        How many there are to be.
+    model, loss_fn, optimizer, history
+        The objects of this run.
+    """
+
+    epoch: int
+    epochs: int
+    model: Module
+    loss_fn: Loss
+    optimizer: Optimizer
+    history: History
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Let this epoch be the last one."""
+        self.stopped = True
+
+
+Callback: TypeAlias = Callable[[TrainingState], object]
+
+
+class EarlyStopping:
+    """Callback that ends training when a number has stopped to improve, and restores the best.
+
+    Parameters
+    ----------
+    monitor : str, default "validation_loss"
+        A name in `History.to_dict`.
+    patience : int, default 5
+        After how many epochs without improvement training ends.
+    restore_best : bool, default True
+        Whether the model ends with the parameters and running statistics of its best epoch, no
+        matter why training ended.
+    min_delta : float, default 0
+        An improvement must be larger than this.
+    mode : {"min", "max"}, optional
+        What is better; by default "min" for losses and errors, "max" for all else.
+
+    Attributes
+    ----------
+    best : float or None
+        The best value so far.
+    best_epoch : int or None
+        Its epoch, counted from 0.
+
+    Examples
+    --------
+    >>> EarlyStopping(monitor="validation_accuracy", patience=3).mode
+    'max'
+    """
+
+    def __init__(
+        self,
+        monitor: str = "validation_loss",
+        patience: int = 5,
+        restore_best: bool = True,
+        min_delta: float = 0.0,
+        mode: str | None = None,
+    ) -> None:
+        self.monitor = monitor
+        self.patience = check_integer("EarlyStopping", "patience", patience, minimum=0)
+        self.restore_best = restore_best
+        self.min_delta = check_number("EarlyStopping", "min_delta", min_delta, minimum=0)
+        if mode is None:
+            mode = "min" if "loss" in monitor or "error" in monitor else "max"
+        if mode not in ("min", "max"):
+            raise OptionError(f"EarlyStopping: mode must be 'min' or 'max', but is {mode!r}")
+        self.mode = mode
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget an earlier run; `fit` calls this first."""
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._best_state: dict[str, Array] = {}
+
+    def __call__(self, state: TrainingState) -> None:
+        """Compare the epoch with the best one, and stop after too many without improvement.
+
+        Parameters
+        ----------
+        state : TrainingState
+            What `fit` hands over.
+
+        Raises
+        ------
+        OptionError
+            Where nothing of that name is recorded.
+        """
+        recorded = state.history.to_dict()
+        if self.monitor not in recorded:
+            raise OptionError(
+                f"EarlyStopping monitors {self.monitor!r}, but recorded are only "
+                f"{', '.join(recorded)}; give fit a validation_loader, or the metric"
+            )
+        value = recorded[self.monitor][-1]
+        if self.best is None or self._improves(value):
+            self.best, self.best_epoch = value, state.epoch
+            if self.restore_best:
+                self._best_state = state.model.state_dict()
+        elif self.best_epoch is not None and state.epoch - self.best_epoch >= self.patience:
+            state.stop()
+
+    def finish(self, state: TrainingState) -> None:
+        """Restore the best epoch; `fit` calls this last, however training ended.
+
+        Parameters
+        ----------
+        state : TrainingState
+            What `fit` hands over.
+        """
+        if self._best_state:
+            state.model.load_state_dict(self._best_state)
+
+    def _improves(self, value: float) -> bool:
+        assert self.best is not None
+        gain = self.best - value if self.mode == "min" else value - self.best
+        return gain > self.min_delta or (math.isnan(self.best) and not math.isnan(value))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: the best value, its epoch and its parameters."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "arrays": self._best_state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what a checkpoint kept.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state_dict` returns it.
+        """
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self._best_state = dict(state["arrays"])
+
+
+def fit(
+    model: Module,
+    loss_fn: Loss,
+    optimizer: Optimizer,
+    train_loader: Batches,
+    validation_loader: Batches | None = None,
+    *,
+    epochs: int,
+    metrics: Sequence[str | Metric] = (),
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+    checkpoint: str | PathLike[str] | None = None,
+) -> History:
+    """Train a model, and return what its losses were.
+
+    For every batch it does what the loop in the open does: forward, loss, backward, step. Pressing
+    Ctrl-C, or a notebook's stop button, ends training and returns the history so far.
+
+    Parameters
+    ----------
+    model : Module
+        What to train; its mode is afterwards as before.
+    loss_fn : Loss
+        What to make small.
+    optimizer : Optimizer
+        Made from ``model.parameters()``.
+    train_loader : iterable of (X, y) or (X, y, sample_weight)
+        Such as a `DataLoader`; gone through once an epoch.
+    validation_loader : iterable, optional
+        Looked at after every epoch, in evaluation mode.
+    epochs : int
+        How many there are to be in all, those in a checkpoint included.
+    metrics : sequence of str or callable, default none
+        Names such as "accuracy", or functions of (prediction, target).
+    callbacks : sequence of callable, default none
+        Each is called with a `TrainingState` after every epoch. A method ``begin()`` is called
+        before the first epoch, ``finish(state)`` after the last one, however training ended.
+    progress : bool, default True
+        Whether to print a line an epoch, and in a terminal a moving bar.
+    checkpoint : path_like, optional
+        A file that is written after every epoch, and gone on from if it is there.
+
+    Returns
+    -------
+    History
+        Losses and metrics of every epoch.
+
+    Raises
+    ------
+    DivergedError
+        Where a loss or a gradient is not finite: it says in which epoch, batch and module, and
+        carries the history.
+    OptionError, ShapeError, DataError
+        Before the first step, where model, loss, optimizer and data do not belong together.
+    CheckpointError
+        Where the checkpoint does not belong to this run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinynn as tnn
+    >>> from tinynn.data import DataLoader
+    >>> X = np.linspace(-1, 1, 64, dtype=np.float32).reshape(-1, 1)
+    >>> loader = DataLoader(X, 2 * X + 1, batch_size=8, shuffle=True, rng=0)
+    >>> model = tnn.Linear(1, 1, init="zeros")
+    >>> optimizer = tnn.SGD(model.parameters(), lr=0.2)
+    >>> history = tnn.fit(model, tnn.MSELoss(), optimizer, loader, epochs=20, progress=False)
+    >>> model(np.array([[3.0]], dtype=np.float32)).round(2)
+    array([[7.]], dtype=float32)
+    """
+    epochs = check_integer("fit", "epochs", epochs, minimum=0)
+    functions = get_metrics(metrics)
+    _check_parts(model, loss_fn, optimizer)
+    state = TrainingState(-1, epochs, model, loss_fn, optimizer, History())
+    report = _Progress(progress, epochs)
+    for callback in callbacks:
+        getattr(callback, "begin", lambda: None)()
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.exists():
+        _resume(path, state, train_loader, callbacks)
+    elif path is not None and not path.parent.is_dir():
+        raise CheckpointError(f"{path} cannot be written: there is no folder {path.parent}")
+
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    try:
+        while len(state.history) < epochs and not state.stopped:
+            start = time.perf_counter()
+            state.epoch = len(state.history)
+            model.train()
+            results = _train_epoch(state, train_loader, functions, report)
+            if validation_loader is not None:
+                validation = evaluate(model, loss_fn, validation_loader, metrics)
+                results |= {f"validation_{name}": value for name, value in validation.items()}
+            state.history._record(results, time.perf_counter() - start)
+            report.line(state.epoch, results, state.history.seconds[-1])
+            for callback in callbacks:
+                callback(state)
+            if path is not None:
+                _save(path, state, train_loader, callbacks)
+    except KeyboardInterrupt:
+        state.history.interrupted = True
+        report.text("interrupted: this is the history so far, and the model can be used")
+    except DivergedError as error:
+        error.history = state.history
+        raise
+    finally:
+        for callback in callbacks:
+            getattr(callback, "finish", lambda _: None)(state)
+        for module, training in modes:
+            module.training = training
+    return state.history
+
+
+def evaluate(
+    model: Module,
+    loss_fn: Loss,
+    loader: Batches,
+    metrics: Sequence[str | Metric] = (),
+) -> dict[str, float]:
+    """Return the mean loss of a sample, and metrics, in evaluation mode.
+
+    Parameters
+    ----------
+    model : Module
+        Its mode, and what its latest call kept, are afterwards as before.
+    loss_fn : Loss
+        The loss.
+    loader : iterable of (X, y) or (X, y, sample_weight)
+        Gone through once.
+    metrics : sequence of str or callable, default none
+        Each is computed once, on all rows together.
+
+    Returns
+    -------
+    dict of str to float
+        "loss" and the metrics by name.
+
+    Raises
+    ------
+    DataError
+        Where the loader gives no batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinynn as tnn
+    >>> from tinynn.data import DataLoader
+    >>> loader = DataLoader(np.eye(2), np.array([0, 1]))
+    >>> model = tnn.Linear(2, 2)
+    >>> model.weight.data = [[50, 0], [0, 50]]
+    >>> tnn.evaluate(model, tnn.CrossEntropyLoss(), loader, metrics=["accuracy"])["accuracy"]
+    1.0
+    """
+    functions = get_metrics(metrics)
+    means = _Means(loss_fn, functions)
+    loss_fn = copy.copy(loss_fn)  # what the latest call of the caller's own kept stays
+    with model._borrowed("everything"), np.errstate(over="ignore", invalid="ignore"):
+        for X, y, *weight in loader:
+            prediction = model(X)
+            means.add(loss_fn(prediction, y, *weight), prediction, y)
+    return means.results()
+
+
+def _train_epoch(
+    state: TrainingState,
+    loader: Batches,
+    functions: dict[str, Metric],
+    report: _Progress,
+) -> dict[str, float]:
+    model, loss_fn, optimizer = state.model, state.loss_fn, state.optimizer
+    means = _Means(loss_fn, functions)
+    batch = 0
+    # What is not finite is looked for and explained, so NumPy need not warn of it as well.
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        report.batches(loader, state.epoch) as batches,
+    ):
+        for batch, (X, y, *weight) in enumerate(batches):
+            if batch == 0 and state.epoch == 0:
+                copy.copy(loss_fn)(model.predict(X), y, *weight)  # raises before anything changes
+            prediction = model(X)
+            loss = loss_fn(prediction, y, *weight)
+            if not math.isfinite(loss):
+                raise _diverged(state, batch, f"the loss is {loss}", X, y)
+            model.backpropagate(loss_fn.backpropagate(), input_gradient=False)
+            try:
+                optimizer.step()
+            except DivergedError:
+                raise _diverged(state, batch, "a gradient is not finite", X, y) from None
+            means.add(loss, prediction, y)
+    return {f"train_{name}": value for name, value in means.results().items()}
+
+
+class _Means:
+    """Means over a loader: of the loss by samples, of metrics over all rows at once."""
+
+    def __init__(self, loss_fn: Loss, functions: dict[str, Metric]) -> None:
+        self.is_mean = getattr(loss_fn, "reduction", "mean") == "mean"
+        self.functions = functions
+        self.total = 0.0
+        self.n_samples = 0
+        self.predictions: list[Array] = []
+        self.targets: list[Array] = []
+
+    def add(self, loss: float, prediction: Array, target: Array) -> None:
+        n = len(prediction)
+        self.total += loss * n if self.is_mean else loss
+        self.n_samples += n
+        if self.functions:
+            self.predictions.append(prediction)
+            self.targets.append(target)
+
+    def results(self) -> dict[str, float]:
+        if not self.n_samples:
+            raise DataError(
+                "the loader gave no batch; a generator can be gone through only once: use a "
+                "DataLoader, or a list of batches"
+            )
+        results = {"loss": self.total / self.n_samples}
+        if self.functions:
+            prediction, target = np.concatenate(self.predictions), np.concatenate(self.targets)
+            for name, function in self.functions.items():
+                results[name] = float(function(prediction, target))
+        return results
+
+
+class _Progress:
+    """What a run prints: a line an epoch, and in a terminal a bar that moves meanwhile."""
+
+    def __init__(self, enabled: bool, epochs: int) -> None:
+        self.enabled = enabled
+        self.epochs = epochs
+
+    @contextmanager
+    def batches(self, loader: Batches, epoch: int) -> Iterator[Batches]:
+        if not (self.enabled and sys.stderr.isatty()):
+            yield loader
+            return
+        from tqdm.auto import tqdm
+
+        name = f"epoch {epoch + 1}/{self.epochs}"
+        with tqdm(loader, desc=name, unit="batch", leave=False, mininterval=0.25) as bar:
+            yield bar
+
+    def line(self, epoch: int, results: Mapping[str, float], seconds: float) -> None:
+        width = len(str(self.epochs))
+        values = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
+        self.text(f"epoch {epoch + 1:>{width}}/{self.epochs}  {values}  {seconds:.1f} s")
+
+    def text(self, text: str) -> None:
+        if self.enabled:
+            print(text, flush=True)
+
+
+# ---- what is refused before the first step --------------------------------------------------
+
+
+def _check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
+    if not isinstance(model, Module):
+        raise OptionError(f"fit trains a Module, but was given {model!r}")
+    own = {id(parameter) for parameter in model.parameters()}
+    if not own & {id(parameter) for parameter in optimizer._flat.parameters}:
+        raise OptionError(
+            "the optimizer holds no parameter of this model, so nothing would be learned; make "
+            "it from model.parameters(), after any copy.deepcopy of the model"
+        )
+    last = _leaves(model)[-1][1] if _leaves(model) else model
+    for activation, loss_class, mend in (
+        (Softmax, CrossEntropyLoss, "; or give the loss from_logits=False"),
+        (Sigmoid, BCEWithLogitsLoss, ""),
+    ):
+        takes_logits = isinstance(loss_fn, loss_class) and getattr(loss_fn, "from_logits", True)
+        if isinstance(last, activation) and takes_logits:
+            name = activation.__name__
+            raise OptionError(
+                f"{loss_fn!r} takes raw scores and applies {name.lower()} itself, but the model "
+                f"ends in {last!r} already; take the last module away{mend}"
+            )
+
+
+def _leaves(model: Module) -> list[tuple[str, Module]]:
+    """Return the modules in forward order with their names, such as ``ModuleList[0]``."""
+    if not isinstance(model, ModuleList):
+        return [("", model)]
+    return [(f"ModuleList{path} ", module) for path, module in model._leaves()]
+
+
+# ---- what went wrong, and where -------------------------------------------------------------
+
+
+def _diverged(state: TrainingState, batch: int, what: str, X: Array, y: Array) -> DivergedError:
+    """Return the error for numbers that are not finite, naming the module where they arose."""
+    return DivergedError(
+        f"in epoch {state.epoch + 1} of {state.epochs}, batch {batch + 1}, {what}: "
+        f"{_first_not_finite(state.model, state.loss_fn, X, y)}. No step was taken on this batch. "
+        f"Try a learning rate below {state.optimizer.current_lr:g}, clip_norm=1.0 in the "
+        "optimizer, inputs scaled to mean 0 and deviation 1, or the initialization kaiming_normal"
+    )
+
+
+def _first_not_finite(model: Module, loss_fn: Loss, X: Array, y: Array) -> str:
+    """Go through one step again, on a copy, and say which module gave the first bad number."""
+    if not np.isfinite(X).all():
+        return "the features of the batch already hold NaN or infinity"
+    leaves = _leaves(copy.deepcopy(model))
+    for name, module in leaves:
+        for parameter_name, parameter in module.named_parameters():
+            if not np.isfinite(parameter.data).all():
+                return f"{name}{module!r} has a {parameter_name} that is not finite"
+        X = module(X)
+        if not np.isfinite(X).all():
+            return f"{name}{module!r} gave the first output that is not finite"
+    loss_fn = copy.copy(loss_fn)
+    if not math.isfinite(loss_fn(X, y)):
+        return f"every output is finite, up to {np.abs(X).max():.3g}, but not {loss_fn!r}"
+    delta = loss_fn.backpropagate()
+    for name, module in reversed(leaves):
+        delta = module.backpropagate(delta)
+        gradients = [parameter.grad for parameter in module.parameters()]
+        if not all(np.isfinite(gradient).all() for gradient in [delta, *gradients]):
+            return f"{name}{module!r} gave the first gradient that is not finite"
+    return "gradients added up over several backward passes are no longer finite"
+
+
+# ---- checkpoints ----------------------------------------------------------------------------
+
+
+def _generators(model: Module) -> dict[str, np.random.Generator]:
+    """Return every generator of a run by name: the library's, and those of modules."""
+    found = {"library": as_generator(None)}
+    for prefix, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, np.random.Generator):
+                found[f"{prefix}.{name}"] = value
+    return found
+
+
+def _parts(state: TrainingState, loader: Batches, callbacks: Sequence[Callback]) -> dict[str, Any]:
+    """Return everything of a run that has a state of its own, by name."""
+    parts = {"model": state.model, "optimizer": state.optimizer, "loader": loader}
+    parts |= {f"callback {i}": callback for i, callback in enumerate(callbacks)}
+    return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
+
+
+def _save(path: Path, state: TrainingState, loader: Batches, callbacks: Sequence[Callback]) -> None:
+    history = state.history
+    kept: dict[str, Any] = {
+        "parts": {n: part.state_dict() for n, part in _parts(state, loader, callbacks).items()},
+        "generators": {n: g.bit_generator.state for n, g in _generators(state.model).items()},
+        "history": {
+            "train_loss": history.train_loss,
+            "validation_loss": history.validation_loss,
+            "metrics": history.metrics,
+            "seconds": history.seconds,
+        },
+        "stopped": state.stopped,
+    }
+    write_checkpoint(path, kept)
+
+
+def _resume(
+    path: Path, state: TrainingState, loader: Batches, callbacks: Sequence[Callback]
+) -> None:
+    """Set everything of a run to what the checkpoint says."""
+    kept = read_checkpoint(path)
+    parts, generators = _parts(state, loader, callbacks), _generators(state.model)
+    if set(kept["parts"]) != set(parts) or set(kept["generators"]) != set(generators):
+        raise CheckpointError(
+            f"{path} belongs to another run: it holds {sorted(kept['parts'])}, but this run has "
+            f"{sorted(parts)}; start it with the same kinds of model, loader and callbacks, or "
+            "move the file away to start anew"
+        )
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(kept["parts"][name])
+        for name, generator in generators.items():
+            generator.bit_generator.state = kept["generators"][name]
+    except (TinyNNError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not fit this run: {error}") from error
+    state.history = History(**kept["history"])
+    # A run that was asked for more epochs than before goes on, unless a callback had ended it.
+    state.stopped = kept["stopped"]
