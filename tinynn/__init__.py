@@ -5,69 +5,25 @@ Every module owns its forward pass, ``module(X)``, and under it its hand-written
 initial weights in `tinynn.initializers`, learning rates that change in `tinynn.schedules`.
 """
 
-from tinynn import data, initializers, metrics, schedules
+from tinynn import data, errors, initializers, losses, metrics, modules, optimizers, schedules
 from tinynn._version import __version__
-from tinynn.errors import (
-    CheckpointError,
-    DataError,
-    DivergedError,
-    GradientError,
-    OptionError,
-    ShapeError,
-    StateError,
-    TinyNNError,
-)
-from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
-from tinynn.modules import (
-    ELU,
-    BatchNorm,
-    Flatten,
-    LeakyReLU,
-    Linear,
-    Module,
-    ModuleList,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
-from tinynn.optimizers import SGD, Adam, Optimizer
+from tinynn.errors import *
+from tinynn.gradcheck import GradientReport, check_gradients
+from tinynn.losses import *
+from tinynn.modules import *
+from tinynn.optimizers import *
 from tinynn.parameter import Parameter
 from tinynn.random import manual_seed
 from tinynn.training import EarlyStopping, History, TrainingState, evaluate, fit
 
 __all__ = [
-    "ELU",
-    "SGD",
-    "Adam",
-    "BCEWithLogitsLoss",
-    "BatchNorm",
-    "CheckpointError",
-    "CrossEntropyLoss",
-    "DataError",
-    "DivergedError",
     "EarlyStopping",
-    "Flatten",
-    "GradientError",
+    "GradientReport",
     "History",
-    "LeakyReLU",
-    "Linear",
-    "Loss",
-    "MSELoss",
-    "Module",
-    "ModuleList",
-    "Optimizer",
-    "OptionError",
     "Parameter",
-    "ReLU",
-    "ShapeError",
-    "Sigmoid",
-    "Softmax",
-    "StateError",
-    "Tanh",
-    "TinyNNError",
     "TrainingState",
     "__version__",
+    "check_gradients",
     "data",
     "evaluate",
     "fit",
@@ -76,3 +32,7 @@ __all__ = [
     "metrics",
     "schedules",
 ]
+__all__ += errors.__all__
+__all__ += losses.__all__
+__all__ += modules.__all__
+__all__ += optimizers.__all__

@@ -44,8 +44,8 @@ class TinyNNError(Exception):
     Attributes
     ----------
     path : str
-        Where inside a `ModuleList` it happened, such as ``"[2]"`` or ``"[2][0]"``; empty outside
-        of one. The message begins with it.
+        Where inside a container it happened, such as ``"[2]"`` or ``"[2][0]"``; empty outside of
+        one. The message begins with it, and with the class of the outermost container.
 
     Examples
     --------
@@ -61,13 +61,15 @@ class TinyNNError(Exception):
 
     path: str = ""
 
-    def locate(self, step: str) -> None:
+    def locate(self, step: str, container: str = "ModuleList") -> None:
         """Say, one container further out, where it happened.
 
         Parameters
         ----------
         step : str
             Position inside the container that passes the error on, such as ``"[2]"``.
+        container : str, default "ModuleList"
+            The name of that container's class.
 
         Examples
         --------
@@ -78,10 +80,11 @@ class TinyNNError(Exception):
         'ModuleList[3][0] Sigmoid() has no gradient yet'
         """
         self.path = step + self.path
+        self.container = container
 
     def __str__(self) -> str:
         message = super().__str__()
-        return f"ModuleList{self.path} {message}" if self.path else message
+        return f"{self.container}{self.path} {message}" if self.path else message
 
 
 class ShapeError(TinyNNError, ValueError):

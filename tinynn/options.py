@@ -8,6 +8,8 @@ import numpy as np
 
 __all__ = ["options_repr"]
 
+_NOT_KEPT = object()
+
 
 def options_repr(instance: object) -> str:
     """Write the call that builds such an object, from its constructor's signature.
@@ -34,10 +36,10 @@ def options_repr(instance: object) -> str:
     arguments = []
     by_position = True
     for name, option in inspect.signature(type(instance)).parameters.items():
-        if not hasattr(instance, name):
+        value = getattr(instance, name, _NOT_KEPT)
+        if value is _NOT_KEPT or isinstance(value, np.random.Generator):  # cannot be typed
             by_position = False
             continue
-        value = getattr(instance, name)
         if isinstance(option.default, bool) and not isinstance(value, bool):
             value = value is not None  # `bias` is True where there is a parameter of that name
         if option.kind is option.KEYWORD_ONLY or _same(value, option.default):

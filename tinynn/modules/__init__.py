@@ -1,22 +1,57 @@
 """The modules: each a forward pass, and right under it its gradient."""
 
-from tinynn.modules.activations import ELU, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from tinynn.modules.activations import (
+    ELU,
+    GELU,
+    SELU,
+    Hardtanh,
+    LeakyReLU,
+    LogSoftmax,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from tinynn.modules.base import Module
+from tinynn.modules.composition import Concat, Parallel, Residual
 from tinynn.modules.containers import ModuleList
 from tinynn.modules.linear import Linear
-from tinynn.modules.normalization import BatchNorm
-from tinynn.modules.shape import Flatten
+from tinynn.modules.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from tinynn.modules.regularization import Dropout, GaussianNoise
+from tinynn.modules.shape import Flatten, Identity, Reshape
 
 __all__ = [
     "ELU",
+    "GELU",
+    "SELU",
     "BatchNorm",
+    "Concat",
+    "Dropout",
     "Flatten",
+    "GaussianNoise",
+    "GroupNorm",
+    "Hardtanh",
+    "Identity",
+    "InstanceNorm",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "Module",
     "ModuleList",
+    "PReLU",
+    "Parallel",
     "ReLU",
+    "ReLU6",
+    "Reshape",
+    "Residual",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Tanh",
 ]

@@ -7,15 +7,40 @@ cheapest.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from tinynn.errors import ShapeError, check_number, check_whole
+from tinynn.errors import (
+    OptionError,
+    ShapeError,
+    check_dtype,
+    check_integer,
+    check_number,
+    check_whole,
+)
 from tinynn.modules.base import Module, Shape
+from tinynn.parameter import Parameter
+from tinynn.primitives import column_sums
 
-__all__ = ["ELU", "LeakyReLU", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+__all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
+    "Hardtanh",
+    "LeakyReLU",
+    "LogSoftmax",
+    "PReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]
 
 Array = NDArray[Any]
 
@@ -184,6 +209,271 @@ class Tanh(Activation):
         return delta * (1 - Y * Y)
 
 
+class SELU(ELU):
+    """Scaled exponential linear unit, ``1.0507 ·`` ELU with α = 1.6733.
+
+    With these two numbers mean zero and variance one are a fixed point of a network with LeCun
+    initialization: it normalizes itself.
+
+    References
+    ----------
+    Klambauer, Unterthiner, Mayr, Hochreiter: Self-normalizing neural networks, 2017, equation 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SELU()(np.array([[-1e4, 0.0, 1.0]])).round(4)
+    array([[-1.7581,  0.    ,  1.0507]])
+    """
+
+    scale = 1.0507009873554805
+
+    def __init__(self) -> None:
+        super().__init__(alpha=1.6732632423543772)
+
+    def __call__(self, X: Array) -> Array:
+        return self.scale * super().__call__(X)
+
+    def backpropagate(self, delta: Array) -> Array:
+        return self.scale * super().backpropagate(delta)
+
+
+class PReLU(Activation):
+    """Parametric rectified linear unit: the slope below zero is learned.
+
+    ``y = x`` above zero and ``a · x`` below, with one a for all channels or one for each. At the
+    kink the derivative is taken to be a, as in PyTorch.
+
+    Parameters
+    ----------
+    num_parameters : int, default 1
+        1, or C for inputs of shape (N, C, ...).
+    init : float, default 0.25
+        The slope at the start.
+    dtype : dtype_like, default numpy.float32
+        Of the slopes.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (num_parameters,)
+        a. Weight decay does not apply: it would pull a towards plain ReLU.
+
+    References
+    ----------
+    He, Zhang, Ren, Sun: Delving deep into rectifiers, 2015, section 2.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> PReLU()(np.array([[-1.0, 0.0, 2.0]]))
+    array([[-0.25,  0.  ,  2.  ]])
+    """
+
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, *, dtype: DTypeLike = np.float32
+    ) -> None:
+        n = check_integer("PReLU", "num_parameters", num_parameters, minimum=1)
+        self.num_parameters = n
+        self.init = check_number("PReLU", "init", init)
+        self.weight = Parameter(np.full(n, init, check_dtype("PReLU", dtype)), decay=False)
+
+    def __call__(self, X: Array) -> Array:
+        if self.num_parameters > 1 and (X.ndim < 2 or X.shape[1] != self.num_parameters):
+            self._check_input(X)
+        self._saved = X
+        return np.maximum(X, 0) + self._slopes(X) * np.minimum(X, 0)
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        # ∂y/∂a = min(x, 0), summed over all numbers that share the slope.
+        X = self._saved
+        by_slope = delta * np.minimum(X, 0)
+        if self.num_parameters == 1:
+            self.weight.accumulate(by_slope.sum().reshape(1))
+        else:
+            self.weight.accumulate(column_sums(by_slope))
+        if not input_gradient:
+            return None
+        above = (X > 0).astype(delta.dtype)
+        return delta * (above + (1 - above) * self._slopes(X))
+
+    def _slopes(self, X: Array) -> Array:
+        """Return a in the shape that broadcasts over X of shape (N, C, ...)."""
+        if self.num_parameters == 1:
+            return self.weight.data
+        return self.weight.data.reshape(-1, *(1,) * (X.ndim - 2))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        n = self.num_parameters
+        if n > 1 and (not input_shape or input_shape[0] not in (n, None, ...)):
+            comes = f"{input_shape[0]}" if input_shape else "samples of shape ()"
+            raise self._refuse(f"{n} channels", comes, input_shape)
+        return tuple(input_shape)
+
+    def _input_shape(self) -> Shape:
+        return (self.num_parameters, ...) if self.num_parameters > 1 else (...,)
+
+
+class Hardtanh(Activation):
+    """Straight line cut off at both ends, ``min(max(x, min_val), max_val)``.
+
+    At both kinks the derivative is taken to be 0, as in PyTorch.
+
+    Parameters
+    ----------
+    min_val, max_val : float, default -1 and 1
+        Where it is cut off.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Hardtanh()(np.array([[-3.0, 0.5, 3.0]]))
+    array([[-1. ,  0.5,  1. ]])
+    """
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        name = type(self).__name__
+        self.min_val = check_number(name, "min_val", min_val)
+        self.max_val = check_number(name, "max_val", max_val)
+        if not self.min_val < self.max_val:
+            raise OptionError(
+                f"{name}: min_val must be below max_val, but they are {min_val!r} and {max_val!r}"
+            )
+
+    def __call__(self, X: Array) -> Array:
+        self._saved = X
+        return np.minimum(np.maximum(X, self.min_val), self.max_val)
+
+    def backpropagate(self, delta: Array) -> Array:
+        X = self._saved
+        return delta * ((self.min_val < X) & (self.max_val > X))
+
+
+class ReLU6(Hardtanh):
+    """Rectified linear unit with a ceiling, ``min(max(x, 0), 6)``.
+
+    References
+    ----------
+    Krizhevsky: Convolutional deep belief networks on CIFAR-10, 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ReLU6()(np.array([[-1.0, 2.0, 8.0]]))
+    array([[0., 2., 6.]])
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 6.0)
+
+
+class GELU(Activation):
+    """Gaussian error linear unit, ``x · Φ(x)``, with Φ the normal distribution function.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}, default "none"
+        "none" computes ``Φ(x) = ½ (1 + erf(x / √2))``; "tanh", several times faster, takes
+        ``Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³)))``.
+
+    References
+    ----------
+    Hendrycks, Gimpel: Gaussian error linear units, 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GELU()(np.array([[-1.0, 0.0, 1.0]])).round(4)
+    array([[-0.1587,  0.    ,  0.8413]])
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise OptionError(f"GELU: approximate must be 'none' or 'tanh', not {approximate!r}")
+        self.approximate = approximate
+
+    def __call__(self, X: Array) -> Array:
+        if self.approximate == "tanh":
+            C = 0.5 + 0.5 * np.tanh(math.sqrt(2 / math.pi) * (X + 0.044715 * X * X * X))
+        else:
+            from scipy.special import erf  # here, as importing tinynn loads no SciPy
+
+            C = 0.5 + 0.5 * erf(X / math.sqrt(2))
+        self._saved = X, C
+        return X * C
+
+    def backpropagate(self, delta: Array) -> Array:
+        X, C = self._saved
+        # y = x C(x), so y′ = C + x C′.
+        if self.approximate == "tanh":
+            # C = ½ (1 + t) with t = tanh(u) gives C′ = ½ (1 − t²) u′ = 2 C (1 − C) u′.
+            inner_slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * X * X)
+            slope = 2 * C * (1 - C) * inner_slope
+        else:
+            # C = Φ gives C′ = exp(−x²/2) / √(2π), the normal density.
+            slope = np.exp(-0.5 * X * X) / math.sqrt(2 * math.pi)
+        return delta * (C + X * slope)
+
+
+class SiLU(Activation):
+    """Sigmoid linear unit, ``x · σ(x)`` with the logistic function σ; also known as Swish.
+
+    References
+    ----------
+    Elfwing, Uchibe, Doya: Sigmoid-weighted linear units, 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SiLU()(np.array([[-1e4, 0.0, 1e4]]))
+    array([[   -0.,     0., 10000.]])
+    """
+
+    def __call__(self, X: Array) -> Array:
+        S = 0.5 + 0.5 * np.tanh(0.5 * X)
+        self._saved = X, S
+        return X * S
+
+    def backpropagate(self, delta: Array) -> Array:
+        X, S = self._saved
+        return delta * (S + X * S * (1 - S))  # σ′ = σ (1 − σ)
+
+
+class Softplus(Activation):
+    """Smooth rectifier, ``log(1 + exp(β x)) / β``.
+
+    It is computed as ``max(x, 0) + log(1 + exp(−β |x|)) / β``, which is the same and overflows
+    nowhere. (PyTorch returns x itself for ``β x > 20``, which differs by less than 3e-9.)
+
+    Parameters
+    ----------
+    beta : float, default 1.0
+        β, above zero: the larger, the nearer to ReLU.
+
+    References
+    ----------
+    Dugas et al.: Incorporating second-order functional knowledge, 2001.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Softplus()(np.array([[-1.0, 0.0, 1.0]])).round(4)
+    array([[0.3133, 0.6931, 1.3133]])
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        self.beta = check_number("Softplus", "beta", beta, minimum=0, above=True)
+
+    def __call__(self, X: Array) -> Array:
+        self._saved = X
+        Z = self.beta * X
+        return (np.maximum(Z, 0) + np.log1p(np.exp(np.minimum(Z, -Z)))) / self.beta
+
+    def backpropagate(self, delta: Array) -> Array:
+        X = self._saved
+        # d/dx log(1 + exp(β x)) / β = exp(β x) / (1 + exp(β x)) = σ(β x)
+        return delta * (0.5 + 0.5 * np.tanh((0.5 * self.beta) * X))
+
+
 class Softmax(Activation):
     """Exponentials that sum to one, ``exp(x_i) / Σ_j exp(x_j)``: probabilities along one axis.
 
@@ -208,8 +498,7 @@ class Softmax(Activation):
         self.dim = check_whole("Softmax", "dim", dim)
 
     def __call__(self, X: Array) -> Array:
-        if not -X.ndim <= self.dim < X.ndim:
-            raise ShapeError(f"{self!r} has no such axis in an input of shape {X.shape}")
+        _check_axis(self, self.dim, X)
         S = np.exp(X - X.max(axis=self.dim, keepdims=True))
         S /= S.sum(axis=self.dim, keepdims=True)
         self._saved = S
@@ -220,3 +509,39 @@ class Softmax(Activation):
         # ∂S_j/∂x_i = S_i (1[i = j] − S_j), so ∂L/∂x_i = S_i (delta_i − Σ_j delta_j S_j).
         weighted = delta * S
         return weighted - S * weighted.sum(axis=self.dim, keepdims=True)
+
+
+class LogSoftmax(Activation):
+    """Logarithm of softmax, ``x_i − log Σ_j exp(x_j)``, computed without a logarithm of zero.
+
+    Parameters
+    ----------
+    dim : int, default -1
+        The axis along which the exponentials of the output sum to one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LogSoftmax()(np.array([[1e4, -1e4]]))
+    array([[     0., -20000.]])
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = check_whole("LogSoftmax", "dim", dim)
+
+    def __call__(self, X: Array) -> Array:
+        _check_axis(self, self.dim, X)
+        Y = X - X.max(axis=self.dim, keepdims=True)
+        Y -= np.log(np.exp(Y).sum(axis=self.dim, keepdims=True))
+        self._saved = Y
+        return Y
+
+    def backpropagate(self, delta: Array) -> Array:
+        Y = self._saved
+        # ∂y_j/∂x_i = 1[i = j] − S_i with S = exp(y), so ∂L/∂x_i = delta_i − S_i Σ_j delta_j.
+        return delta - np.exp(Y) * delta.sum(axis=self.dim, keepdims=True)
+
+
+def _check_axis(module: Module, dim: int, X: Array) -> None:
+    if not -X.ndim <= dim < X.ndim:
+        raise ShapeError(f"{module!r} has no such axis in an input of shape {X.shape}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import Any, overload
 
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ class ModuleList(Module, MutableSequence[Module]):
             for index, module in enumerate(self._modules):  # noqa: B007 - read when one fails
                 X = module(X)
         except Exception as error:
-            self._locate(error, index)
+            _locate(error, self, index)
             raise
         return X if self._modules else X.copy()
 
@@ -82,7 +82,7 @@ class ModuleList(Module, MutableSequence[Module]):
             for index in range(len(self._modules) - 1, end - 1, -1):
                 delta = self._modules[index].backpropagate(delta, input_gradient or index > end)
         except Exception as error:
-            self._locate(error, index)
+            _locate(error, self, index)
             raise
         if not input_gradient:
             return None
@@ -114,7 +114,7 @@ class ModuleList(Module, MutableSequence[Module]):
             try:
                 X = module(X)
             except Exception as error:
-                self._locate(error, index)
+                _locate(error, self, index)
                 raise
             outputs.append(X)
         return outputs
@@ -125,12 +125,6 @@ class ModuleList(Module, MutableSequence[Module]):
                 if any(isinstance(member, Parameter) for _, member in inner._members()):
                     return index
         return len(self._modules)
-
-    def _locate(self, error: Exception, index: int) -> None:
-        if isinstance(error, TinyNNError):
-            error.locate(f"[{index}]")
-        else:
-            error.add_note(f"in ModuleList[{index}] {self._modules[index]!r}")
 
     # ---- the list ---------------------------------------------------------------------------
 
@@ -203,10 +197,7 @@ class ModuleList(Module, MutableSequence[Module]):
         except BaseException:
             self._modules = before
             raise
-        shape = UNKNOWN
-        for _, module in self._leaves():
-            module._infer(shape)
-            shape = _declared_output_shape(module, shape)
+        self._infer(UNKNOWN)
 
     def _check_members(self) -> None:
         positions: dict[int, str] = {}
@@ -230,9 +221,9 @@ class ModuleList(Module, MutableSequence[Module]):
         shape, giver = UNKNOWN, ""
         for path, module in self._leaves():
             try:
-                shape = _declared_output_shape(module, shape)
+                shape = module._flow(shape)
             except ShapeError as error:
-                if not giver or not error.takes:
+                if not giver or not error.takes or error.path:
                     error.locate(path)
                     raise
                 misfit = ShapeError(
@@ -261,15 +252,26 @@ class ModuleList(Module, MutableSequence[Module]):
                 yield name, value
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        index = 0
+        return self._chain(lambda module, shape: module.output_shape(shape), input_shape)
+
+    def _flow(self, input_shape: Shape) -> Shape:
+        return self._chain(lambda module, shape: module._flow(shape), input_shape)
+
+    def _chain(self, output_shape: Callable[[Module, Shape], Shape], input_shape: Shape) -> Shape:
         shape = tuple(input_shape)
-        try:
-            for index, module in enumerate(self._modules):  # noqa: B007 - read when one fails
-                shape = module.output_shape(shape)
-        except ShapeError as error:
-            self._locate(error, index)
-            raise
+        for index, module in enumerate(self._modules):
+            try:
+                shape = output_shape(module, shape)
+            except ShapeError as error:
+                _locate(error, self, index)
+                raise
         return shape
+
+    def _infer(self, input_shape: Shape) -> None:
+        shape = input_shape
+        for module in self._modules:
+            module._infer(shape)
+            shape = module._flow(shape)
 
     def _input_shape(self) -> Shape:
         for _, module in self._leaves():
@@ -286,8 +288,10 @@ class ModuleList(Module, MutableSequence[Module]):
         return f"ModuleList([\n{textwrap.indent(lines, '    ')}])"
 
 
-def _declared_output_shape(module: Module, input_shape: Shape) -> Shape:
-    """Return what a module says of its output's shape; a module that does not say is not run."""
-    if type(module).output_shape is Module.output_shape:
-        return UNKNOWN
-    return module.output_shape(input_shape)
+def _locate(error: Exception, container: Module, position: int | str) -> None:
+    """Add to an error that passes through a container where in it the error arose."""
+    step = f"[{position}]" if isinstance(position, int) else f".{position}"
+    if isinstance(error, TinyNNError):
+        error.locate(step, type(container).__name__)
+    else:
+        error.add_note(f"in {type(container).__name__}{step}")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tinynn.errors import ShapeError, check_dtype, check_flag, check_integer, check_number
-from tinynn.modules.base import UNKNOWN, Module, Shape
+from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
 from tinynn.primitives import column_sums
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
 Array = NDArray[Any]
 
@@ -188,6 +189,280 @@ class BatchNorm(Module):
 
     def _input_shape(self) -> Shape:
         return UNKNOWN if self.num_features is None else (self.num_features, ...)
+
+
+class LayerNorm(Module):
+    """Layer normalization, ``Y = γ (X − μ) / σ + β`` with mean and deviation of every sample.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The last axes of a sample, over which mean and deviation are taken: ``D`` for rows.
+    eps : float, default 1e-5
+        Added to the variance.
+    elementwise_affine : bool, default True
+        Whether to learn γ and β, one number each for every place in `normalized_shape`.
+    bias : bool, default True
+        Whether to learn β as well as γ.
+    dtype : dtype_like, default numpy.float32
+        Of the parameters.
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape `normalized_shape`, or None
+        γ, which starts at one, and β, which starts at zero.
+
+    References
+    ----------
+    Ba, Kiros, Hinton: Layer normalization, 2016, equation 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LayerNorm(2, eps=0)(np.array([[1.0, 3.0], [10.0, 30.0]]))
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+
+    _accumulates = True
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        lengths = normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,)
+        for length in lengths:
+            check_integer("LayerNorm", "normalized_shape", length, minimum=1)
+        self.normalized_shape = normalized_shape
+        self._shape = tuple(lengths)
+        self._axes = tuple(range(-len(lengths), 0))
+        self.eps = check_number("LayerNorm", "eps", eps, minimum=0)
+        self.elementwise_affine = check_flag("LayerNorm", "elementwise_affine", elementwise_affine)
+        check_dtype("LayerNorm", dtype)
+        self.weight: Parameter | None = None
+        self.bias: Parameter | None = None
+        if elementwise_affine:
+            self.weight = Parameter(np.ones(self._shape, dtype), decay=False)
+        if check_flag("LayerNorm", "bias", bias) and elementwise_affine:
+            self.bias = Parameter(np.zeros(self._shape, dtype), decay=False)
+
+    def __call__(self, X: Array) -> Array:
+        if X.ndim <= len(self._shape) or X.shape[-len(self._shape) :] != self._shape:
+            self._check_input(X)
+        standard, inverse = _standardize(X, self._axes, self.eps)
+        self._saved = standard, inverse
+        Y = standard if self.weight is None else self.weight.data * standard
+        return Y.copy() if self.bias is None else Y + self.bias.data
+
+    def backpropagate(self, delta: Array) -> Array:
+        # y = γ x̂ + β, so ∂L/∂γ = Σ delta x̂ and ∂L/∂β = Σ delta over all samples; ∂L/∂x̂ = γ delta.
+        standard, inverse = self._saved
+        samples = tuple(range(delta.ndim - len(self._shape)))
+        if self.bias is not None:
+            self.bias.accumulate(delta.sum(axis=samples))
+        if self.weight is not None:
+            self.weight.accumulate((delta * standard).sum(axis=samples))
+            delta = delta * self.weight.data
+        return _standardize_gradient(delta, standard, inverse, self._axes)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        n = len(self._shape)
+        if ... not in input_shape and (
+            len(input_shape) < n
+            or any(a not in (b, None) for a, b in zip(input_shape[-n:], self._shape, strict=True))
+        ):
+            takes = f"samples ending in axes {self._shape}"
+            raise self._refuse(takes, f"samples of shape {input_shape}", input_shape)
+        return tuple(input_shape)
+
+    def _input_shape(self) -> Shape:
+        return self._shape
+
+
+class GroupNorm(Module):
+    """Group normalization: mean and deviation of every sample, over groups of channels.
+
+    ``Y = γ (X − μ) / σ + β`` with μ and σ over one group of channels and all pixels.
+
+    Parameters
+    ----------
+    num_groups : int
+        How many groups the channels are cut into.
+    num_channels : int
+        C, a multiple of `num_groups`.
+    eps : float, default 1e-5
+        Added to the variance.
+    affine : bool, default True
+        Whether to learn γ and β, one each for every channel.
+    dtype : dtype_like, default numpy.float32
+        Of the parameters.
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape (C,), or None
+        γ, which starts at one, and β, which starts at zero.
+
+    Raises
+    ------
+    ShapeError
+        Where the groups do not divide the channels.
+
+    References
+    ----------
+    Wu, He: Group normalization, 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 3.0, 10.0, 30.0]])
+    >>> GroupNorm(2, 4, eps=0)(X)
+    array([[-1.,  1., -1.,  1.]])
+    """
+
+    _accumulates = True
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        name = type(self).__name__
+        self.num_groups = check_integer(name, "num_groups", num_groups, minimum=1)
+        self.num_channels = check_integer(name, "num_channels", num_channels, minimum=1)
+        if self.num_channels % self.num_groups:
+            raise ShapeError(
+                f"{name}: num_channels must be a multiple of num_groups, but they are "
+                f"{num_channels} and {num_groups}"
+            )
+        self.eps = check_number(name, "eps", eps, minimum=0)
+        self.affine = check_flag(name, "affine", affine)
+        check_dtype(name, dtype)
+        self.weight: Parameter | None = None
+        self.bias: Parameter | None = None
+        if affine:
+            self.weight = Parameter(np.ones(num_channels, dtype), decay=False)
+            self.bias = Parameter(np.zeros(num_channels, dtype), decay=False)
+
+    def __call__(self, X: Array) -> Array:
+        if X.ndim < 2 or X.shape[1] != self.num_channels:
+            self._check_input(X)
+        # One row for every group of every sample.
+        rows = X.reshape(len(X), self.num_groups, math.prod(X.shape[1:]) // self.num_groups)
+        standard, inverse = _standardize(rows, (2,), self.eps)
+        self._saved = standard, inverse
+        Y = standard.reshape(X.shape)
+        if self.weight is None or self.bias is None:
+            return Y.copy()
+        return _wide(self.weight.data, X) * Y + _wide(self.bias.data, X)
+
+    def backpropagate(self, delta: Array) -> Array:
+        # y = γ x̂ + β for every channel, so ∂L/∂γ = Σ delta x̂, ∂L/∂β = Σ delta, ∂L/∂x̂ = γ delta.
+        standard, inverse = self._saved
+        shape = delta.shape
+        if self.weight is not None and self.bias is not None:
+            self.bias.accumulate(column_sums(delta))
+            self.weight.accumulate(column_sums(delta * standard.reshape(shape)))
+            delta = delta * _wide(self.weight.data, delta)
+        rows = delta.reshape(standard.shape)
+        return _standardize_gradient(rows, standard, inverse, (2,)).reshape(shape)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if input_shape == UNKNOWN:
+            return (self.num_channels, ...)
+        if not input_shape or input_shape[0] not in (self.num_channels, None):
+            comes = f"{input_shape[0]}" if input_shape else "samples of shape ()"
+            raise self._refuse(f"{self.num_channels} channels", comes, input_shape)
+        return tuple(input_shape)
+
+    def _input_shape(self) -> Shape:
+        return (self.num_channels, ...)
+
+
+class InstanceNorm(GroupNorm):
+    """Instance normalization: mean and deviation of every channel of every sample.
+
+    It is group normalization with one channel a group, and as in PyTorch it learns no scale and
+    shift unless asked to. It keeps no running averages.
+
+    Parameters
+    ----------
+    num_features : int
+        C, the channels of samples of shape (C, H, W).
+    eps : float, default 1e-5
+        Added to the variance.
+    affine : bool, default False
+        Whether to learn γ and β, one each for every channel.
+    dtype : dtype_like, default numpy.float32
+        Of the parameters.
+
+    Raises
+    ------
+    ShapeError
+        For channels of a single number: its deviation is zero, and nothing would be left of it.
+
+    References
+    ----------
+    Ulyanov, Vedaldi, Lempitsky: Instance normalization, 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> InstanceNorm(2, eps=0)(np.array([[[1.0, 3.0], [10.0, 30.0]]]))
+    array([[[-1.,  1.],
+            [-1.,  1.]]])
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = False,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.num_features = num_features
+        super().__init__(num_features, num_features, eps, affine, dtype=dtype)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        shape = super().output_shape(input_shape)
+        if is_known(shape) and math.prod(shape[1:]) < 2:  # type: ignore[arg-type]
+            comes = f"samples of shape {shape}"
+            raise self._refuse("channels of at least 2 numbers", comes, input_shape)
+        return shape
+
+    def __call__(self, X: Array) -> Array:
+        if math.prod(X.shape[2:]) < 2:
+            self._check_input(X)
+        return super().__call__(X)
+
+
+def _standardize(X: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
+    """Return ``x̂ = (x − μ)/σ`` and 1/σ, with ``σ² = mean((x − μ)²) + eps`` over some axes."""
+    standard = X - X.mean(axis=axes, keepdims=True)
+    inverse = 1 / np.sqrt((standard * standard).mean(axis=axes, keepdims=True) + eps)
+    standard *= inverse
+    return standard, inverse
+
+
+def _standardize_gradient(
+    delta: Array, standard: Array, inverse: Array, axes: tuple[int, ...]
+) -> Array:
+    """Return the derivative by x, given that by x̂."""
+    # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n:
+    #   ∂L/∂x = 1/σ · (delta − mean(delta) − x̂ · mean(delta x̂))
+    gradient = delta - delta.mean(axis=axes, keepdims=True)
+    gradient -= standard * (delta * standard).mean(axis=axes, keepdims=True)
+    gradient *= inverse
+    return gradient
 
 
 def _wide(values: Array, X: Array) -> Array:

@@ -7,9 +7,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tinynn.errors import OptionError, check_integer
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 
-__all__ = ["Flatten"]
+__all__ = ["Flatten", "Identity", "Reshape"]
 
 Array = NDArray[Any]
 
@@ -39,3 +40,71 @@ class Flatten(Module):
         if not is_known(input_shape):
             return UNKNOWN
         return (math.prod(input_shape),)  # type: ignore[arg-type]
+
+
+class Reshape(Module):
+    """Give every sample another shape, of as many numbers: ``(N, 784)`` becomes ``(N, 1, 28, 28)``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The shape of a sample of the output. One length may be -1: it is what remains.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Reshape((1, 28, -1))(np.zeros((8, 784))).shape
+    (8, 1, 28, 28)
+    """
+
+    _accumulates = True  # there is nothing to accumulate
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        lengths = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        if lengths.count(-1) > 1:
+            raise OptionError(f"Reshape: at most one length may be -1, but shape is {shape!r}")
+        self.shape = tuple(
+            -1 if length == -1 else check_integer("Reshape", "shape", length, minimum=1)
+            for length in lengths
+        )
+
+    def __call__(self, X: Array) -> Array:
+        self._saved = X.shape
+        return X.reshape(len(X), *self.output_shape(X.shape[1:])).copy()
+
+    def backpropagate(self, delta: Array) -> Array:
+        shape = self._saved
+        return delta.reshape(shape).copy()
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        fixed = math.prod(length for length in self.shape if length != -1)
+        if not is_known(input_shape):
+            return tuple(None if length == -1 else length for length in self.shape)
+        numbers = math.prod(input_shape)  # type: ignore[arg-type]
+        rest, remainder = divmod(numbers, fixed)
+        if remainder or (rest != 1 and -1 not in self.shape):
+            multiple = "a multiple of " if -1 in self.shape else ""
+            raise self._refuse(f"samples of {multiple}{fixed} numbers", f"{numbers}", input_shape)
+        return tuple(rest if length == -1 else length for length in self.shape)
+
+
+class Identity(Module):
+    """Hand on a copy of the input, for a branch that changes nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Identity()(np.array([[1.0, 2.0]]))
+    array([[1., 2.]])
+    """
+
+    _accumulates = True  # there is nothing to accumulate
+
+    def __call__(self, X: Array) -> Array:
+        return X.copy()
+
+    def backpropagate(self, delta: Array) -> Array:
+        return delta.copy()
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)

@@ -1,0 +1,113 @@
+"""Regularization: modules that disturb a network in training, and do nothing in evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynn.errors import check_number
+from tinynn.modules.base import Module, Shape
+from tinynn.random import RNG, as_generator
+
+__all__ = ["Dropout", "GaussianNoise"]
+
+Array = NDArray[Any]
+
+
+class Dropout(Module):
+    """Inverted dropout: numbers are zeroed with probability p, the others grow by 1/(1 − p).
+
+    The expected value stays what it was, so evaluation leaves the input as it is.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        Probability of being dropped, from 0 to 1.
+    rng : numpy.random.Generator, int or None, default None
+        What the masks are drawn from; None draws from the library's generator.
+
+    References
+    ----------
+    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov: Dropout, 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> module = Dropout(0.5, rng=0)
+    >>> module(np.ones((1, 4)))
+    array([[2., 2., 2., 0.]])
+    >>> module.eval()(np.ones((1, 4)))
+    array([[1., 1., 1., 1.]])
+    """
+
+    _accumulates = True  # there is nothing to accumulate
+
+    def __init__(self, p: float = 0.5, *, rng: RNG = None) -> None:
+        self.p = check_number("Dropout", "p", p, minimum=0, maximum=1)
+        self.rng = rng
+        self._generator = None if rng is None else as_generator(rng)
+
+    def __call__(self, X: Array) -> Array:
+        if not self.training or self.p == 0:
+            self._saved = None
+            return X.copy()
+        dtype = X.real.dtype
+        keep = as_generator(self._generator).random(X.shape, np.float32) >= self.p
+        mask = keep.astype(dtype)
+        if self.p < 1:
+            mask *= 1 / (1 - self.p)
+        self._saved = mask
+        return X * mask
+
+    def backpropagate(self, delta: Array) -> Array:
+        mask = self._saved
+        return delta.copy() if mask is None else delta * mask
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
+
+
+class GaussianNoise(Module):
+    """Normal noise added to every number in training.
+
+    Parameters
+    ----------
+    std : float, default 0.1
+        Standard deviation of the noise.
+    rng : numpy.random.Generator, int or None, default None
+        What the noise is drawn from; None draws from the library's generator.
+
+    References
+    ----------
+    Bishop: Training with noise is equivalent to Tikhonov regularization, 1995.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> module = GaussianNoise(0.1)
+    >>> module(np.zeros((1, 1000))).std().round(1)
+    np.float64(0.1)
+    >>> module.eval()(np.ones((1, 2)))
+    array([[1., 1.]])
+    """
+
+    _accumulates = True  # there is nothing to accumulate
+
+    def __init__(self, std: float = 0.1, *, rng: RNG = None) -> None:
+        self.std = check_number("GaussianNoise", "std", std, minimum=0)
+        self.rng = rng
+        self._generator = None if rng is None else as_generator(rng)
+
+    def __call__(self, X: Array) -> Array:
+        if not self.training:
+            return X.copy()
+        noise = as_generator(self._generator).standard_normal(X.shape, np.float32)
+        return X + (self.std * noise).astype(X.real.dtype)
+
+    def backpropagate(self, delta: Array) -> Array:
+        return delta.copy()  # the noise does not depend on the input
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
