@@ -157,8 +157,8 @@ def test_noise_shifts_the_points():
     [
         ("sinus", {}, r"kind must be one of 'sine', 'quadrants', .* but is 'sinus'"),
         (["sine"], {}, r"kind must be one of 'sine'"),
-        ("sine", {"n_samples": 0}, r"n_samples must be an integer of one or more, but is 0"),
-        ("sine", {"noise": -1}, r"noise must be a finite number of zero or more, .* but is -1"),
+        ("sine", {"n_samples": 0}, r"n_samples must be an integer of 1 or more, but is 0"),
+        ("sine", {"noise": -1}, r"noise must be a finite number of at least 0, but is -1"),
         ("sine", {"noise": np.inf}, r"noise must be .* but is inf"),
         ("sine", {"noise": "loud"}, r"noise must be .* but is 'loud'"),
     ],

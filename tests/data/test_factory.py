@@ -349,9 +349,12 @@ def test_data_that_cannot_be_split_or_trained_on(arguments, options, message):
     [
         (
             {"batch_size": 0},
-            r"ArrayDataLoaderFactory: batch_size must be an integer of one or more",
+            r"ArrayDataLoaderFactory: batch_size must be an integer of 1 or more",
         ),
-        ({"validation_fraction": 1}, r"validation_fraction must be a number from 0 to below 1"),
+        (
+            {"validation_fraction": 1},
+            r"validation_fraction must be a finite number of at least 0 and below 1",
+        ),
         ({"validation_fraction": -0.1}, r"validation_fraction must be .* but is -0\.1"),
         ({"validation_fraction": np.nan}, r"validation_fraction must be .* but is nan"),
         ({"validation_fraction": "1/5"}, r"validation_fraction must be .* but is '1/5'"),

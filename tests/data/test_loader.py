@@ -231,7 +231,7 @@ def test_a_sparse_matrix_is_told_how_to_become_an_array():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, r"batch_size must be an integer of one or more, but is 0"),
+        ({"batch_size": 0}, r"batch_size must be an integer of 1 or more, but is 0"),
         ({"batch_size": -1}, r"batch_size must .* but is -1"),
         ({"batch_size": 2.5}, r"batch_size must .* but is 2\.5"),
         ({"batch_size": "a"}, r"batch_size must .* but is 'a'"),
@@ -313,8 +313,8 @@ def test_state_of_a_loader_without_its_own_generator():
         (0, {"rng": np.random.MT19937(0).state}, "state must be one of a PCG64 generator"),
         (0, {"rng": {"bit_generator": "PCG64"}}, "state must be one of a PCG64 generator"),
         (0, {"rng": "?"}, "state must be one of a PCG64 generator"),
-        (0, {}, r"dictionary with the one key 'rng', but is \{\}"),
-        (0, None, "dictionary with the one key 'rng', but is None"),
+        (0, {}, r"dictionary with the keys \['rng'\], but is \{\}"),
+        (0, None, r"dictionary with the keys \['rng'\], but is None"),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(rng, state, message):

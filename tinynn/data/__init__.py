@@ -18,10 +18,12 @@ from tinynn.data.tables import (
     IrisDataLoaderFactory,
     WineDataLoaderFactory,
 )
+from tinynn.data.transforms import Compose, RandomFlip, RandomNoise, RandomShift
 
 __all__ = [
     "ArrayDataLoaderFactory",
     "BreastCancerDataLoaderFactory",
+    "Compose",
     "DataLoader",
     "DataLoaderFactory",
     "DiabetesDataLoaderFactory",
@@ -31,6 +33,9 @@ __all__ = [
     "IrisDataLoaderFactory",
     "MNISTDataLoaderFactory",
     "PlaneDataLoaderFactory",
+    "RandomFlip",
+    "RandomNoise",
+    "RandomShift",
     "RawArrays",
     "WineDataLoaderFactory",
     "cache_folder",

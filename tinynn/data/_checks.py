@@ -7,8 +7,6 @@ first row at fault.
 
 from __future__ import annotations
 
-import numbers
-import operator
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -50,31 +48,6 @@ def check_lengths(X: Array, y: Array, where: str, names: tuple[str, str] = ("X",
             f"{names[0]} has {len(X)} and {names[1]} has {len(y)}: row {min(len(X), len(y))} of "
             f"{longer} has no partner in {shorter}. Pass the rows that belong together"
         )
-
-
-def as_count(value: object, name: str) -> int:
-    """Return a whole number of one or more; True, 2.5 and "a" are none."""
-    try:
-        if isinstance(value, bool | np.bool_) or (count := operator.index(value)) < 1:  # type: ignore[arg-type]
-            raise TypeError
-    except TypeError:
-        raise OptionError(f"{name} must be an integer of one or more, but is {value!r}") from None
-    return count
-
-
-def as_number(value: object, name: str, below: float, expected: str) -> float:
-    """Return a number from zero to less than `below`; NaN and True are none."""
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (real and 0 <= value < below):  # type: ignore[operator]  # it is real by then
-        raise OptionError(f"{name} must be {expected}, but is {value!r}")
-    return float(value)  # type: ignore[arg-type]
-
-
-def as_flag(value: object, name: str) -> bool:
-    """Return True or False, refusing what only counts as one: ``DataLoader(X, y, 32, 0)``."""
-    if not isinstance(value, bool | np.bool_):
-        raise OptionError(f"{name} must be True or False, but is {value!r}")
-    return bool(value)
 
 
 def as_function(value: object, name: str) -> Any:

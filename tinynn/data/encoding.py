@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinynn.data._checks import Array, as_count, as_targets
-from tinynn.errors import DataError
+from tinynn.data._checks import Array, as_targets
+from tinynn.errors import DataError, check_integer
 
 __all__ = ["one_hot"]
 
@@ -41,7 +41,7 @@ def one_hot(y: ArrayLike, n_classes: int, *, dtype: DTypeLike = np.float32) -> A
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
-    C = as_count(n_classes, "one_hot: n_classes")
+    C = check_integer("one_hot", "n_classes", n_classes, minimum=1)
     indices = as_class_indices(y, C, "one_hot: y")
     rows = np.zeros((len(indices), C), dtype)
     rows[np.arange(len(indices)), indices] = 1

@@ -15,18 +15,15 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tinynn.data._checks import (
     Array,
-    as_count,
     as_features,
-    as_flag,
     as_function,
-    as_number,
     as_targets,
     check_lengths,
     row_chunks,
 )
 from tinynn.data.encoding import as_class_indices
 from tinynn.data.loader import DataLoader
-from tinynn.errors import DataError, OptionError
+from tinynn.errors import DataError, OptionError, check_flag, check_integer, check_number
 from tinynn.random import RNG, as_generator
 
 __all__ = ["DataLoaderFactory", "RawArrays"]
@@ -162,10 +159,10 @@ class DataLoaderFactory:
         train_transform: Callable[[Array], Array] | None = None,
     ) -> None:
         self._where = type(self).__name__
-        batch_size = as_count(batch_size, f"{self._where}: batch_size")
-        self._flatten = as_flag(flatten, f"{self._where}: flatten")
-        scale = as_flag(scale, f"{self._where}: scale")
-        scale_targets = as_flag(scale_targets, f"{self._where}: scale_targets")
+        batch_size = check_integer(self._where, "batch_size", batch_size, minimum=1)
+        self._flatten = check_flag(self._where, "flatten", flatten)
+        scale = check_flag(self._where, "scale", scale)
+        scale_targets = check_flag(self._where, "scale_targets", scale_targets)
         train_transform = as_function(train_transform, f"{self._where}: train_transform")
         validation_fraction = self._fraction(validation_fraction, "validation_fraction")
         if test_fraction is not None:
@@ -420,7 +417,7 @@ class DataLoaderFactory:
         return DataLoader(self._scaled(X), self._scaled_targets(y), batch_size)
 
     def _fraction(self, value: Any, name: str) -> float:
-        return as_number(value, f"{self._where}: {name}", 1, "a number from 0 to below 1")
+        return check_number(self._where, name, value, minimum=0, maximum=1, below=True)
 
     def _test_fraction(self, value: float | None, official: bool) -> float:
         if not official:

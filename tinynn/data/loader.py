@@ -10,14 +10,12 @@ from numpy.typing import ArrayLike
 
 from tinynn.data._checks import (
     Array,
-    as_count,
     as_features,
-    as_flag,
     as_function,
     as_targets,
     check_lengths,
 )
-from tinynn.errors import CheckpointError, DataError
+from tinynn.errors import CheckpointError, DataError, check_flag, check_integer
 from tinynn.random import RNG, as_generator
 
 __all__ = ["DataLoader"]
@@ -99,9 +97,9 @@ class DataLoader:
         drop_last: bool = False,
         transform: Callable[[Array], Array] | None = None,
     ) -> None:
-        self.batch_size = as_count(batch_size, "DataLoader: batch_size")
-        self.shuffle = as_flag(shuffle, "DataLoader: shuffle")
-        self.drop_last = as_flag(drop_last, "DataLoader: drop_last")
+        self.batch_size = check_integer("DataLoader", "batch_size", batch_size, minimum=1)
+        self.shuffle = check_flag("DataLoader", "shuffle", shuffle)
+        self.drop_last = check_flag("DataLoader", "drop_last", drop_last)
         self.transform = as_function(transform, "DataLoader: transform")
         self.rng = None if rng is None else as_generator(rng)
         self._rng_shown = "rng" if isinstance(rng, np.random.Generator) else repr(rng)
@@ -156,9 +154,10 @@ class DataLoader:
         Returns
         -------
         dict
-            ``{"rng": state}``, with the state of the loader's generator as NumPy gives it (for the
-            usual PCG64 made of strings and ints, so JSON can hold it), or None where the loader
-            draws from the library's generator.
+            Under "rng" the state of the loader's generator as NumPy gives it (for the usual PCG64
+            made of strings and ints, so JSON can hold it), or None where the loader draws from the
+            library's generator. Where the transform has a ``state_dict()`` of its own, that under
+            "transform".
 
         Examples
         --------
@@ -172,7 +171,10 @@ class DataLoader:
         >>> bool((first == again).all())
         True
         """
-        return {"rng": None if self.rng is None else self.rng.bit_generator.state}
+        state: dict[str, Any] = {"rng": None if self.rng is None else self.rng.bit_generator.state}
+        if hasattr(self.transform, "state_dict"):
+            state["transform"] = self.transform.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` returned.
@@ -188,9 +190,10 @@ class DataLoader:
             Where the state is of another kind of generator, or of none. The loader stays as it
             was.
         """
-        if not isinstance(state, dict) or set(state) != {"rng"}:
+        wanted = list(self.state_dict())
+        if not isinstance(state, dict) or set(state) != set(wanted):
             raise CheckpointError(
-                "DataLoader: the state must be a dictionary with the one key 'rng', but is "
+                f"DataLoader: the state must be a dictionary with the keys {wanted}, but is "
                 f"{state!r:.60}. Pass what state_dict() returned"
             )
         saved = state["rng"]
@@ -203,17 +206,19 @@ class DataLoader:
                 f"DataLoader: this loader draws from {ours}, but the saved one drew from {theirs}. "
                 "Build it with the rng that the saved one had"
             )
-        if self.rng is None:
-            return
-        kind = type(self.rng.bit_generator)
-        try:
-            kind().state = saved  # a damaged state is found on a generator that nobody uses
-        except (KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"DataLoader: the state must be one of a {kind.__name__} generator, but NumPy "
-                f"refuses it ({error}). Build the loader with the rng that the saved one had"
-            ) from None
-        self.rng.bit_generator.state = saved
+        if self.rng is not None:
+            kind = type(self.rng.bit_generator)
+            try:
+                kind().state = saved  # a damaged state is found on a generator that nobody uses
+            except (KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
+                raise CheckpointError(
+                    f"DataLoader: the state must be one of a {kind.__name__} generator, but NumPy "
+                    f"refuses it ({error}). Build the loader with the rng that the saved one had"
+                ) from None
+        if "transform" in state and self.transform is not None:
+            self.transform.load_state_dict(state["transform"])
+        if self.rng is not None:
+            self.rng.bit_generator.state = saved
 
     def __repr__(self) -> str:
         options = [f"batch_size={self.batch_size}"]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynn.data._checks import Array, as_count, as_number
+from tinynn.data._checks import Array
 from tinynn.data.factory import DataLoaderFactory, RawArrays
-from tinynn.errors import OptionError
+from tinynn.errors import OptionError, check_integer, check_number
 
 __all__ = ["PlaneDataLoaderFactory"]
 
@@ -77,13 +77,10 @@ class PlaneDataLoaderFactory(DataLoaderFactory):
                 f"is {kind!r}"
             )
         self.kind = kind
-        self.n_samples = as_count(n_samples, "PlaneDataLoaderFactory: n_samples")
-        self.noise = as_number(
-            _KINDS[kind].noise if noise is None else noise,
-            "PlaneDataLoaderFactory: noise",
-            np.inf,
-            "a finite number of zero or more, or None",
-        )
+        where = "PlaneDataLoaderFactory"
+        self.n_samples = check_integer(where, "n_samples", n_samples, minimum=1)
+        noise = _KINDS[kind].noise if noise is None else noise
+        self.noise = check_number(where, "noise", noise, minimum=0)
         super().__init__(scale=scale, **options)
 
     def arrays(self) -> RawArrays:

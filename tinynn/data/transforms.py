@@ -1,0 +1,210 @@
+"""Transforms: small random changes of a batch, so that no two epochs show quite the same images.
+
+A transform is called with a fresh batch of features and returns what the model is to see; give one
+to a `DataLoader` as ``transform``, or to a factory as ``train_transform``. Each draws from ``rng``,
+or from the library's generator, which `tinynn.manual_seed` sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynn.errors import OptionError, ShapeError, check_integer, check_number
+from tinynn.random import RNG, as_generator
+
+__all__ = ["Compose", "RandomFlip", "RandomNoise", "RandomShift"]
+
+Array: TypeAlias = NDArray[Any]
+
+
+class _Random:
+    """What transforms share: a generator, and its state for checkpoints."""
+
+    def __init__(self, rng: RNG) -> None:
+        self.rng = None if rng is None else as_generator(rng)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the transform's own generator; None where it has none."""
+        return {"rng": None if self.rng is None else self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            Of a transform with the same kind of `rng`.
+        """
+        if self.rng is not None:
+            self.rng.bit_generator.state = state["rng"]
+
+
+class RandomShift(_Random):
+    """Move every image by a random number of pixels, up to a limit, along both axes.
+
+    What comes in at a border repeats the border's own pixels, so it is background where that was.
+
+    Parameters
+    ----------
+    pixels : int, default 2
+        The largest shift, in each of the four directions.
+    rng : numpy.random.Generator, int or None, default None
+        What the shifts are drawn from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shift = RandomShift(1, rng=0)
+    >>> shift(np.arange(9.0).reshape(1, 1, 3, 3))
+    array([[[[3., 4., 5.],
+             [6., 7., 8.],
+             [6., 7., 8.]]]])
+    """
+
+    def __init__(self, pixels: int = 2, *, rng: RNG = None) -> None:
+        super().__init__(rng)
+        self.pixels = check_integer("RandomShift", "pixels", pixels, minimum=0)
+
+    def __call__(self, X: Array) -> Array:
+        """Return the changed batch."""
+        N, _, H, W = _images("RandomShift", X)
+        down, right = as_generator(self.rng).integers(
+            -self.pixels, self.pixels, (2, N, 1), endpoint=True
+        )
+        rows = np.clip(np.arange(H) + down, 0, H - 1)  # (N, H): where each row comes from
+        columns = np.clip(np.arange(W) + right, 0, W - 1)
+        by_image = np.arange(N)[:, np.newaxis, np.newaxis]
+        # The channel axis comes last while single places are picked, see NumPy's advanced indexing.
+        moved = X.transpose(0, 2, 3, 1)[by_image, rows[:, :, np.newaxis], columns[:, np.newaxis, :]]
+        return np.ascontiguousarray(moved.transpose(0, 3, 1, 2))
+
+    def __repr__(self) -> str:
+        return f"RandomShift({self.pixels})"
+
+
+class RandomFlip(_Random):
+    """Mirror every image left to right with some probability.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+        The probability.
+    rng : numpy.random.Generator, int or None, default None
+        What decides.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RandomFlip(p=1)(np.array([[[[1.0, 2.0, 3.0]]]]))
+    array([[[[3., 2., 1.]]]])
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: RNG = None) -> None:
+        super().__init__(rng)
+        self.p = check_number("RandomFlip", "p", p, minimum=0, maximum=1)
+
+    def __call__(self, X: Array) -> Array:
+        """Return the changed batch."""
+        _images("RandomFlip", X)
+        flipped = as_generator(self.rng).random(len(X)) < self.p
+        X[flipped] = X[flipped, :, :, ::-1]
+        return X
+
+    def __repr__(self) -> str:
+        return f"RandomFlip(p={self.p})"
+
+
+class RandomNoise(_Random):
+    """Add normal noise to every number.
+
+    Parameters
+    ----------
+    std : float, default 0.1
+        Standard deviation, in the units of the features.
+    rng : numpy.random.Generator, int or None, default None
+        What the noise is drawn from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(RandomNoise(0.5, rng=0)(np.zeros((100, 100))).std().round(2))
+    0.5
+    """
+
+    def __init__(self, std: float = 0.1, *, rng: RNG = None) -> None:
+        super().__init__(rng)
+        self.std = check_number("RandomNoise", "std", std, minimum=0)
+
+    def __call__(self, X: Array) -> Array:
+        """Return the changed batch."""
+        noise = as_generator(self.rng).standard_normal(X.shape, np.float32)
+        return X + (self.std * noise).astype(X.dtype)
+
+    def __repr__(self) -> str:
+        return f"RandomNoise({self.std})"
+
+
+class Compose:
+    """Several transforms, one after the other.
+
+    Parameters
+    ----------
+    transforms : sequence of callable
+        In the order in which they are applied.
+
+    Examples
+    --------
+    >>> Compose([RandomShift(2), RandomNoise(0.1)])
+    Compose([RandomShift(2), RandomNoise(0.1)])
+    """
+
+    def __init__(self, transforms: Sequence[Callable[[Array], Array]]) -> None:
+        self.transforms = list(transforms)
+        for transform in self.transforms:
+            if not callable(transform):
+                raise OptionError(
+                    f"Compose: transforms must be functions, but one is {transform!r}"
+                )
+
+    def __call__(self, X: Array) -> Array:
+        """Return the changed batch."""
+        for transform in self.transforms:
+            X = transform(X)
+        return X
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the transforms that have one, by position."""
+        return {
+            str(i): transform.state_dict()
+            for i, transform in enumerate(self.transforms)
+            if hasattr(transform, "state_dict")
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            Of the same transforms.
+        """
+        for i, transform in enumerate(self.transforms):
+            if str(i) in state:
+                transform.load_state_dict(state[str(i)])  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        return f"Compose({self.transforms!r})"
+
+
+def _images(where: str, X: Array) -> tuple[int, int, int, int]:
+    if X.ndim != 4:
+        raise ShapeError(
+            f"{where} takes images of shape (N, C, H, W), but was given shape {X.shape}; build the "
+            "data factory with flatten=False"
+        )
+    N, C, H, W = X.shape
+    return N, C, H, W
