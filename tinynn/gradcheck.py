@@ -458,8 +458,8 @@ def _prove(subject: _Subject, rng: np.random.Generator, tolerance: float) -> Gra
         method=method,
         derivatives=sum(int(result.known.sum()) for result in results),
         total=sum(result.true.size for result in results),
-        worst=max((result.worst for result in results), default=0.0),
-        errors={result.quantity.name: result.worst for result in results},
+        worst=max(result.reported() for result in results),
+        errors={result.quantity.name: result.reported() for result in results},
         reason=reason,
     )
 
@@ -732,8 +732,9 @@ def _check_analytic(quantity: _Quantity, direction: Array) -> None:
     """Raise _NotAnalyticError unless both ways agree, as far as central differences can tell."""
     by_complex, _ = complex_step(quantity, direction)
     by_difference, error = central_difference(quantity, direction)
-    scale = max(abs(by_complex), abs(by_difference))
-    if abs(by_complex - by_difference) > 1e-6 * scale + 10 * error + 1e-12 * quantity.size_of_terms:
+    terms = _FLOOR * max(quantity.size_of_terms, _largest(quantity.gradient))
+    scale = max(abs(by_complex), abs(by_difference), terms)
+    if abs(by_complex - by_difference) > 1e-6 * scale + 10 * error:
         what = quantity.name if quantity.name in ("input", "prediction") else f"its {quantity.name}"
         raise _NotAnalyticError(
             f"the forward pass is not analytic in the {what.removeprefix('its ')} (abs, conj, "
@@ -755,8 +756,8 @@ class _Result:
     true: Array  # NaN where it was not computed
     uncertain: Array  # how far the true one may be off
     scale: float = 1.0
-    worst: float = 0.0
-    all_directions: float = 0.0  # the worst relative error along directions through all numbers
+    worst: float = 0.0  # relative error, beyond what the method itself may be off
+    all_directions: float = 0.0  # the same, along directions through all numbers
 
     @property
     def known(self) -> Array:
@@ -767,12 +768,20 @@ class _Result:
             self.quantity, _unit(self.quantity.values, index)
         )
 
-    def excess(self) -> Array:
+    def errors(self) -> Array:
         """Return the relative error of each derivative; 0 where it is not known."""
         difference = np.abs(self.quantity.gradient - self.true)
+        return np.where(self.known, difference, 0) / self.scale
+
+    def excess(self) -> Array:
+        """Return the same, less what is due to the method."""
         # A method's own error may explain some of it, but never as much as 0.1 %.
-        difference -= np.minimum(10 * self.uncertain, 1e-4 * self.scale)
-        return np.where(self.known, np.maximum(difference, 0), 0) / self.scale
+        allowance = np.minimum(10 * self.uncertain / self.scale, 1e-4)
+        excess: Array = np.maximum(self.errors() - allowance, 0)
+        return excess
+
+    def reported(self) -> float:
+        return max(_largest(self.errors()), self.all_directions)
 
 
 def _compare(
@@ -884,7 +893,7 @@ class _Failure:
             f"{quantity.owner}: {quantity.text} {verdict}, worst at {_at(self.index)}",
             f"    backpropagate gives {given:.{digits}g}",
             f"    {method} gives {true:.{digits}g}" + (f" ({reason})" if reason else ""),
-            f"    relative error {error[self.index]:.3g}; "
+            f"    relative error {result.errors()[self.index]:.3g}; "
             f"{n_wrong:,} of {n_known:,} derivatives compared are wrong",
         ]
         if diagnosis:
