@@ -128,7 +128,7 @@ class Parameter:
                 f"a gradient of shape {gradient.shape} came for a parameter of shape {self.shape}"
             )
         if self._consumed:
-            np.copyto(self._grad, gradient, casting="same_kind")
+            self._grad[...] = gradient
             self._consumed = False
         else:
             self._grad += gradient
@@ -153,11 +153,19 @@ class Parameter:
         >>> weight.grad
         array([[6., 8.]])
         """
-        if self._consumed and (A.shape[0], B.shape[1]) == self._grad.shape:
-            np.matmul(A, B, out=self._grad, casting="same_kind")
-            self._consumed = False
+        grad = self._grad
+        in_place = (
+            self._consumed
+            and A.dtype == B.dtype == grad.dtype
+            and (A.shape[0], B.shape[1]) == grad.shape
+        )
+        if in_place and grad.flags.c_contiguous:
+            A.dot(B, grad)
+        elif in_place and grad.flags.f_contiguous:
+            B.T.dot(A.T, grad.T)  # (A B)ᵀ = Bᵀ Aᵀ
         else:
-            self.accumulate(A @ B)
+            self.accumulate(A.dot(B))
+        self._consumed = False
 
     def discard_gradient(self) -> None:
         """Set the gradient to zero.

@@ -147,7 +147,7 @@ class ELU(Activation):
         self.alpha = check_number("ELU", "alpha", alpha)
 
     def __call__(self, X: Array) -> Array:
-        E = np.expm1(np.minimum(X, 0))  # 0 above zero, so nothing overflows
+        E = _expm1(np.minimum(X, 0))  # 0 above zero
         self._saved = X, E
         if self.alpha == 1:
             return np.maximum(X, E)  # exp(x) − 1 is nowhere below x
@@ -162,7 +162,8 @@ class ELU(Activation):
             derivative = (X > 0).astype(E.dtype)
             derivative *= 1 - self.alpha
             derivative += self.alpha * (E + 1)
-        return derivative * delta
+        derivative *= delta
+        return derivative
 
 
 class Sigmoid(Activation):
@@ -540,6 +541,20 @@ class LogSoftmax(Activation):
         Y = self._saved
         # ∂y_j/∂x_i = 1[i = j] − S_i with S = exp(y), so ∂L/∂x_i = delta_i − S_i Σ_j delta_j.
         return delta - np.exp(Y) * delta.sum(axis=self.dim, keepdims=True)
+
+
+def _expm1(X: Array) -> Array:
+    """Return ``exp(x) − 1`` for ``x ≤ 0``, overwriting X, to full relative accuracy.
+
+    With ``t = tanh(x/2)`` it is ``2 t / (1 − t)``. NumPy has a vectorized tanh on every processor,
+    but not so for expm1, which takes five times as long where AVX-512 is missing.
+    """
+    X *= 0.5
+    T = np.tanh(X, out=X)
+    D = 1 - T
+    T *= 2
+    T /= D
+    return T
 
 
 def _check_axis(module: Module, dim: int, X: Array) -> None:

@@ -618,18 +618,17 @@ def _checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
     """Wrap a forward pass in what holds for all of them."""
 
     @functools.wraps(function)
-    def __call__(self: Module, X: Array, *args: Any, **kwargs: Any) -> Array:  # noqa: N807
+    def __call__(self: Module, X: Array) -> Array:  # noqa: N807
         if type(X) is not np.ndarray or X.dtype.kind not in "fc":
             X = self._as_input(X)
         # Should the call fail, nothing of it or of the one before is left to backpropagate.
         self._output_shape = None
-        output = function(self, X, *args, **kwargs)
-        try:
-            self._output_shape = output.shape
-        except AttributeError:
+        output = function(self, X)
+        if not isinstance(output, np.ndarray):
             raise ShapeError(
                 f"{self!r} must return an array from __call__, but returned {type(output).__name__}"
-            ) from None
+            )
+        self._output_shape = output.shape
         return output
 
     return __call__

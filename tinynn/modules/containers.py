@@ -121,9 +121,11 @@ class ModuleList(Module, MutableSequence[Module]):
 
     def _first_with_parameters(self) -> int:
         for index, module in enumerate(self._modules):
-            for _, inner in module.named_modules():
-                if any(isinstance(member, Parameter) for _, member in inner._members()):
-                    return index
+            # Most often it is the module itself that has them, and not one inside.
+            if any(isinstance(value, Parameter) for value in vars(module).values()):
+                return index
+            if module.parameters():
+                return index
         return len(self._modules)
 
     # ---- the list ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from tinynn.errors import check_dtype, check_flag, check_integer
 from tinynn.initializers import Initializer, get_initializer, initial
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
+from tinynn.primitives import add_to_rows, column_sums
 from tinynn.random import RNG, as_generator
 
 __all__ = ["Linear"]
@@ -94,9 +95,9 @@ class Linear(Module):
         if X.ndim != 2 or X.shape[1] != self.in_features:
             self._check_input(X)
         self._saved = X
-        Y = X @ self.weight.data.T  # (N, F)
+        Y = X.dot(self.weight.data.T)  # (N, D) · (D, F)
         if self.bias is not None:
-            Y += self.bias.data
+            add_to_rows(Y, self.bias.data)
         return Y
 
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
@@ -107,8 +108,8 @@ class Linear(Module):
         X = self._saved
         self.weight.accumulate_product(delta.T, X)
         if self.bias is not None:
-            self.bias.accumulate(delta.sum(axis=0))
-        return delta @ self.weight.data if input_gradient else None
+            self.bias.accumulate(column_sums(delta))
+        return delta.dot(self.weight.data) if input_gradient else None
 
     def output_shape(self, input_shape: Shape) -> Shape:
         self._check_features(self.in_features, input_shape)

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinynn.errors import ShapeError, check_dtype, check_flag, check_integer, check_number
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
-from tinynn.primitives import column_sums
+from tinynn.primitives import add_to_rows, column_sums
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
@@ -140,7 +140,7 @@ class BatchNorm(Module):
         self._saved = centred, inverse, scale, from_batch
         Y = centred * _wide(scale, X)
         if self.bias is not None:
-            Y += _wide(self.bias.data, X)
+            _add_to_channels(Y, self.bias.data)
         return Y
 
     def backpropagate(self, delta: Array) -> Array:
@@ -158,7 +158,7 @@ class BatchNorm(Module):
         n = delta.size // delta.shape[1]
         gradient = centred * _wide(sum_delta_x * inverse / -n, delta)
         gradient += delta
-        gradient -= _wide(sum_delta / n, delta)
+        _add_to_channels(gradient, sum_delta / -n)
         gradient *= _wide(scale, delta)
         return gradient
 
@@ -463,6 +463,14 @@ def _standardize_gradient(
     gradient -= standard * (delta * standard).mean(axis=axes, keepdims=True)
     gradient *= inverse
     return gradient
+
+
+def _add_to_channels(Y: Array, values: Array) -> None:
+    """Add one value a feature to Y of shape (N, C, ...), in place."""
+    if Y.ndim == 2:
+        add_to_rows(Y, values)
+    else:
+        Y += _wide(values, Y)
 
 
 def _wide(values: Array, X: Array) -> Array:
