@@ -1,0 +1,398 @@
+"""Convolution: one small linear map, applied at every position of an image."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import DTypeLike, NDArray
+
+from tinynn.errors import OptionError, check_dtype, check_flag, check_integer
+from tinynn.initializers import Initializer, get_initializer, initial
+from tinynn.modules.base import UNKNOWN, Module, Shape
+from tinynn.parameter import Parameter
+from tinynn.random import RNG, as_generator
+
+__all__ = ["Conv2d"]
+
+Array = NDArray[Any]
+Pair: TypeAlias = int | tuple[int, int]
+
+
+class Conv2d(Module):
+    """Convolution of images: at every position, a linear map of the pixels under a kernel.
+
+    With x zero where it is read outside of the image, and for one group of channels,
+    ``Y[n, o, h, w] = b[o] + Σ_{c, i, j} W[o, c, i, j] · x[n, c, h·s + i·d − p, w·s + j·d − p]``
+    for stride s, dilation d and padding p. The output is ``(H + 2p − d·(k − 1) − 1) // s + 1`` high
+    for a kernel of height k, and likewise wide.
+
+    Parameters
+    ----------
+    in_channels : int or None
+        C, the channels of an image. None leaves it open until the module stands in a `ModuleList`
+        behind one that tells it.
+    out_channels : int
+        The channels of the output.
+    kernel_size : int or tuple of (int, int)
+        Height and width of the kernel; one number stands for both, here and below.
+    stride : int or tuple of (int, int), default 1
+        How far the kernel moves from one position of the output to the next.
+    padding : int, tuple of (int, int), "same" or "valid", default 0
+        How many zeros are put around the image, on each of two sides. "same" puts as many as keep
+        height and width, for a stride of 1 only, and where their number is odd the last one goes to
+        the bottom or right; "valid" puts none.
+    dilation : int or tuple of (int, int), default 1
+        How far apart the pixels are that the kernel reads.
+    groups : int, default 1
+        Into how many groups the channels are divided, those of the input and those of the output.
+        Each group of the output sees its own group of the input only; as many groups as channels is
+        the depthwise convolution.
+    bias : bool, default True
+        Whether to add b, which starts at zero.
+    init : str or callable, default "kaiming_normal"
+        How the weight starts: a name in `tinynn.initializers`, or a function of (shape, rng).
+    rng : numpy.random.Generator, int or None, default None
+        What the weight is drawn from; None draws from the library's generator.
+    dtype : dtype_like, default numpy.float32
+        Of the parameters.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_channels, C / groups, kernel height, kernel width)
+        W.
+    bias : Parameter of shape (out_channels,), or None
+        b.
+
+    Raises
+    ------
+    ShapeError
+        For images of other channels, and for those that are smaller than the kernel, padding
+        counted.
+    OptionError
+        For options that cannot be.
+
+    Notes
+    -----
+    Images are ``(N, C, H, W)`` to the user, and any memory order is right. The output lies in
+    memory as ``(H, C, W, N)``: so the products below are over long rows of plain memory, and what
+    stands between two convolutions keeps that order by itself.
+
+    References
+    ----------
+    LeCun et al.: Gradient-based learning applied to document recognition, 1998, section II.
+    Dumoulin, Visin: A guide to convolution arithmetic for deep learning, 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import Conv2d
+    >>> edge = Conv2d(1, 1, (1, 2))
+    >>> edge.weight.data = [[[[-1, 1]]]]
+    >>> edge(np.array([[[[0.0, 0.0, 5.0, 5.0]]]]))
+    array([[[[0., 5., 0.]]]])
+    >>> Conv2d(3, 16, 3, padding="same").output_shape((3, 28, 28))
+    (16, 28, 28)
+    """
+
+    _accumulates = True
+
+    def __init__(
+        self,
+        in_channels: int | None,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair | Literal["same", "valid"] = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        init: str | Initializer = "kaiming_normal",
+        rng: RNG = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.in_channels = in_channels
+        self.out_channels = check_integer("Conv2d", "out_channels", out_channels, minimum=1)
+        self.kernel_size = check_pair("Conv2d", "kernel_size", kernel_size, minimum=1)
+        self.stride = check_pair("Conv2d", "stride", stride, minimum=1)
+        self.dilation = check_pair("Conv2d", "dilation", dilation, minimum=1)
+        self.padding = _check_padding(padding, self.stride)
+        self.groups = check_integer("Conv2d", "groups", groups, minimum=1)
+        if self.out_channels % self.groups:
+            raise OptionError(
+                f"Conv2d: groups must divide out_channels, but {self.groups} does not divide "
+                f"{self.out_channels}"
+            )
+        self._axes = _convolution_windows(
+            self.kernel_size, self.stride, self.padding, self.dilation
+        )
+        self.init = init
+        get_initializer(init)
+        self._to_draw: Any = as_generator(rng), check_dtype("Conv2d", dtype)
+        self.weight: Parameter = None  # type: ignore[assignment]  # until in_channels is known
+        self.bias: Parameter | None = None
+        if check_flag("Conv2d", "bias", bias):
+            self.bias = Parameter(np.zeros(self.out_channels, dtype), decay=False)
+        if in_channels is not None:
+            self._build(in_channels)
+
+    def _build(self, in_channels: int) -> None:
+        C = check_integer("Conv2d", "in_channels", in_channels, minimum=1)
+        if C % self.groups:
+            raise OptionError(
+                f"Conv2d: groups must divide in_channels, but {self.groups} does not divide {C}"
+            )
+        rows, columns = self._axes
+        shape = (self.out_channels, C // self.groups, rows.size, columns.size)
+        rng, dtype = self._to_draw
+        self.in_channels = C
+        self.weight = Parameter(initial(self.init, shape, rng, dtype))
+        self._to_draw = None
+
+    # Letters: G groups of C channels that come in and F that go out; images of H × W become A × B;
+    # the kernel is kh × kw. The group stands first, where there is a single one it costs nothing.
+    #
+    # At every position the output is a product of the weights with a *patch*: the C·kh·kw numbers
+    # under the kernel, and a one, whose weight is the bias. A matrix of all patches would hold
+    # each pixel kh·kw times. Here it is held kw times only: `shifted` has, for every row h of the
+    # padded image, what each kernel column j = 0 … kw−1 sees of it at each position b: kw copies of
+    # the row, each shifted by one more pixel:
+    #
+    #   shifted[g, h, j·C + c, b, n] = x[n, g, c, h − p, b·s + j·d − p],   and a last one of ones
+    #
+    # The patches of output row a are the rows h = a·s + i·d. Where d is 1 these are kh rows that
+    # lie one after another in memory, so they already *are* the matrix: all that a patch needs is
+    # a view that starts at row a·s. (Where d is more, reshaping the view makes the copy.)
+
+    def __call__(self, X: Array) -> Array:
+        self._check_input(X)
+        N, GC, H, W = X.shape
+        rows, columns = self._axes
+        G, C, kh, kw = self.groups, GC // self.groups, rows.size, columns.size
+        A, B = rows.length(H), columns.length(W)
+        weights = self._weights(X.dtype)  # (G, F, kh·K)
+        K = weights.shape[2] // kh  # C·kw, and 1 with a bias
+
+        pixels = np.ascontiguousarray(X.transpose(2, 1, 3, 0)).reshape(H, G, C, W, N)
+        pixels = pixels.swapaxes(0, 1)  # (G, H, C, W, N)
+        shifted = np.zeros((G, (A - 1) * rows.stride + rows.span, K, B, N), weights.dtype)
+        h_out, h_in = overlap(shifted.shape[1], H, 1, -rows.before)
+        for j in range(kw):
+            b, w = columns.tap(j, W)
+            shifted[:, h_out, j * C : (j + 1) * C, b] = pixels[:, h_in, :, w]
+        shifted[:, :, kw * C :] = 1
+
+        of_group, of_row, of_number = shifted.strides[:3]
+        strides = (of_group, rows.stride * of_row, rows.dilation * of_row, of_number)
+        patches = as_strided(shifted, (G, A, kh, K, B * N), (*strides, shifted.itemsize))
+        patches = patches.reshape(G, A, kh * K, B * N)
+        self._saved = patches, X.shape
+
+        Y = np.empty((A, G, self.out_channels // G, B * N), weights.dtype)
+        np.matmul(weights[:, None], patches, out=Y.swapaxes(0, 1))
+        return Y.reshape(A, self.out_channels, B, N).transpose(3, 1, 0, 2)
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        # Y[g, a, f, (b, n)] = Σ_k weights[g, f, k] · patches[g, a, k, (b, n)], so
+        #   ∂L/∂weights[g, f, k] = Σ_a Σ_(b, n) delta[g, a, f, (b, n)] · patches[g, a, k, (b, n)]
+        # in which ∂L/∂bias is the part where the patch is one: plainly Σ delta.
+        patches, (N, GC, H, W) = self._saved
+        rows, columns = self._axes
+        G, C, kh, kw = self.groups, GC // self.groups, rows.size, columns.size
+        F, A, B = self.out_channels // G, *delta.shape[2:]
+        delta = np.ascontiguousarray(delta.transpose(2, 1, 3, 0)).reshape(A, G, F, B * N)
+        delta = delta.swapaxes(0, 1)  # (G, A, F, B·N)
+        gradient = np.matmul(patches, delta.swapaxes(2, 3)).sum(axis=1)
+        gradient = gradient.reshape(G, kh, -1, F)
+        by_weight = gradient[:, :, : kw * C].reshape(G, kh, kw, C, F)
+        self.weight.accumulate(by_weight.transpose(0, 4, 3, 1, 2).reshape(self.weight.shape))
+        if self.bias is not None:
+            self.bias.accumulate(gradient[:, 0, -1].reshape(G * F))
+        if not input_gradient:
+            return None
+        # By the chain rule ∂L/∂patches = weightsᵀ · delta, and what the forward pass copied from a
+        # pixel into many patches comes back as a sum: for all i and j, with h = a·s + i·d − p and
+        # w = b·s + j·d − p where these are inside of the image,
+        #   ∂L/∂x[n, g, c, h, w] += Σ_f W[g, f, c, i, j] · delta[g, a, f, (b, n)]
+        weights = self.weight.data.reshape(G, F, C, kh, kw).transpose(0, 3, 4, 2, 1)
+        by_X = np.zeros((H, G, C, W, N), np.result_type(weights, delta))
+        for i in range(kh):
+            a, h = rows.tap(i, H)
+            by_patch = np.matmul(weights[:, None, i].reshape(G, 1, kw * C, F), delta[:, a])
+            by_patch = by_patch.reshape(*by_patch.shape[:2], kw, C, B, N).swapaxes(0, 1)
+            for j in range(kw):
+                b, w = columns.tap(j, W)
+                by_X[h, :, :, w] += by_patch[:, :, j, :, b]
+        return by_X.reshape(H, GC, W, N).transpose(3, 1, 0, 2)
+
+    def _weights(self, dtype: DTypeLike) -> Array:
+        """Return weight and bias as the matrices that the patches are multiplied with."""
+        W = self.weight.data
+        GF, C, kh, kw = W.shape
+        parts = [W.transpose(0, 2, 3, 1).reshape(GF, kh, kw * C)]
+        if self.bias is not None:
+            # The ones stand in every row of a patch; the first is enough.
+            b = np.zeros((GF, kh, 1), self.bias.data.dtype)
+            b[:, 0, 0] = self.bias.data
+            parts.append(b)
+        matrix = np.concatenate(parts, axis=2)
+        dtype = np.result_type(matrix, dtype)
+        return matrix.astype(dtype, copy=False).reshape(self.groups, GF // self.groups, -1)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        C, H, W = image_shape(self, input_shape, self.in_channels)
+        if isinstance(C, int) and C % self.groups:
+            raise self._refuse(f"channels in {self.groups} groups", f"{C} channels", input_shape)
+        return self.out_channels, *output_lengths(self, input_shape, self._axes, (H, W))
+
+    def _infer(self, input_shape: Shape) -> None:
+        if self.in_channels is None and input_shape and isinstance(input_shape[0], int):
+            self._build(input_shape[0])
+
+    def _input_shape(self) -> Shape:
+        return UNKNOWN if self.in_channels is None else (self.in_channels, None, None)
+
+
+# ---- how a kernel moves along an axis: for pooling as well -------------------------------------
+
+
+class Window(NamedTuple):
+    """How a kernel moves along one axis of an image.
+
+    For position `o` of the output its tap `k` reads position ``o·stride + k·dilation − before`` of
+    the input; outside of the input there is padding, `before` it and `after` it.
+    """
+
+    size: int
+    stride: int
+    before: int
+    after: int
+    dilation: int
+    ceil_mode: bool = False
+
+    @property
+    def span(self) -> int:
+        """How many positions there are from the first tap to the last, both counted."""
+        return (self.size - 1) * self.dilation + 1
+
+    def length(self, n: int) -> int:
+        """Return how many positions the output has for `n` of the input; none if below 1."""
+        room = self.before + n + self.after - self.span
+        if not self.ceil_mode:
+            return room // self.stride + 1
+        length = -(-room // self.stride) + 1
+        # The last window may stick out, but it must not start in the padding behind the input.
+        return length - 1 if (length - 1) * self.stride >= self.before + n else length
+
+    def tap(self, k: int, n: int) -> tuple[slice, slice]:
+        """Return where tap `k` meets the input: positions of the output, and those it reads."""
+        return overlap(self.length(n), n, self.stride, k * self.dilation - self.before)
+
+
+def overlap(n_out: int, n_in: int, stride: int, shift: int) -> tuple[slice, slice]:
+    """Return all positions ``o < n_out``, and ``o·stride + shift``, where the latter is in range.
+
+    Examples
+    --------
+    >>> overlap(4, 4, 1, -1)  # the first would be read at -1
+    (slice(1, 4, None), slice(0, 3, 1))
+    """
+    first = max(0, -(shift // stride))
+    last = min(n_out, (n_in - 1 - shift) // stride + 1)
+    if last <= first:
+        return slice(0, 0), slice(0, 0)
+    start = first * stride + shift
+    return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)
+
+
+def image_shape(module: Module, input_shape: Shape, channels: int | None) -> Shape:
+    """Return (C, H, W) with None for what is not known, or raise a ShapeError."""
+    is_open = bool(input_shape) and input_shape[-1] is ...
+    known = input_shape[:-1] if is_open else tuple(input_shape)
+    takes = "images (N, C, H, W)" if channels is None else f"images (N, {channels}, H, W)"
+    if len(known) > 3 or (len(known) < 3 and not is_open):
+        mend = (
+            "; give images their shape: X.reshape(N, C, H, W), or flatten=False in the data factory"
+        )
+        if len(known) == 2:
+            mend = "; one channel needs an axis as well: X[:, numpy.newaxis]"
+        raise module._refuse(takes, f"samples of shape {input_shape}", input_shape, mend)
+    C, H, W = known + (None,) * (3 - len(known))
+    if channels is not None and C not in (channels, None):
+        channels_last = channels == W
+        mend = "; with channels last, X.transpose(0, 3, 1, 2) puts them first" * channels_last
+        raise module._refuse(f"{channels} channels", f"{C}", input_shape, mend)
+    return C, H, W
+
+
+def output_lengths(
+    module: Module, input_shape: Shape, windows: tuple[Window, Window], lengths: Shape
+) -> Shape:
+    """Return height and width of the output, or raise a ShapeError for a kernel too large."""
+    found: list[int | None] = []
+    for name, window, n in zip(("high", "wide"), windows, lengths, strict=True):
+        length = window.length(n) if isinstance(n, int) else None
+        if length is not None and (length < 1 or n == 0):
+            least = max(1, window.span - window.before - window.after)
+            raise module._refuse(
+                f"images at least {least} {name}",
+                f"images {n} {name}",
+                input_shape,
+                "; use a smaller kernel, more padding, or less pooling before it",
+            )
+        found.append(length)
+    return tuple(found)
+
+
+def check_pair(where: str, name: str, value: object, *, minimum: int) -> Pair:
+    """Return an option for height and width, as one number or two, or raise an OptionError."""
+    if not isinstance(value, tuple | list):
+        try:
+            return check_integer(where, name, value, minimum=minimum)
+        except OptionError:
+            value = (value,)
+    if len(value) != 2:
+        raise OptionError(
+            f"{where}: {name} must be an integer of {minimum} or more, or a pair of them for "
+            f"height and width, but is {value[0] if len(value) == 1 else value!r}"
+        )
+    first, second = (check_integer(where, name, one, minimum=minimum) for one in value)
+    return first, second
+
+
+def as_pair(value: Pair) -> tuple[int, int]:
+    """Return height and width of an option that may be one number for both."""
+    return (value, value) if isinstance(value, int) else value
+
+
+def _check_padding(padding: object, stride: Pair) -> Any:
+    if not isinstance(padding, str):
+        return check_pair("Conv2d", "padding", padding, minimum=0)
+    if padding not in ("same", "valid"):
+        raise OptionError(
+            "Conv2d: padding must be an integer, a pair of them, 'same' or 'valid', but is "
+            f"{padding!r}"
+        )
+    if padding == "same" and as_pair(stride) != (1, 1):
+        raise OptionError(
+            f"Conv2d: padding='same' keeps height and width, so stride must be 1, but is {stride}"
+        )
+    return padding
+
+
+def _convolution_windows(
+    kernel_size: Pair, stride: Pair, padding: Any, dilation: Pair
+) -> tuple[Window, Window]:
+    """Return how the kernel moves along height and width."""
+    sizes, strides, dilations = as_pair(kernel_size), as_pair(stride), as_pair(dilation)
+    if padding == "same":
+        totals = [(size - 1) * d for size, d in zip(sizes, dilations, strict=True)]
+        paddings = [(total // 2, total - total // 2) for total in totals]
+    else:
+        paddings = [(p, p) for p in as_pair(0 if padding == "valid" else padding)]
+    rows, columns = (
+        Window(sizes[axis], strides[axis], *paddings[axis], dilations[axis]) for axis in (0, 1)
+    )
+    return rows, columns
