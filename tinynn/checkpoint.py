@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -78,28 +76,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ------
     CheckpointError
         Where the file is damaged, foreign, or of a newer version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "notes.txt")
+    ...     _ = path.write_text("to do: everything")
+    ...     read_checkpoint(path)
+    Traceback (most recent call last):
+        ...
+    tinynn.errors.CheckpointError: .../notes.txt is not a checkpoint of tinynn, or is damaged
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         content = json.loads(str(arrays.pop("state")))
         if (version := content["version"]) == VERSION:
             state: dict[str, Any] = _with_arrays(content["state"], arrays)
             return state
-    except (AttributeError, EOFError, LookupError, OSError, TypeError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    except (zipfile.BadZipFile, zlib.error, RecursionError, NotImplementedError) as error:
-        raise _unreadable(path, error) from error
+    except Exception as error:
+        # NumPy, zipfile and JSON each fail in many ways on bytes that are not what they should be.
+        raise CheckpointError(
+            f"{path} is not a checkpoint of tinynn, or is damaged ({type(error).__name__}: "
+            f"{error}); move it away to start anew, or name another file"
+        ) from error
     raise CheckpointError(
         f"{path} is a checkpoint of version {version}, but this tinynn reads version {VERSION}; "
         "use the tinynn that wrote it, or move it away to start anew"
-    )
-
-
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is not a checkpoint of tinynn, or is damaged ({error}); move it away to start "
-        "anew, or name another file"
     )
 
 

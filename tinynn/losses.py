@@ -43,6 +43,21 @@ class Loss:
     ----------
     reduction : {"mean", "sum"}, default "mean"
         Whether a batch counts as the mean or as the sum of its rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Negative(Loss):
+    ...     def _forward(self, prediction, target, sample_weight):
+    ...         self._saved = target * self._row_factors(len(prediction), sample_weight)
+    ...         return -(prediction * self._saved).sum()
+    ...     def _derivative(self):
+    ...         return -self._saved
+    >>> loss_fn = Negative()
+    >>> loss_fn(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    -5.5
+    >>> loss_fn.backpropagate()
+    array([-1.5, -2. ])
     """
 
     _saved: Any = None
@@ -150,15 +165,17 @@ class Loss:
         if (S < 0).any():
             row = first_row(S < 0)
             raise DataError(f"{self!r} takes no negative sample_weight, but row {row} is {S[row]}")
+        S = S.astype(prediction.real.dtype)
         if self.reduction == "mean" and not S.any():
             raise DataError(f"{self!r} has no mean: every sample_weight is zero")
-        return S.astype(prediction.real.dtype)
+        return S
 
     def __repr__(self) -> str:
         return options_repr(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_saved"}
+        left_behind = {"_saved", "_factors"}
+        return {name: value for name, value in vars(self).items() if name not in left_behind}
 
 
 class ElementwiseLoss(Loss):
@@ -264,23 +281,23 @@ class BCEWithLogitsLoss(ElementwiseLoss):
                 f"{self!r} takes targets between 0 and 1, but row {row} is {target[row]}; targets "
                 "are probabilities, not class indices"
             )
-        Z = prediction
-        if self.pos_weight is None:
-            W: Any = 1
-        else:
+        Z, positive, negative = prediction, target, 1 - target
+        if self.pos_weight is not None:
             self._check_pos_weight(prediction)
-            W = 1 + (self.pos_weight.astype(target.dtype) - 1) * target
-        # −log q = log(1 + exp(−z)) and −log(1 − q) = z + log(1 + exp(−z)). To exponentiate no large
-        # number, log(1 + exp(−z)) = max(−z, 0) + log(1 + exp(−|z|)), and −|z| = min(z, −z).
-        softplus = np.maximum(-Z, 0) + np.log1p(np.exp(np.minimum(Z, -Z)))
-        self._saved = Z, target, W
-        return (1 - target) * Z + W * softplus
+            positive = self.pos_weight.astype(target.dtype) * target
+        # −log q = log(1 + exp(−z)) and −log(1 − q) = log(1 + exp(z)). To exponentiate no large
+        # number, log(1 + exp(±z)) = max(±z, 0) + log(1 + E) with E = exp(−|z|), −|z| = min(z, −z).
+        E = np.exp(np.minimum(Z, -Z))
+        log_1_E = np.log1p(E)
+        self._saved = Z, E, positive, negative
+        return positive * (np.maximum(-Z, 0) + log_1_E) + negative * (np.maximum(Z, 0) + log_1_E)
 
     def _slopes(self) -> Array:
-        Z, target, W = self._saved
-        # d/dz log(1 + exp(−z)) = −1 / (1 + exp(z)) = q − 1
-        one_minus_q = 0.5 - 0.5 * np.tanh(0.5 * Z)
-        return (1 - target) - W * one_minus_q
+        # With ∂(log q)/∂z = 1 − q and ∂(log(1 − q))/∂z = −q:   ∂ℓ/∂z = (1 − t) q − w t (1 − q).
+        # Both q = 1 / (1 + exp(−z)) and 1 − q = 1 / (1 + exp(z)) are 1 or E, over 1 + E.
+        Z, E, positive, negative = self._saved
+        q, one_minus_q = np.where(Z > 0, 1, E), np.where(Z > 0, E, 1)
+        return (negative * q - positive * one_minus_q) / (1 + E)
 
     def _check_pos_weight(self, prediction: Array) -> None:
         assert self.pos_weight is not None
@@ -412,7 +429,7 @@ class CrossEntropyLoss(Loss):
             raise ShapeError(
                 f"{self!r} has {w.size} class weights, but the prediction has {C} classes"
             )
-        if target.shape == (N, C) and (target.ndim == 2 and target.dtype.kind in "fiub"):
+        if target.shape == (N, C):
             y, v = np.zeros(0, np.intp), None
             A = self._distributions(target).astype(dtype).T
         else:
@@ -450,6 +467,7 @@ class CrossEntropyLoss(Loss):
                 f"but the target has shape {target.shape}{hint}"
             )
         if target.dtype.kind not in "iub":
+            self._finite("target", target)
             what = repr(target[0].item()) if target.dtype.kind == "f" else repr(target[0])
             raise DataError(
                 f"{self!r} takes class indices as integers, but row 0 is {what}, of dtype "
@@ -466,7 +484,7 @@ class CrossEntropyLoss(Loss):
         return y
 
     def _distributions(self, target: Array) -> Array:
-        T = self._finite("target", target)
+        T = self._finite("target", self._numbers("target", target))
         if T.min() < 0:
             row = first_row(T < 0)
             raise DataError(
@@ -499,6 +517,6 @@ def _weights_option(loss: Loss, weights: ArrayLike) -> Array:
 
 
 def _reshape_hint(prediction: Array, target: Array) -> str:
-    if target.size != prediction.size:
-        return ""
+    if target.size != prediction.size or len(target) != len(prediction):
+        return ""  # a reshape would mix the rows
     return f"; use target.reshape({', '.join(['-1', *map(str, prediction.shape[1:])])})"

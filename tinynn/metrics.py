@@ -55,7 +55,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
         right = T.argmax(axis=1) if T.shape == P.shape else T
     else:
         chosen, right = P.reshape(-1) > threshold, T
-        if T.shape in (P.shape, (len(P), 1)):
+        if T.shape in (P.shape, (P.size, 1)):
             right = T.reshape(-1)
     if right.shape != chosen.shape or chosen.size == 0:
         raise ShapeError(
@@ -84,7 +84,7 @@ def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
     Raises
     ------
     OptionError
-        For a name that there is not, and for what is not a sequence.
+        For a name that there is not or that is there twice, and for what is not a sequence.
 
     Examples
     --------
@@ -96,14 +96,20 @@ def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
     for metric in metrics:
         if isinstance(metric, str) and metric in _BY_NAME:
-            found[metric] = _BY_NAME[metric]
+            name, function = metric, _BY_NAME[metric]
         elif callable(metric):
-            found[_name_of(metric)] = metric
+            name, function = _name_of(metric), metric
         else:
             raise OptionError(
                 f"metrics must be among {', '.join(_BY_NAME)}, or functions of (prediction, "
                 f"target), but one is {metric!r}"
             )
+        if name in found or name == "loss":
+            raise OptionError(
+                f"metrics must have names of their own, but {name!r} is taken; write a function "
+                "of another name around one of them"
+            )
+        found[name] = function
     return found
 
 

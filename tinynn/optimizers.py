@@ -20,6 +20,7 @@ from tinynn.errors import (
     DivergedError,
     OptionError,
     check_flag,
+    check_integer,
     check_number,
 )
 from tinynn.options import options_repr
@@ -56,6 +57,19 @@ class Optimizer:
         As given; assign another one at any time.
     step_count : int
         How many steps have been taken.
+
+    Examples
+    --------
+    >>> from tinynn import Parameter
+    >>> class SignDescent(Optimizer):
+    ...     def _update(self, p, g, lr):
+    ...         p -= lr * np.sign(g)
+    >>> weight = Parameter([1.0, 2.0])
+    >>> optimizer = SignDescent([weight], lr=0.5)
+    >>> weight.grad = [3.0, -4.0]
+    >>> optimizer.step()
+    >>> weight.data
+    array([0.5, 2.5])
     """
 
     state_vectors: tuple[str, ...] = ()
@@ -71,11 +85,8 @@ class Optimizer:
         name = type(self).__name__
         self.lr = lr
         self.weight_decay = check_number(name, "weight_decay", weight_decay, minimum=0)
-        for option, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if value is not None:
-                check_number(name, option, value, minimum=0, above=True)
-        self.clip_norm = clip_norm
-        self.clip_value = clip_value
+        self.clip_norm = _limit(name, "clip_norm", clip_norm)
+        self.clip_value = _limit(name, "clip_value", clip_value)
         self.step_count = 0
         self._flat = FlatBuffer(parameters)
         for vector in self.state_vectors:
@@ -195,14 +206,13 @@ class Optimizer:
                     f"{values.dtype}"
                 )
         try:
-            check_number(name, "step_count", state["step_count"], minimum=0)
-            if "lr" in state:
-                check_number(name, "lr", state["lr"], minimum=0)
+            step_count = check_integer(name, "step_count", state["step_count"], minimum=0)
+            lr = check_number(name, "lr", state["lr"], minimum=0) if "lr" in state else None
         except OptionError as error:
             raise CheckpointError(f"{error}, in the state") from None
-        self.step_count = int(state["step_count"])
-        if "lr" in state and not callable(self._lr):
-            self._lr = state["lr"]
+        self.step_count = step_count
+        if lr is not None and not callable(self._lr):
+            self._lr = lr
         for vector, values in vectors.items():
             np.copyto(getattr(self, f"_{vector}"), values, casting="same_kind")
 
@@ -333,9 +343,10 @@ class Adam(Optimizer):
     ) -> None:
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise OptionError(f"Adam: betas must be two numbers, but is {betas!r}")
-        for beta in betas:
-            check_number("Adam", "betas", beta, minimum=0, maximum=1, below=True)
-        self.betas = (betas[0], betas[1])
+        beta1, beta2 = (
+            check_number("Adam", "betas", beta, minimum=0, maximum=1, below=True) for beta in betas
+        )
+        self.betas = beta1, beta2
         self.eps = check_number("Adam", "eps", eps, minimum=0)
         super().__init__(parameters, lr, weight_decay, clip_norm, clip_value)
 
@@ -352,7 +363,11 @@ class Adam(Optimizer):
         p -= (lr * root / (1 - beta1**t)) * m / (np.sqrt(v) + self.eps * root)
 
 
+def _limit(where: str, name: str, value: float | None) -> float | None:
+    return None if value is None else check_number(where, name, value, minimum=0, above=True)
+
+
 def _norm(g: Array) -> float:
     """Return the Euclidean norm, also where the squares would overflow."""
-    largest = float(np.abs(g).max())
+    largest = float(np.abs(g).max(initial=0))
     return largest * float(np.linalg.norm(g / largest)) if largest else 0.0

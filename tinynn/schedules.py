@@ -20,6 +20,14 @@ __all__ = ["constant", "cosine", "exponential", "one_cycle", "step", "warmup"]
 Schedule: TypeAlias = Callable[[int], float]
 
 
+class _Schedule(partial[float]):
+    """A formula with its options, which `repr` writes as the call that gave it."""
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.keywords.items())
+        return f"{self.func.__name__.lstrip('_')}({options})"
+
+
 def constant(lr: float) -> Schedule:
     """Keep one learning rate, as a number does too.
 
@@ -38,7 +46,7 @@ def constant(lr: float) -> Schedule:
     >>> constant(0.1)(1000)
     0.1
     """
-    return partial(_constant, lr=_rate("constant", "lr", lr))
+    return _Schedule(_constant, lr=_rate("constant", "lr", lr))
 
 
 def _constant(t: int, *, lr: float) -> float:  # noqa: ARG001 - a schedule takes the step
@@ -68,7 +76,7 @@ def step(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
     >>> schedule(0), schedule(99), schedule(100)
     (1.0, 1.0, 0.5)
     """
-    return partial(
+    return _Schedule(
         _step,
         lr=_rate("step", "lr", lr),
         step_size=check_integer("step", "step_size", step_size, minimum=1),
@@ -101,7 +109,7 @@ def exponential(lr: float, gamma: float) -> Schedule:
     >>> schedule(0), schedule(1), schedule(3)
     (1.0, 0.5, 0.125)
     """
-    return partial(
+    return _Schedule(
         _exponential,
         lr=_rate("exponential", "lr", lr),
         gamma=_rate("exponential", "gamma", gamma),
@@ -139,7 +147,7 @@ def cosine(lr: float, total_steps: int, final_lr: float = 0.0) -> Schedule:
     >>> schedule(0), round(schedule(50), 6), schedule(100), schedule(200)
     (1.0, 0.5, 0.0, 0.0)
     """
-    return partial(
+    return _Schedule(
         _cosine,
         lr=_rate("cosine", "lr", lr),
         total_steps=check_integer("cosine", "total_steps", total_steps, minimum=1),
@@ -178,7 +186,7 @@ def warmup(schedule: float | Schedule, warmup_steps: int) -> Schedule:
     """
     following = schedule if callable(schedule) else constant(schedule)
     steps = check_integer("warmup", "warmup_steps", warmup_steps, minimum=1)
-    return partial(_warmup, schedule=following, warmup_steps=steps)
+    return _Schedule(_warmup, schedule=following, warmup_steps=steps)
 
 
 def _warmup(t: int, *, schedule: Schedule, warmup_steps: int) -> float:
@@ -224,10 +232,12 @@ def one_cycle(
     >>> round(schedule(0), 6), round(max(schedule(t) for t in range(101)), 3)
     (0.04, 1.0)
     """
-    check_number("one_cycle", "pct_start", pct_start, minimum=0, maximum=1)
-    for name, factor in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
+    pct_start = check_number("one_cycle", "pct_start", pct_start, minimum=0, maximum=1)
+    div_factor, final_div_factor = (
         check_number("one_cycle", name, factor, minimum=0, above=True)
-    return partial(
+        for name, factor in (("div_factor", div_factor), ("final_div_factor", final_div_factor))
+    )
+    return _Schedule(
         _one_cycle,
         max_lr=_rate("one_cycle", "max_lr", max_lr),
         total_steps=check_integer("one_cycle", "total_steps", total_steps, minimum=2),
@@ -248,9 +258,10 @@ def _one_cycle(
 ) -> float:
     first = max_lr / div_factor
     top, end = pct_start * total_steps - 1, total_steps - 1
-    if t < top:
+    t = min(t, end)
+    if t <= top and top > 0:
         return _anneal(first, max_lr, t / top)
-    return _anneal(max_lr, first / final_div_factor, min((t - top) / (end - top), 1.0))
+    return _anneal(max_lr, first / final_div_factor, (t - top) / (end - top))
 
 
 def _anneal(start: float, end: float, part: float) -> float:

@@ -6,7 +6,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -22,7 +22,7 @@ from tinynn.errors import (
     DataError,
     DivergedError,
     OptionError,
-    TinyNNError,
+    check_flag,
     check_integer,
     check_number,
 )
@@ -128,6 +128,16 @@ class TrainingState:
         How many there are to be.
     model, loss_fn, optimizer, history
         The objects of this run.
+    stopped : bool
+        Whether this epoch is the last one.
+
+    Examples
+    --------
+    A callback is any function of it:
+
+    >>> def until_good_enough(state):
+    ...     if state.history.train_loss[-1] < 0.01:
+    ...         state.stop()
     """
 
     epoch: int
@@ -186,7 +196,7 @@ class EarlyStopping:
     ) -> None:
         self.monitor = monitor
         self.patience = check_integer("EarlyStopping", "patience", patience, minimum=0)
-        self.restore_best = restore_best
+        self.restore_best = check_flag("EarlyStopping", "restore_best", restore_best)
         self.min_delta = check_number("EarlyStopping", "min_delta", min_delta, minimum=0)
         if mode is None:
             mode = "min" if "loss" in monitor or "error" in monitor else "max"
@@ -333,13 +343,19 @@ def fit(
     epochs = check_integer("fit", "epochs", epochs, minimum=0)
     functions = get_metrics(metrics)
     _check_parts(model, loss_fn, optimizer)
+    _check_callbacks(callbacks)
+    loaders = {"train_loader": train_loader}
+    if validation_loader is not None:
+        loaders["validation_loader"] = validation_loader
+    for name, loader in loaders.items():
+        _check_loader(name, loader, epochs)
     state = TrainingState(-1, epochs, model, loss_fn, optimizer, History())
-    report = _Progress(progress, epochs)
+    report = _Progress(check_flag("fit", "progress", progress), epochs)
     for callback in callbacks:
         getattr(callback, "begin", lambda: None)()
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists():
-        _resume(path, state, train_loader, callbacks)
+        _resume(path, state, loaders, callbacks)
     elif path is not None and not path.parent.is_dir():
         raise CheckpointError(f"{path} cannot be written: there is no folder {path.parent}")
 
@@ -358,7 +374,7 @@ def fit(
             for callback in callbacks:
                 callback(state)
             if path is not None:
-                _save(path, state, train_loader, callbacks)
+                write_checkpoint(path, _run_state(state, loaders, callbacks))
     except KeyboardInterrupt:
         state.history.interrupted = True
         report.text("interrupted: this is the history so far, and the model can be used")
@@ -414,12 +430,13 @@ def evaluate(
     1.0
     """
     functions = get_metrics(metrics)
+    _check_loader("the loader", loader, 1)
     means = _Means(loss_fn, functions)
     loss_fn = copy.copy(loss_fn)  # what the latest call of the caller's own kept stays
     with model._borrowed("everything"), np.errstate(over="ignore", invalid="ignore"):
-        for X, y, *weight in loader:
+        for X, y, *weight in _checked(loader):
             prediction = model(X)
-            means.add(loss_fn(prediction, y, *weight), prediction, y)
+            means.add(loss_fn(prediction, y, *weight), prediction, y, *weight)
     return means.results()
 
 
@@ -437,19 +454,19 @@ def _train_epoch(
         np.errstate(over="ignore", invalid="ignore"),
         report.batches(loader, state.epoch) as batches,
     ):
-        for batch, (X, y, *weight) in enumerate(batches):
+        for batch, (X, y, *weight) in enumerate(_checked(batches)):
             if batch == 0 and state.epoch == 0:
                 copy.copy(loss_fn)(model.predict(X), y, *weight)  # raises before anything changes
             prediction = model(X)
             loss = loss_fn(prediction, y, *weight)
             if not math.isfinite(loss):
-                raise _diverged(state, batch, f"the loss is {loss}", X, y)
+                raise _diverged(state, batch, f"the loss is {loss}", X, y, *weight)
             model.backpropagate(loss_fn.backpropagate(), input_gradient=False)
             try:
                 optimizer.step()
             except DivergedError:
-                raise _diverged(state, batch, "a gradient is not finite", X, y) from None
-            means.add(loss, prediction, y)
+                raise _diverged(state, batch, "a gradient is not finite", X, y, *weight) from None
+            means.add(loss, prediction, y, *weight)
     return {f"train_{name}": value for name, value in means.results().items()}
 
 
@@ -460,12 +477,14 @@ class _Means:
         self.is_mean = getattr(loss_fn, "reduction", "mean") == "mean"
         self.functions = functions
         self.total = 0.0
-        self.n_samples = 0
+        self.n_samples: float = 0  # or, where rows have weights, their sum
         self.predictions: list[Array] = []
         self.targets: list[Array] = []
 
-    def add(self, loss: float, prediction: Array, target: Array) -> None:
-        n = len(prediction)
+    def add(
+        self, loss: float, prediction: Array, target: Array, weight: Array | None = None
+    ) -> None:
+        n = len(prediction) if weight is None else float(np.sum(weight))
         self.total += loss * n if self.is_mean else loss
         self.n_samples += n
         if self.functions:
@@ -475,8 +494,8 @@ class _Means:
     def results(self) -> dict[str, float]:
         if not self.n_samples:
             raise DataError(
-                "the loader gave no batch; a generator can be gone through only once: use a "
-                "DataLoader, or a list of batches"
+                "the loader gave no batch, or only rows of weight zero; a generator can be gone "
+                "through only once: use a DataLoader, or a list of batches"
             )
         results = {"loss": self.total / self.n_samples}
         if self.functions:
@@ -520,6 +539,13 @@ class _Progress:
 def _check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
     if not isinstance(model, Module):
         raise OptionError(f"fit trains a Module, but was given {model!r}")
+    if not isinstance(optimizer, Optimizer):
+        raise OptionError(f"fit needs an Optimizer, such as Adam, but was given {optimizer!r}")
+    if isinstance(loss_fn, type) or not hasattr(loss_fn, "backpropagate"):
+        raise OptionError(
+            f"fit needs a loss with backpropagate(), such as CrossEntropyLoss(), but was given "
+            f"{loss_fn!r}"
+        )
     own = {id(parameter) for parameter in model.parameters()}
     if not own & {id(parameter) for parameter in optimizer._flat.parameters}:
         raise OptionError(
@@ -540,6 +566,45 @@ def _check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
             )
 
 
+def _check_callbacks(callbacks: Sequence[Callback]) -> None:
+    listed = callbacks if isinstance(callbacks, Sequence) else [callbacks]
+    for callback in listed:
+        if listed is not callbacks or isinstance(callback, type) or not callable(callback):
+            raise OptionError(
+                "callbacks must be a list of functions of the TrainingState, such as "
+                f"[EarlyStopping()], but there is {callback!r}"
+            )
+
+
+def _check_loader(name: str, loader: Batches, passes: int) -> None:
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+        raise OptionError(
+            f"{name} must be a DataLoader, or another iterable of batches, but is {loader!r}"
+        )
+    if passes > 1 and isinstance(loader, Iterator):
+        raise DataError(
+            f"{name} is a generator, which can be gone through only once, but there are {passes} "
+            "epochs; use a DataLoader, or a list of batches"
+        )
+    if isinstance(loader, Sized) and not len(loader):
+        raise DataError(
+            f"{name} has no batch: {loader!r}; with drop_last=True, batch_size must not be more "
+            "than the number of rows"
+        )
+
+
+def _checked(loader: Batches) -> Iterator[Any]:
+    """Yield the batches of a loader, each looked at."""
+    for batch in loader:
+        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+            parts = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+            raise DataError(
+                "a loader gives batches (X, y) or (X, y, sample_weight), but this one gave a "
+                f"{type(batch).__name__}{parts}; arrays become batches in a DataLoader(X, y)"
+            )
+        yield batch
+
+
 def _leaves(model: Module) -> list[tuple[str, Module]]:
     """Return the modules in forward order with their names, such as ``ModuleList[0]``."""
     if not isinstance(model, ModuleList):
@@ -550,17 +615,17 @@ def _leaves(model: Module) -> list[tuple[str, Module]]:
 # ---- what went wrong, and where -------------------------------------------------------------
 
 
-def _diverged(state: TrainingState, batch: int, what: str, X: Array, y: Array) -> DivergedError:
+def _diverged(state: TrainingState, batch: int, what: str, X: Array, *y: Array) -> DivergedError:
     """Return the error for numbers that are not finite, naming the module where they arose."""
     return DivergedError(
         f"in epoch {state.epoch + 1} of {state.epochs}, batch {batch + 1}, {what}: "
-        f"{_first_not_finite(state.model, state.loss_fn, X, y)}. No step was taken on this batch. "
+        f"{_first_not_finite(state.model, state.loss_fn, X, *y)}. No step was taken on this batch. "
         f"Try a learning rate below {state.optimizer.current_lr:g}, clip_norm=1.0 in the "
         "optimizer, inputs scaled to mean 0 and deviation 1, or the initialization kaiming_normal"
     )
 
 
-def _first_not_finite(model: Module, loss_fn: Loss, X: Array, y: Array) -> str:
+def _first_not_finite(model: Module, loss_fn: Loss, X: Array, *y: Array) -> str:
     """Go through one step again, on a copy, and say which module gave the first bad number."""
     if not np.isfinite(X).all():
         return "the features of the batch already hold NaN or infinity"
@@ -573,7 +638,7 @@ def _first_not_finite(model: Module, loss_fn: Loss, X: Array, y: Array) -> str:
         if not np.isfinite(X).all():
             return f"{name}{module!r} gave the first output that is not finite"
     loss_fn = copy.copy(loss_fn)
-    if not math.isfinite(loss_fn(X, y)):
+    if not math.isfinite(loss_fn(X, *y)):
         return f"every output is finite, up to {np.abs(X).max():.3g}, but not {loss_fn!r}"
     delta = loss_fn.backpropagate()
     for name, module in reversed(leaves):
@@ -597,18 +662,23 @@ def _generators(model: Module) -> dict[str, np.random.Generator]:
     return found
 
 
-def _parts(state: TrainingState, loader: Batches, callbacks: Sequence[Callback]) -> dict[str, Any]:
+def _parts(
+    state: TrainingState, loaders: Mapping[str, Batches], callbacks: Sequence[Callback]
+) -> dict[str, Any]:
     """Return everything of a run that has a state of its own, by name."""
-    parts = {"model": state.model, "optimizer": state.optimizer, "loader": loader}
+    parts = {"model": state.model, "optimizer": state.optimizer, **loaders}
     parts |= {f"callback {i}": callback for i, callback in enumerate(callbacks)}
     return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
 
 
-def _save(path: Path, state: TrainingState, loader: Batches, callbacks: Sequence[Callback]) -> None:
+def _run_state(
+    state: TrainingState, loaders: Mapping[str, Batches], callbacks: Sequence[Callback]
+) -> dict[str, Any]:
+    """Return all that the rest of a run depends on."""
     history = state.history
-    kept: dict[str, Any] = {
-        "parts": {n: part.state_dict() for n, part in _parts(state, loader, callbacks).items()},
+    return {
         "generators": {n: g.bit_generator.state for n, g in _generators(state.model).items()},
+        "parts": {n: p.state_dict() for n, p in _parts(state, loaders, callbacks).items()},
         "history": {
             "train_loss": history.train_loss,
             "validation_loss": history.validation_loss,
@@ -617,28 +687,41 @@ def _save(path: Path, state: TrainingState, loader: Batches, callbacks: Sequence
         },
         "stopped": state.stopped,
     }
-    write_checkpoint(path, kept)
 
 
 def _resume(
-    path: Path, state: TrainingState, loader: Batches, callbacks: Sequence[Callback]
+    path: Path,
+    state: TrainingState,
+    loaders: Mapping[str, Batches],
+    callbacks: Sequence[Callback],
 ) -> None:
-    """Set everything of a run to what the checkpoint says."""
-    kept = read_checkpoint(path)
-    parts, generators = _parts(state, loader, callbacks), _generators(state.model)
-    if set(kept["parts"]) != set(parts) or set(kept["generators"]) != set(generators):
+    """Set everything of a run to what the checkpoint says, or raise and leave all as it was."""
+    kept, before = read_checkpoint(path), _run_state(state, loaders, callbacks)
+    parts, generators = _parts(state, loaders, callbacks), _generators(state.model)
+
+    def take_up(run: dict[str, Any]) -> None:
+        for name, generator in generators.items():
+            generator.bit_generator.state = run["generators"][name]
+        for name, part in parts.items():
+            part.load_state_dict(run["parts"][name])
+
+    try:
+        theirs, ours = (sorted([*run["parts"], *run["generators"]]) for run in (kept, before))
+        history, stopped = History(**kept["history"]), bool(kept["stopped"])
+    except (LookupError, TypeError) as error:
         raise CheckpointError(
-            f"{path} belongs to another run: it holds {sorted(kept['parts'])}, but this run has "
-            f"{sorted(parts)}; start it with the same kinds of model, loader and callbacks, or "
-            "move the file away to start anew"
+            f"{path} was not written by fit; move it away, or name another file"
+        ) from error
+    if theirs != ours:
+        raise CheckpointError(
+            f"{path} belongs to another run: it holds {theirs}, but this run has {ours}; start it "
+            "with the same kinds of model, loaders and callbacks, or move the file away to start "
+            "anew"
         )
     try:
-        for name, part in parts.items():
-            part.load_state_dict(kept["parts"][name])
-        for name, generator in generators.items():
-            generator.bit_generator.state = kept["generators"][name]
-    except (TinyNNError, KeyError, TypeError, ValueError) as error:
+        take_up(kept)
+    except Exception as error:
+        take_up(before)  # half of it may have been changed
         raise CheckpointError(f"{path} does not fit this run: {error}") from error
-    state.history = History(**kept["history"])
     # A run that was asked for more epochs than before goes on, unless a callback had ended it.
-    state.stopped = kept["stopped"]
+    state.history, state.stopped = history, stopped

@@ -1,0 +1,173 @@
+"""The shape of the package: which way imports point, what is public, and what importing costs."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import tinynn
+
+FOLDER = Path(tinynn.__file__).parent
+
+# What stands higher may import what stands lower; never the other way, nor its neighbours. A file
+# that is not listed is "everything else" and stands at the top.
+LEVELS = [
+    {"_version", "errors", "options", "primitives"},
+    {"random", "parameter", "schedules"},
+    {"initializers"},
+    {"modules"},
+    {"losses", "optimizers", "gradcheck", "metrics", "checkpoint", "plot"},
+    {"training"},
+]
+DATA_MAY_IMPORT = {"data", "errors", "random"}
+
+
+def level(part):
+    return next((i for i, parts in enumerate(LEVELS) if part in parts), len(LEVELS))
+
+
+def imported_parts(path):
+    """The parts of tinynn that a file imports, anywhere in it but for type checkers alone."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: line {node.lineno}: imports are absolute here"
+            if node.module == "tinynn":
+                yield from ((alias.name, node.lineno) for alias in node.names)
+            elif node.module.startswith("tinynn."):
+                yield node.module.split(".")[1], node.lineno
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "tinynn":
+                    yield [*alias.name.split("."), ""][1], node.lineno
+
+
+FILES = {
+    path.relative_to(FOLDER).as_posix(): path
+    for path in sorted(FOLDER.rglob("*.py"))
+    if path.relative_to(FOLDER).as_posix() != "__init__.py"
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_point_one_way(name):
+    own = name.split("/")[0].removesuffix(".py")
+    for part, line in imported_parts(FILES[name]):
+        where = f"tinynn/{name}, line {line}, imports tinynn.{part}"
+        if own == "data":
+            assert part in DATA_MAY_IMPORT, f"{where}, but data stands beside the rest"
+        elif part != own:
+            assert level(own) == len(LEVELS) or level(part) < level(own), (
+                f"{where}, which stands no lower; see LEVELS in {__file__}"
+            )
+
+
+def test_the_levels_are_there():
+    there = {name.split("/")[0].removesuffix(".py") for name in FILES}
+    assert set().union(*LEVELS, DATA_MAY_IMPORT) <= there
+
+
+# ---- what is public ------------------------------------------------------------------------------
+
+MODULES = sorted(
+    info.name
+    for info in [
+        pkgutil.ModuleInfo(None, "tinynn", True),
+        *pkgutil.walk_packages(tinynn.__path__, "tinynn."),
+    ]
+    if not any(part.startswith("_") for part in info.name.split("."))
+)
+every_module = pytest.mark.parametrize("name", MODULES)
+
+
+def defined_in(module):
+    """The functions and classes that a module defines itself, under names without underscore."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and isinstance(value, type | types.FunctionType)
+        and value.__module__ == module.__name__
+    }
+
+
+@every_module
+def test_all_is_the_truth(name):
+    module = importlib.import_module(name)
+    assert module.__doc__, f"{name} needs a docstring"
+    listed = module.__all__
+    assert len(set(listed)) == len(listed)
+    for public in listed:
+        assert hasattr(module, public), f"{name}.__all__ lists {public}, which is not there"
+        assert not public.startswith("_") or public == "__version__"
+    star = {}
+    exec(f"from {name} import *", star)
+    assert set(listed) <= set(star)
+
+
+@every_module
+def test_what_is_public_is_documented(name):
+    module = importlib.import_module(name)
+    for public, value in defined_in(module).items():
+        assert inspect.getdoc(value), f"{name}.{public} needs a docstring"
+        if not isinstance(value, type):
+            continue
+        for method, function in vars(value).items():
+            if not method.startswith("_") and isinstance(function, types.FunctionType | property):
+                where = f"{name}.{public}.{method}"
+                assert inspect.getdoc(getattr(value, method)), f"{where} needs a docstring"
+
+
+# What users import from. What lies deeper they reach through these.
+FACES = [
+    importlib.import_module(name)
+    for name in MODULES
+    if name.count(".") < 2 and name != "tinynn.__main__"
+]
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_what_is_public_shows_an_example(face):
+    lacking = [
+        public
+        for public in face.__all__
+        if callable(value := getattr(face, public))
+        and not (isinstance(value, type) and issubclass(value, BaseException))  # nobody calls these
+        and "Examples\n--------\n" not in inspect.getdoc(value)
+    ]
+    assert not lacking, f"{', '.join(lacking)} of {face.__name__}: the docstring needs Examples"
+
+
+def test_the_flat_face_is_what_the_files_list():
+    for public in tinynn.__all__:
+        value = getattr(tinynn, public)
+        if isinstance(value, type | types.FunctionType):
+            home = importlib.import_module(value.__module__)
+            assert getattr(home, public) is value
+            assert public in home.__all__, f"{value.__module__}.__all__ lacks {public}"
+
+
+# ---- what importing costs ------------------------------------------------------------------------
+
+
+def test_importing_brings_numpy_and_little_else():
+    code = (
+        "import sys, numpy.random\n"
+        "before = set(sys.modules)\n"
+        "import tinynn, tinynn.data, tinynn.gradcheck\n"
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=FOLDER.parent
+    )
+    foreign = set(run.stdout.split()) - set(sys.stdlib_module_names) - {"tinynn", "numpy"}
+    assert not foreign, f"import tinynn imports {sorted(foreign)}"

@@ -1,0 +1,554 @@
+"""Losses: the value against formulas and scikit-learn, the derivative against a complex step."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import scipy.special
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinynn.losses
+from tinynn import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss, Softmax
+from tinynn.errors import DataError, OptionError, ShapeError, StateError
+
+REDUCTIONS = st.sampled_from(["mean", "sum"])
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+# ---- what Hypothesis draws: a loss with its options, predictions, targets, weights of rows -------
+
+
+@st.composite
+def cross_entropies(draw):
+    rng = np.random.default_rng(draw(SEEDS))
+    n, c = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    loss_fn = CrossEntropyLoss(
+        from_logits=draw(st.booleans()),
+        class_weight=draw(st.sampled_from([None, rng.uniform(0.1, 3, c)])),
+        label_smoothing=draw(st.sampled_from([0.0, 0.1, 1.0])),
+        reduction=draw(REDUCTIONS),
+    )
+    P = rng.normal(0, 4, (n, c))
+    if not loss_fn.from_logits:
+        P = scipy.special.softmax(P, axis=1)
+    indices = rng.integers(0, c, n)
+    T = {
+        "indices": indices,
+        "one-hot": np.eye(c, dtype=int)[indices],
+        "distribution": rng.dirichlet(np.ones(c), n),
+    }[draw(st.sampled_from(["indices", "one-hot", "distribution"]))]
+    return loss_fn, P, T
+
+
+@st.composite
+def elementwise(draw, build, draw_target):
+    rng = np.random.default_rng(draw(SEEDS))
+    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    return build(draw, rng, shape), rng.normal(0, 4, shape), draw_target(rng, shape)
+
+
+def build_bce(draw, rng, shape):
+    pos_weight = [None, rng.uniform(0.1, 3)]
+    if len(shape) == 2:
+        pos_weight.append(rng.uniform(0.1, 3, shape[1]))
+    return BCEWithLogitsLoss(draw(st.sampled_from(pos_weight)), reduction=draw(REDUCTIONS))
+
+
+def draw_decisions(rng, shape):
+    T = rng.uniform(0, 1, shape)
+    return np.where(rng.uniform(size=shape) < 0.5, T, T.round())
+
+
+CASES = {
+    "CrossEntropyLoss": cross_entropies(),
+    "MSELoss": elementwise(
+        lambda draw, rng, shape: MSELoss(reduction=draw(REDUCTIONS)),
+        lambda rng, shape: rng.normal(0, 4, shape),
+    ),
+    "BCEWithLogitsLoss": elementwise(build_bce, draw_decisions),
+}
+
+
+@st.composite
+def any_case(draw):
+    return draw(CASES[draw(st.sampled_from(sorted(CASES)))])
+
+
+@st.composite
+def row_weights(draw, n):
+    rng = np.random.default_rng(draw(SEEDS))
+    return draw(st.sampled_from([None, rng.uniform(0.1, 3, n), rng.integers(1, 4, n)]))
+
+
+# Fixed examples of each, for what needs no drawing.
+EXAMPLES = [
+    (CrossEntropyLoss(), np.array([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]]), np.array([2, 0])),
+    (
+        CrossEntropyLoss(class_weight=[1, 2, 3], label_smoothing=0.1),
+        np.array([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]]),
+        np.array([2, 0]),
+    ),
+    (
+        CrossEntropyLoss(from_logits=False),
+        np.array([[0.2, 0.3, 0.5], [0.9, 0.1, 0.0]]),
+        np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]),
+    ),
+    (MSELoss(), np.array([[1.0, -2.0], [0.0, 3.0]]), np.array([[1.5, 0.0], [0.0, 1.0]])),
+    (MSELoss(reduction="sum"), np.array([1.0, -2.0]), np.array([1.5, 0.0])),
+    (BCEWithLogitsLoss(), np.array([[1.0, -2.0], [0.0, 3.0]]), np.array([[1, 0], [0, 1]])),
+    (BCEWithLogitsLoss([1, 2]), np.array([[1.0, -2.0], [0.5, 3.0]]), np.array([[1.0, 0], [0, 1]])),
+]
+examples = pytest.mark.parametrize(("loss_fn", "P", "T"), EXAMPLES, ids=lambda value: repr(value))
+
+
+def test_every_public_loss_has_a_case():
+    public = {
+        name
+        for name in tinynn.losses.__all__
+        if isinstance(getattr(tinynn.losses, name), type) and name != "Loss"
+    }
+    missing = public - set(CASES)
+    assert not missing, (
+        f"add to CASES in {__file__} a strategy that draws (loss, prediction, target) for "
+        f"{sorted(missing)}, to EXAMPLES one batch, and to `by_formula` what it costs"
+    )
+    assert {type(loss_fn).__name__ for loss_fn, _, _ in EXAMPLES} == public
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+def by_formula(loss_fn, P, T):
+    """The losses of rows, and what their weighted mean is divided by, number by number."""
+    if isinstance(loss_fn, CrossEntropyLoss):
+        n, c = P.shape
+        log_Q = scipy.special.log_softmax(P, axis=1) if loss_fn.from_logits else np.log(P)
+        w = np.ones(c) if loss_fn.class_weight is None else loss_fn.class_weight
+        rows, divisors = [], []
+        for row in range(n):
+            t = np.eye(c)[T[row]] if T.ndim == 1 else T[row]
+            t = t * (1 - loss_fn.label_smoothing) + loss_fn.label_smoothing / c
+            rows.append(-sum(w[k] * t[k] * log_Q[row, k] for k in range(c)))
+            divisors.append(w[T[row]] if T.ndim == 1 else 1.0)
+        return np.array(rows), np.array(divisors)
+    if isinstance(loss_fn, MSELoss):
+        costs = (P - T) ** 2
+    else:
+        w = 1.0 if loss_fn.pos_weight is None else loss_fn.pos_weight
+        q = scipy.special.expit(P)
+        costs = -w * T * np.log(q) - (1 - T) * np.log1p(-q)
+    costs = costs.reshape(len(P), -1)
+    rows = costs.mean(axis=1) if loss_fn.reduction == "mean" else costs.sum(axis=1)
+    return rows, np.ones(len(P))
+
+
+@given(any_case(), st.data())
+def test_value_is_the_formula(case, data):
+    loss_fn, P, T = case
+    S = data.draw(row_weights(len(P)))
+    rows, divisors = by_formula(loss_fn, P, T)
+    s = np.ones(len(P)) if S is None else S
+    expected = (s * rows).sum()
+    if loss_fn.reduction == "mean":
+        expected /= (s * divisors).sum()
+    value = loss_fn(P, T, S)
+    assert type(value) is float
+    assert value == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+@given(SEEDS, st.integers(1, 6), st.integers(2, 4), st.booleans())
+def test_cross_entropy_is_the_log_loss_of_scikit_learn(seed, n, c, weighted):
+    rng = np.random.default_rng(seed)
+    Z, y = rng.normal(0, 2, (n, c)), rng.integers(0, c, n)
+    S = rng.uniform(0.1, 2, n) if weighted else None
+    Q = scipy.special.softmax(Z, axis=1)
+    expected = sklearn.metrics.log_loss(y, Q, sample_weight=S, labels=range(c))
+    assert CrossEntropyLoss()(Z, y, S) == pytest.approx(expected, rel=1e-12)
+    assert CrossEntropyLoss(from_logits=False)(Q, y, S) == pytest.approx(expected, rel=1e-12)
+
+
+def test_binary_cross_entropy_is_the_log_loss_of_scikit_learn():
+    z, t = np.array([1.5, -0.3, 0.0, 2.0]), np.array([1, 0, 1, 0])
+    s = np.array([1.0, 2.0, 0.5, 3.0])
+    expected = sklearn.metrics.log_loss(t, scipy.special.expit(z), sample_weight=s)
+    assert BCEWithLogitsLoss()(z, t, s) == pytest.approx(expected, rel=1e-12)
+
+
+def test_values_by_hand():
+    log = np.log
+    Z = log(np.array([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]]))
+    assert CrossEntropyLoss()(Z, [0, 1]) == pytest.approx((log(2) + log(8)) / 2)
+    assert CrossEntropyLoss(reduction="sum")(Z, [0, 1]) == pytest.approx(log(16))
+    # Class weights, as in PyTorch: divided by the weights of the classes that occur.
+    weighted = CrossEntropyLoss(class_weight=[1, 3, 5])
+    assert weighted(Z, [0, 1]) == pytest.approx((log(2) + 3 * log(8)) / 4)
+    # A fifth of the target spread evenly over five: 0.8 + 0.04 stay, 0.04 go to each other class.
+    smooth = CrossEntropyLoss(label_smoothing=0.2)
+    q = np.array([[0.6, 0.1, 0.1, 0.1, 0.1]])
+    assert smooth(log(q), [0]) == pytest.approx(-0.84 * log(0.6) - 4 * 0.04 * log(0.1))
+    assert MSELoss()([[1.0, 2.0], [3.0, 5.0]], [[0, 0], [3, 1]]) == 21 / 4
+    assert MSELoss(reduction="sum")([[1.0, 2.0], [3.0, 5.0]], [[0, 0], [3, 1]]) == 21
+    assert MSELoss()([[1.0, 2.0], [3.0, 5.0]], [[0, 0], [3, 1]], [3, 1]) == (3 * 2.5 + 8) / 4
+    assert BCEWithLogitsLoss()([log(3), -log(3)], [1, 1]) == pytest.approx(
+        (log(4 / 3) + log(4)) / 2
+    )
+    assert BCEWithLogitsLoss(2)([log(3), -log(3)], [1, 0]) == pytest.approx(1.5 * log(4 / 3))
+
+
+# ---- derivatives ---------------------------------------------------------------------------------
+
+
+def complex_step(loss_fn, P, T, S=None, h=1e-30):
+    G = np.empty(P.shape)
+    for index in np.ndindex(*P.shape):
+        stepped = P.astype(complex)
+        stepped[index] += 1j * h
+        value = loss_fn(stepped, T, S)
+        assert type(value) is complex
+        G[index] = value.imag / h
+    return G
+
+
+def assert_equal_to_rounding(found, expected, relative=1e-12):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(
+        found, expected, rtol=relative, atol=relative * np.abs(expected).max(initial=1e-3)
+    )
+
+
+@settings(max_examples=200)
+@given(any_case(), st.data())
+def test_derivative_is_the_complex_step(case, data):
+    loss_fn, P, T = case
+    S = data.draw(row_weights(len(P)))
+    expected = complex_step(loss_fn, P, T, S)
+    loss_fn(P, T, S)
+    assert_equal_to_rounding(loss_fn.backpropagate(), expected)
+
+
+def test_derivative_where_the_formula_has_a_kink_but_the_loss_none():
+    loss_fn = BCEWithLogitsLoss(reduction="sum")
+    Z, T = np.zeros((1, 3)), np.array([[0.0, 0.25, 1.0]])
+    loss_fn(Z, T)
+    np.testing.assert_allclose(loss_fn.backpropagate(), [[0.5, 0.25, -0.5]], rtol=1e-15)
+    np.testing.assert_allclose(complex_step(loss_fn, Z, T), [[0.5, 0.25, -0.5]], rtol=1e-15)
+
+
+def test_derivative_where_scores_tie():
+    loss_fn = CrossEntropyLoss()
+    Z = np.zeros((1, 4))
+    expected = complex_step(loss_fn, Z, [1])
+    np.testing.assert_allclose(expected, [[0.25, -0.75, 0.25, 0.25]], rtol=1e-15)
+    loss_fn(Z, [1])
+    np.testing.assert_allclose(loss_fn.backpropagate(), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("t", [0.0, 1.0])
+def test_binary_cross_entropy_keeps_its_digits_on_confident_scores(t):
+    # What a right and sure prediction costs, exp(−|z|), must not drown in rounding at size |z|.
+    for z in (10.0, 20.0, 30.0):
+        loss_fn = BCEWithLogitsLoss()
+        right = np.array([z if t else -z], np.float32)
+        assert loss_fn(right, np.array([t])) == pytest.approx(np.log1p(np.exp(-z)), rel=1e-6)
+        expected = -np.exp(-z) / (1 + np.exp(-z)) * (1 if t else -1)
+        assert loss_fn.backpropagate()[0] == pytest.approx(expected, rel=1e-6)
+
+
+@given(cross_entropies(), st.data())
+def test_probabilities_chain_through_softmax_to_the_derivative_by_scores(case, data):
+    by_score, _, T = case
+    n = len(T)
+    c = T.shape[1] if T.ndim == 2 else max(int(T.max()) + 1, np.size(by_score.class_weight))
+    by_score = copy.copy(by_score)
+    by_score.from_logits = True
+    by_probability = copy.copy(by_score)
+    by_probability.from_logits = False
+    S = data.draw(row_weights(n))
+    Z = np.random.default_rng(data.draw(SEEDS)).normal(0, 3, (n, c))
+    softmax = Softmax()
+    value = by_probability(softmax(Z), T, S)
+    assert value == pytest.approx(by_score(Z, T, S), rel=1e-12, abs=1e-14)
+    chained = softmax.backpropagate(by_probability.backpropagate())
+    np.testing.assert_allclose(
+        chained, by_score.backpropagate(), rtol=1e-11, atol=1e-12 * max(n, 3) * 10
+    )
+
+
+@pytest.mark.parametrize("scale", [1e2, 1e4])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_huge_scores_stay_finite(scale, smoothing, dtype):
+    # Warnings are errors here, so an overflow inside would be one too.
+    Z = scale * np.array([[1, -1, 0], [-1, 1, 1], [0, 0, -1]], dtype)
+    y = np.array([1, 0, 2])
+    loss_fn = CrossEntropyLoss(label_smoothing=smoothing)
+    value = loss_fn(Z, y)
+    expected = [2 * scale, 2 * scale + np.log(2), scale + np.log(2)]
+    if not smoothing:
+        assert value == pytest.approx(np.mean(expected), rel=1e-6)
+        np.testing.assert_allclose(
+            3 * loss_fn.backpropagate(),
+            [[1, -1, 0], [-1, 0.5, 0.5], [0.5, 0.5, -1]],
+            rtol=1e-6,
+            atol=1e-6,
+        )
+    assert np.isfinite(value)
+    assert np.isfinite(loss_fn.backpropagate()).all()
+
+    softmax, loss_fn = Softmax(), CrossEntropyLoss(from_logits=False, label_smoothing=smoothing)
+    assert np.isfinite(loss_fn(softmax(Z), y))
+    G = softmax.backpropagate(loss_fn.backpropagate())
+    assert np.isfinite(G).all()
+    assert G.dtype == dtype
+
+    binary = BCEWithLogitsLoss(reduction="sum")
+    assert binary(Z, np.zeros_like(Z)) == pytest.approx(3 * scale + 3 * np.log(2), rel=1e-6)
+    expected = [[1, 0, 0.5], [0, 1, 1], [0.5, 0.5, 0]]
+    np.testing.assert_allclose(binary.backpropagate(), expected, atol=1e-40)
+
+
+def test_a_masked_class_has_no_probability():
+    loss_fn = CrossEntropyLoss()
+    assert loss_fn([[0.0, -np.inf, 0.0]], [0]) == pytest.approx(np.log(2))
+    np.testing.assert_allclose(loss_fn.backpropagate(), [[-0.5, 0, 0.5]])
+
+
+# ---- what holds for every loss -------------------------------------------------------------------
+
+
+@given(any_case(), SEEDS)
+def test_a_weight_is_how_often_a_row_counts(case, seed):
+    loss_fn, P, T = case
+    times = np.random.default_rng(seed).integers(0, 3, len(P))
+    times[0] += 1
+    weighted = loss_fn(P, T, times)
+    G = loss_fn.backpropagate()
+    repeated = loss_fn(np.repeat(P, times, axis=0), np.repeat(T, times, axis=0))
+    assert weighted == pytest.approx(repeated, rel=1e-12)
+    rows = np.repeat(np.arange(len(P)), times)
+    expected = np.zeros_like(P)
+    np.add.at(expected, rows, loss_fn.backpropagate())
+    assert_equal_to_rounding(G, expected)
+
+
+@examples
+def test_arguments_stay_untouched_and_derivatives_are_fresh(loss_fn, P, T):
+    P, T, S = P.copy(), T.copy(), np.array([1.0, 2.0])
+    before = P.copy(), T.copy(), S.copy()
+    loss_fn(P, T, S)
+    first = loss_fn.backpropagate()
+    second = loss_fn.backpropagate()
+    np.testing.assert_array_equal(first, second)
+    assert not np.shares_memory(first, second)
+    assert not np.shares_memory(first, P)
+    assert first.flags.c_contiguous
+    kept = second.copy()
+    first[:] = 7  # what the caller does with it does not come back
+    np.testing.assert_array_equal(loss_fn.backpropagate(), kept)
+    for now, then in zip((P, T, S), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@examples
+def test_float32_stays_float32(loss_fn, P, T):
+    double = loss_fn(P, T)
+    G = loss_fn.backpropagate()
+    for target, weight in ((T, None), (T.astype(T.dtype), np.ones(2))):  # of other dtypes
+        assert loss_fn(P.astype(np.float32), target, weight) == pytest.approx(double, rel=1e-5)
+        single = loss_fn.backpropagate()
+        assert single.dtype == np.float32
+        np.testing.assert_allclose(single, G, rtol=1e-4, atol=1e-6)
+
+
+@examples
+def test_memory_order_and_plain_lists_do_not_matter(loss_fn, P, T):
+    expected = loss_fn(P, T)
+    G = loss_fn.backpropagate()
+    spread = np.repeat(P, 2, axis=-1)[..., ::2]
+    for prediction, target in (
+        (np.asfortranarray(P), np.repeat(T, 2, axis=0)[::2]),
+        (spread, np.asfortranarray(T)),
+        (P.tolist(), T.tolist()),
+    ):
+        assert loss_fn(prediction, target) == pytest.approx(expected, rel=1e-14)
+        np.testing.assert_allclose(loss_fn.backpropagate(), G, rtol=1e-14)
+
+
+@examples
+def test_a_batch_of_one(loss_fn, P, T):
+    both = copy.copy(loss_fn)
+    both.reduction = "sum"
+    values = [both(P[[row]], T[[row]]) for row in range(2)]
+    assert sum(values) == pytest.approx(both(P, T), rel=1e-12)
+    assert both.backpropagate().shape == P.shape
+
+
+@examples
+def test_copies_and_pickles_leave_the_last_call_behind(loss_fn, P, T):
+    expected = loss_fn(P, T)
+    for twin in (copy.copy(loss_fn), copy.deepcopy(loss_fn), pickle.loads(pickle.dumps(loss_fn))):
+        with pytest.raises(StateError, match="call it on a batch first"):
+            twin.backpropagate()
+        assert not [value for value in vars(twin).values() if np.shape(value) == P.shape]
+        assert repr(twin) == repr(loss_fn)
+        assert twin(P, T) == expected
+
+
+@examples
+def test_repr_builds_it_again(loss_fn, P, T):
+    again = eval(repr(loss_fn), vars(tinynn.losses))
+    assert again(P, T) == loss_fn(P, T)
+
+
+def test_integer_predictions_count_as_float64():
+    loss_fn = MSELoss()
+    assert loss_fn(np.array([1, 2]), np.array([0, 0])) == 2.5
+    assert loss_fn.backpropagate().dtype == np.float64
+
+
+def test_one_hot_targets_of_any_dtype_are_the_indices():
+    Z, y = EXAMPLES[0][1:]
+    loss_fn = CrossEntropyLoss()
+    expected = loss_fn(Z, y)
+    for dtype in (bool, np.int8, np.uint64, np.float32):
+        assert loss_fn(Z, np.eye(3)[y].astype(dtype)) == pytest.approx(expected, rel=1e-15)
+    for dtype in (np.int8, np.uint8, ">i4", np.uint64):
+        assert loss_fn(Z, y.astype(dtype)) == expected
+
+
+def test_options_as_given_do_not_follow_the_callers_array():
+    weights = np.array([1.0, 2.0, 3.0])
+    loss_fn = CrossEntropyLoss(class_weight=weights)
+    weights[:] = 0
+    assert loss_fn(*EXAMPLES[0][1:]) > 0
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+Z23 = np.zeros((2, 3))
+REFUSED = [
+    # shapes
+    (MSELoss(), np.zeros((4, 1)), np.zeros(4), None, ShapeError, r"use target\.reshape\(-1, 1\)"),
+    (MSELoss(), np.zeros(4), np.zeros((4, 1)), None, ShapeError, r"use target\.reshape\(-1\)"),
+    (BCEWithLogitsLoss(), np.zeros((4, 1)), np.zeros(4), None, ShapeError, r"reshape\(-1, 1\)"),
+    (MSELoss(), Z23, np.zeros((1, 3)), None, ShapeError, r"have \(2, 3\) and \(1, 3\)$"),
+    (MSELoss(), Z23, np.zeros((3, 2)), None, ShapeError, r"\(3, 2\)$"),  # transposed: no reshape
+    (MSELoss(), Z23, 0.0, None, ShapeError, r"\(2, 3\) and \(\)$"),
+    (CrossEntropyLoss(), Z23, np.zeros((2, 1), int), None, ShapeError, r"target\.reshape\(-1\)"),
+    (CrossEntropyLoss(), Z23, np.zeros(3, int), None, ShapeError, r"indices of shape \(2,\)"),
+    (CrossEntropyLoss(), np.zeros(2), [0, 0], None, ShapeError, r"shape \(N, C\), one column a"),
+    (CrossEntropyLoss(), np.zeros((2, 3, 1)), [0, 0], None, ShapeError, r"\(2, 3, 1\)"),
+    (MSELoss(), np.zeros((0, 3)), np.zeros((0, 3)), None, ShapeError, r"a batch.*\(0, 3\)"),
+    (CrossEntropyLoss(), np.zeros((0, 3)), np.zeros(0, int), None, ShapeError, r"\(0, 3\)"),
+    (MSELoss(), np.float64(3), 1.0, None, ShapeError, r"a batch of predictions"),
+    # classes
+    (CrossEntropyLoss(), Z23, [0, 3], None, DataError, r"0 to 2, but row 1 is 3.*more outputs"),
+    (CrossEntropyLoss(), Z23, [-1, 3], None, DataError, r"0 to 2, but row 0 is -1"),
+    (CrossEntropyLoss(), Z23, [0.0, 1.0], None, DataError, r"row 0 is 0\.0.*astype\(int\)"),
+    (CrossEntropyLoss(), Z23, [0.0, np.nan], None, DataError, r"row 1 is nan"),
+    (CrossEntropyLoss(), Z23, ["cat", "dog"], None, DataError, r"row 0 is .*cat.*dtype <U3"),
+    (
+        CrossEntropyLoss(class_weight=[1, 2]),
+        Z23,
+        [0, 1],
+        None,
+        ShapeError,
+        r"2 class w.* 3 classes",
+    ),
+    # distributions and numbers
+    (CrossEntropyLoss(), Z23, [[1, 0, 0], [2, 0, -1]], None, DataError, r"zero or more.* row 1 is"),
+    (CrossEntropyLoss(), Z23, [[1, 0, 0], [0, np.nan, 0]], None, DataError, r"row 1 is.*nan"),
+    (CrossEntropyLoss(), Z23, [["a"] * 3] * 2, None, DataError, r"real numbers as target"),
+    (MSELoss(), Z23, [[0, 0, 0], [0, np.inf, 0]], None, DataError, r"finite.*target, but row 1 is"),
+    (MSELoss(), Z23, Z23.astype(complex), None, DataError, r"real numbers as target.*complex128"),
+    (MSELoss(), [["a"]], [[0.0]], None, DataError, r"real numbers as prediction.*<U1"),
+    (BCEWithLogitsLoss(), np.zeros(3), [0, 1, 2], None, DataError, r"0 and 1, but row 2 is 2"),
+    (BCEWithLogitsLoss(), np.zeros(3), [0, -0.1, 2], None, DataError, r"row 1 is -0\.1"),
+    (BCEWithLogitsLoss(), np.zeros(2), [0, np.nan], None, DataError, r"row 1 is nan"),
+    (BCEWithLogitsLoss([1, 2]), Z23, Z23, None, ShapeError, r"columns of shape \(2,\).*\(2, 3\)"),
+    (
+        CrossEntropyLoss(from_logits=False),
+        [[0.5, 0.5], [2.0, -1.0]],
+        [0, 1],
+        None,
+        DataError,
+        r"row 1 of the prediction is \[ 2. -1.\].*Softmax\(\).*from_logits=True",
+    ),
+    # weights of rows
+    (MSELoss(), Z23, Z23, [1, -1], DataError, r"no negative sample_weight, but row 1 is -1"),
+    (MSELoss(), Z23, Z23, [np.nan, 1], DataError, r"finite numbers as sample_weight, but row 0"),
+    (MSELoss(), Z23, Z23, [0, 0], DataError, r"no mean: every sample_weight is zero"),
+    (MSELoss(), Z23.astype(np.float32), Z23, [1e-60] * 2, DataError, r"sample_weight is zero"),
+    (MSELoss(), Z23, Z23, [1, 1, 1], ShapeError, r"one sample_weight a row.*\(2,\).*\(3,\)"),
+    (MSELoss(), Z23, Z23, [[1], [1]], ShapeError, r"\(2,\), but was given shape \(2, 1\)"),
+    (MSELoss(), Z23, Z23, ["a", "b"], DataError, r"real numbers as sample_weight"),
+    (CrossEntropyLoss(), Z23, [0, 1], [0, 0], DataError, r"sample_weight is zero"),
+    (CrossEntropyLoss(class_weight=[0, 1, 1]), Z23, [0, 0], None, DataError, r"no mean: every row"),
+    (CrossEntropyLoss(class_weight=[0, 1, 1]), Z23, [0, 1], [1, 0], DataError, r"no mean: every"),
+]
+
+
+@pytest.mark.parametrize(("loss_fn", "P", "T", "S", "error", "message"), REFUSED)
+def test_refused(loss_fn, P, T, S, error, message):
+    with pytest.raises(error, match=f"(?s){message}") as caught:
+        loss_fn(P, T, S)
+    assert isinstance(caught.value, ValueError)
+    assert str(caught.value).startswith(type(loss_fn).__name__)
+
+
+@examples
+def test_nothing_to_backpropagate_before_a_call_or_after_a_failed_one(loss_fn, P, T):
+    loss_fn = copy.copy(loss_fn)
+    with pytest.raises(StateError, match=rf"{type(loss_fn).__name__}\(.*call it on a batch first"):
+        loss_fn.backpropagate()
+    loss_fn(P, T)
+    with pytest.raises(ShapeError):
+        loss_fn(P, np.zeros(17))
+    with pytest.raises(StateError):
+        loss_fn.backpropagate()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: MSELoss(reduction="none"),
+            "MSELoss: reduction must be 'mean' or 'sum', but is 'n",
+        ),
+        (lambda: CrossEntropyLoss(from_logits=1), "from_logits must be True or False, but is 1"),
+        (lambda: CrossEntropyLoss(label_smoothing=1.5), "label_smoothing must be .* but is 1.5"),
+        (lambda: CrossEntropyLoss(label_smoothing=-0.1), "at least 0 and at most 1, but is -0.1"),
+        (lambda: CrossEntropyLoss(class_weight=[1, -1]), "CrossEntropyLoss: weights must be fin"),
+        (lambda: CrossEntropyLoss(class_weight=[1, np.nan]), "finite numbers of zero or more"),
+        (lambda: CrossEntropyLoss(class_weight=[[1, 2]]), "in one row"),
+        (lambda: BCEWithLogitsLoss(pos_weight="heavy"), "BCEWithLogitsLoss: .* are 'heavy'"),
+    ],
+)
+def test_options_refused(build, message):
+    with pytest.raises(OptionError, match=message):
+        build()
+
+
+def test_a_loss_of_ones_own_needs_two_methods():
+    class Empty(Loss):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Empty has no _forward"):
+        Empty()(np.ones(2), np.ones(2))
+
+    class Linear(Loss):
+        def _forward(self, prediction, target, sample_weight):
+            self._saved = target * self._row_factors(len(prediction), sample_weight)
+            return (prediction * self._saved).sum()
+
+        def _derivative(self):
+            return self._saved.copy()
+
+    loss_fn = Linear()
+    P, T = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    assert loss_fn(P, T) == 5.5
+    assert_equal_to_rounding(loss_fn.backpropagate(), complex_step(loss_fn, P, T))
