@@ -92,6 +92,9 @@ class Module:
     _saved: Any = None
     _output_shape: tuple[int, ...] | None = None
 
+    # What dtype the parameters and buffers have, set where some are made only later or never.
+    _dtype: np.dtype[Any] | None = None
+
     # A module that adds to its gradients by `Parameter.accumulate` alone sets this: `accumulate`
     # itself overwrites a gradient that was used up, which is cheaper than clearing and adding.
     _accumulates: bool = False
@@ -240,6 +243,8 @@ class Module:
     def dtype(self) -> np.dtype[Any]:
         """numpy.dtype : that of the first parameter; float32 where there is none."""
         for _, module in self.named_modules():
+            if module._dtype is not None:
+                return module._dtype
             for _, member in module._members():
                 if isinstance(member, Parameter):
                     return member.dtype
@@ -426,6 +431,8 @@ class Module:
         """
         target = check_dtype(f"{type(self).__name__}.astype", dtype)
         for _, module in self.named_modules():
+            if module._dtype is not None:
+                module._dtype = target
             for name, value in vars(module).items():
                 if isinstance(value, np.ndarray) and value.dtype.kind == "f":
                     vars(module)[name] = value.astype(target, order="K")

@@ -61,6 +61,7 @@ class Linear(Module):
     """
 
     _accumulates = True
+    _dtype: np.dtype[Any]
 
     def __init__(
         self,
@@ -76,20 +77,20 @@ class Linear(Module):
         self.out_features = check_integer("Linear", "out_features", out_features, minimum=1)
         self.init = init
         get_initializer(init)
-        self._to_draw: Any = as_generator(rng), check_dtype("Linear", dtype)
+        self._dtype = check_dtype("Linear", dtype)
+        self._rng: Any = as_generator(rng)
         self.weight: Parameter = None  # type: ignore[assignment]  # until in_features is known
         self.bias: Parameter | None = None
         if check_flag("Linear", "bias", bias):
-            self.bias = Parameter(np.zeros(self.out_features, dtype), decay=False)
+            self.bias = Parameter(np.zeros(self.out_features, self._dtype), decay=False)
         if in_features is not None:
             self._build(in_features)
 
     def _build(self, in_features: int) -> None:
         self.in_features = check_integer("Linear", "in_features", in_features, minimum=1)
-        rng, dtype = self._to_draw
-        values = initial(self.init, (self.out_features, self.in_features), rng, dtype)
+        values = initial(self.init, (self.out_features, in_features), self._rng, self._dtype)
         self.weight = Parameter(np.asfortranarray(values))
-        self._to_draw = None
+        self._rng = None  # drawn from once
 
     def __call__(self, X: Array) -> Array:
         if X.ndim != 2 or X.shape[1] != self.in_features:

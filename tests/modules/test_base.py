@@ -1,0 +1,365 @@
+"""What every module has from its base class, users' own modules above all."""
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+import tinynn as tnn
+from tinynn import BatchNorm, Linear, Module, ModuleList, Parameter, ReLU, Tanh
+from tinynn.errors import CheckpointError, DataError, OptionError, ShapeError, StateError
+
+
+class Scale(Module):
+    """A user's module: a parameter of its own, `+=` on its gradient, and a buffer."""
+
+    def __init__(self, n):
+        self.n = n
+        self.factor = Parameter(np.arange(1.0, n + 1))
+        self.offset = np.zeros(n)
+        self._scratch = np.zeros(n)
+
+    def __call__(self, X):
+        self._saved = X
+        return X * self.factor.data + self.offset
+
+    def backpropagate(self, delta):
+        X = self._saved
+        self.factor.grad += (delta * X).sum(axis=0)
+        return delta * self.factor.data
+
+
+class Mixture(Module):
+    """A user's module with lists of modules and of parameters."""
+
+    def __init__(self, n, n_heads=2):
+        self.heads = [Linear(n, 1, dtype=np.float64) for _ in range(n_heads)]
+        self.gates = [Parameter(np.full(1, 0.5 + i)) for i in range(n_heads)]
+        self.body = ModuleList([Linear(n, n, dtype=np.float64), Tanh()])
+        self.tied = self.body[0].weight
+
+    def __call__(self, X):
+        H = self.body(X)
+        outputs = [head(H) for head in self.heads]
+        self._saved = outputs
+        return sum(gate.data * Y for gate, Y in zip(self.gates, outputs, strict=True))
+
+    def backpropagate(self, delta):
+        into_body = 0
+        for gate, head, Y in zip(self.gates, self.heads, self._saved, strict=True):
+            gate.grad += (delta * Y).sum(axis=0)
+            into_body = into_body + head.backpropagate(delta * gate.data)
+        return self.body.backpropagate(into_body)
+
+
+# ---- what is found inside ------------------------------------------------------------------------
+
+
+def test_parameters_are_found_by_walking_the_attributes():
+    model = Mixture(3)
+    assert [name for name, _ in model.named_parameters()] == [
+        *("gates.0", "gates.1", "tied"),
+        *("heads.0.weight", "heads.0.bias", "heads.1.weight", "heads.1.bias", "body.0.bias"),
+    ]
+    assert len({id(parameter) for parameter in model.parameters()}) == len(model.parameters()) == 8
+    assert [name for name, _ in model.named_modules()] == [
+        *("", "heads.0", "heads.1", "body", "body.0", "body.1")
+    ]
+
+
+def test_buffers_are_the_arrays_without_underscore():
+    assert sorted(Scale(2).state_dict()) == ["factor", "offset"]
+    assert sorted(ModuleList([ReLU(), Scale(2)]).state_dict()) == ["1.factor", "1.offset"]
+    assert ReLU().state_dict() == {}
+
+
+def test_what_is_replaced_later_is_found_too():
+    model = Mixture(3)
+    model.heads.append(Linear(3, 1))
+    assert "heads.2.weight" in dict(model.named_parameters())
+    model.extra = Scale(1)
+    assert "extra.factor" in dict(model.named_parameters())
+
+
+# ---- users' own modules --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [lambda: Scale(4), lambda: Mixture(4)])
+def test_own_modules_are_proved_like_the_librarys(build):
+    for training in (True, False):
+        report = tnn.check_gradients(build().train(training), (5, 4))
+        assert report.method == "complex step"
+        assert report.worst < 1e-12
+    tnn.check_gradients(ModuleList([build(), Tanh()]), (5, 4))
+
+
+def test_adding_in_place_starts_anew_after_a_step():
+    module, X, delta = Scale(2), np.array([[1.0, 2.0]]), np.array([[3.0, 5.0]])
+    optimizer = tnn.SGD(module.parameters(), lr=0.0)
+    module(X)
+    module.backpropagate(delta)
+    module.backpropagate(delta)
+    assert module.factor.grad.tolist() == [6, 20]
+    optimizer.step()
+    assert module.factor.grad.tolist() == [6, 20]  # still readable
+    module.backpropagate(delta)
+    assert module.factor.grad.tolist() == [3, 10]
+    module.backpropagate(delta)
+    assert module.factor.grad.tolist() == [6, 20]
+    optimizer.zero_grad()
+    module.backpropagate(delta)
+    assert module.factor.grad.tolist() == [3, 10]
+
+
+def test_gradients_in_lists_start_anew_after_a_step():
+    model, X = Mixture(3), np.random.default_rng(0).normal(size=(4, 3))
+    optimizer = tnn.SGD(model.parameters(), lr=0.0)
+    model(X)
+    model.backpropagate(np.ones((4, 1)))
+    first = [parameter.grad.copy() for parameter in model.parameters()]
+    optimizer.step()
+    model.backpropagate(np.ones((4, 1)))
+    for parameter, grad in zip(model.parameters(), first, strict=True):
+        np.testing.assert_allclose(parameter.grad, grad, rtol=1e-13)
+
+
+def test_own_modules_may_leave_the_input_gradient_away():
+    module = Scale(2)
+    module(np.ones((1, 2)))
+    assert module.backpropagate(np.ones((1, 2)), input_gradient=False) is None
+    assert module.factor.grad.tolist() == [1, 1]
+
+
+def test_a_forgotten_return_is_named():
+    class Forgetful(Module):
+        def __call__(self, X):
+            self._saved = X
+
+    with pytest.raises(ShapeError, match=r"Forgetful\(\) must return an array .* NoneType"):
+        Forgetful()(np.ones((1, 1)))
+    with pytest.raises(NotImplementedError, match="Forgetful has no backpropagate"):
+        Forgetful().backpropagate(np.ones((1, 1)))
+    with pytest.raises(NotImplementedError, match="Module has no __call__"):
+        Module()(np.ones((1, 1)))
+
+
+def test_a_failed_call_leaves_nothing_to_backpropagate():
+    module = Linear(2, 1)
+    module(np.ones((3, 2)))
+    with pytest.raises(ShapeError):
+        module(np.ones((3, 5)))
+    with pytest.raises(StateError):
+        module.backpropagate(np.ones((3, 1)))
+
+
+def test_inputs_and_deltas_may_be_lists():
+    module = Linear(2, 1, dtype=np.float64)
+    np.testing.assert_array_equal(module([[1, 2]]), module(np.array([[1.0, 2.0]])))
+    assert module.backpropagate([[1.0]]).shape == (1, 2)
+    with pytest.raises(DataError, match="takes numbers"):
+        module([["a", "b"]])
+
+
+def test_own_constructors_are_shown():
+    assert repr(Scale(3)) == "Scale(3)"
+    assert repr(Mixture(3)) == "Mixture()"  # it keeps no attribute of the name n
+
+    class Bare(Module):
+        pass
+
+    assert repr(Bare()) == "Bare()"
+
+
+# ---- saved states --------------------------------------------------------------------------------
+
+
+def test_a_state_is_a_copy_in_c_order():
+    module = Linear(3, 2)
+    state = module.state_dict()
+    assert state["weight"].flags.c_contiguous
+    assert not np.shares_memory(state["weight"], module.weight.data)
+
+
+def test_a_state_that_does_not_fit_is_refused_as_a_whole():
+    model = ModuleList([Linear(3, 2), BatchNorm(2), Linear(2, 1)])
+    before = model.state_dict()
+    wrong = {name: array + 1 for name, array in before.items()}
+    del wrong["0.bias"], wrong["1.running_var"]
+    wrong["2.weight"] = np.ones((2, 1))
+    wrong["2.bias"] = np.array(["text"])
+    wrong["3.weight"] = wrong["extra"] = np.ones(1)
+    with pytest.raises(CheckpointError) as caught:
+        model.load_state_dict(wrong)
+    message = str(caught.value)
+    assert "missing: 0.bias, 1.running_var" in message
+    assert "unexpected: 3.weight, extra" in message
+    assert "2.weight has shape (1, 2), but (2, 1) came" in message
+    assert "2.bias holds float32, but <U4 came" in message
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+def test_not_strict_loads_what_is_there():
+    module = Linear(3, 2)
+    bias = module.bias.data.copy()
+    result = module.load_state_dict({"weight": np.ones((2, 3)), "extra": 1}, strict=False)
+    assert result == (["bias"], ["extra"])
+    assert result.missing_keys == ["bias"]
+    assert result.unexpected_keys == ["extra"]
+    assert (module.weight.data == 1).all()
+    np.testing.assert_array_equal(module.bias.data, bias)
+    with pytest.raises(CheckpointError, match="weight has shape"):
+        module.load_state_dict({"weight": np.ones((3, 2))}, strict=False)
+
+
+def test_loading_goes_into_the_optimizers_buffer():
+    module = Linear(3, 2)
+    optimizer = tnn.SGD(module.parameters(), lr=1.0)
+    module.load_state_dict({"weight": np.ones((2, 3)), "bias": np.ones(2)})
+    module.weight.grad = np.ones((2, 3))
+    optimizer.step()
+    assert not module.weight.data.any()
+    assert (module.bias.data == 1).all()
+
+
+# ---- modes ---------------------------------------------------------------------------------------
+
+
+def test_evaluating_restores_a_mixture_of_modes_also_after_an_error():
+    model = ModuleList([BatchNorm(2), BatchNorm(2).eval()])
+    with pytest.raises(KeyError), model.evaluating():  # noqa: PT012
+        assert not model[0].training
+        raise KeyError
+    assert [model.training, model[0].training, model[1].training] == [True, True, False]
+    with model.evaluating(), model.evaluating():
+        assert not model[0].training
+    assert [model.training, model[0].training, model[1].training] == [True, True, False]
+
+
+def test_several_threads_may_be_evaluating_at_once():
+    model = ModuleList([BatchNorm(2), ModuleList([BatchNorm(2)])])
+    inside, may_leave = threading.Barrier(3), [threading.Event(), threading.Event()]
+    modes = []
+
+    def evaluate(which):
+        with model.evaluating():
+            inside.wait(10)
+            may_leave[which].wait(10)
+            modes.append([m.training for _, m in model.named_modules()])
+
+    threads = [threading.Thread(target=evaluate, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait(10)
+    for i, thread in enumerate(threads):
+        assert not model.training
+        may_leave[i].set()
+        thread.join(10)
+    assert modes == [[False] * 4] * 2  # the one that left first took nothing from the other
+    assert all(m.training for _, m in model.named_modules())
+
+
+def test_train_and_eval_return_the_module():
+    module = BatchNorm(2)
+    assert module.eval() is module
+    assert not module.training
+    assert module.train() is module
+    assert module.training
+    assert not module.train(False).training
+
+
+# ---- dtype ---------------------------------------------------------------------------------------
+
+
+def test_astype_converts_parameters_and_buffers_in_place():
+    model = ModuleList([Linear(2, 3), BatchNorm(3)])
+    parameters = model.parameters()
+    assert model.dtype == np.float32
+    assert model.astype(np.float64) is model
+    assert model.dtype == np.float64
+    assert model.parameters() == parameters
+    kinds = {name: array.dtype for name, array in model.state_dict().items()}
+    assert kinds.pop("1.num_batches_tracked").kind == "i"
+    assert set(kinds.values()) == {np.dtype(np.float64)}
+    assert model(np.ones((2, 2))).dtype == np.float64
+    for wrong in (int, complex, "no dtype", None):
+        with pytest.raises(OptionError, match="dtype"):
+            model.astype(wrong)
+    assert ReLU().dtype == np.float32
+
+
+def test_astype_before_sizes_are_known_counts():
+    for module in (BatchNorm(), Linear(None, 3)):
+        model = ModuleList([Linear(2, 3, dtype=np.float64), module.astype(np.float64)])
+        assert {p.dtype for p in model.parameters()} == {np.dtype(np.float64)}
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+
+def test_what_a_call_kept_is_not_pickled():
+    module = Linear(10, 2)
+    small = len(pickle.dumps(module))
+    module(np.ones((10_000, 10)))
+    assert len(pickle.dumps(module)) == small
+    module.predict(np.ones((10, 10)))
+    assert len(pickle.dumps(module)) == small
+    assert len(pickle.dumps(ModuleList([module]))) < 2 * small
+
+
+def test_a_copy_keeps_what_is_shared_shared():
+    model = copy.deepcopy(Mixture(3))
+    assert model.tied is model.body[0].weight
+    assert len(model.parameters()) == 8
+
+
+# ---- summary -------------------------------------------------------------------------------------
+
+
+def test_the_summary_counts_and_nests():
+    model = ModuleList([Linear(4, 3), ModuleList([BatchNorm(3), Tanh()]), Linear(3, 1000)])
+    lines = model.summary().splitlines()
+    cells = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
+    assert cells == [
+        ["position", "module", "output shape", "parameters"],
+        [lines[1]],
+        ["input", "(N, 4)"],
+        ["0", "Linear(4, 3)", "(N, 3)", "15"],
+        ["1", "ModuleList", "(N, 3)", "6"],
+        ["1.0", "BatchNorm(3)", "(N, 3)", "6"],
+        ["1.1", "Tanh()", "(N, 3)", "0"],
+        ["2", "Linear(3, 1000)", "(N, 1000)", "4,000"],
+        [lines[1]],
+        ["total", "4,021"],
+    ]
+    assert set(lines[1]) == {"-"}
+    assert len({len(line) for line in lines if line.endswith(tuple("0123456789-"))}) == 1
+
+
+def test_the_summary_takes_a_shape_and_names_what_does_not_fit():
+    model = ModuleList([tnn.Flatten(), Linear(12, 5)])
+    assert "(N, 3, 2, 2)" in model.summary((3, 2, 2))
+    with pytest.raises(ShapeError, match=r"^ModuleList\[1\] Linear\(12, 5\) takes 12 features"):
+        model.summary((3, 2, 3))
+    assert "(N, ...)" in ReLU().summary()
+
+
+def test_the_output_shape_of_a_module_that_does_not_say_is_tried_out():
+    module = Scale(3)
+    assert module.output_shape((3,)) == (3,)
+    assert module.training
+    with pytest.raises(StateError):
+        module.backpropagate(np.ones((1, 3)))
+
+
+def test_the_dtype_is_known_without_parameters():
+    norm = BatchNorm(3, affine=False, dtype=np.float64)
+    assert norm.dtype == np.float64
+    assert eval(repr(norm), vars(tnn).copy()).running_mean.dtype == np.float64
+    assert BatchNorm(dtype=np.float64).dtype == Linear(None, 2, dtype=np.float64).dtype
+    large = np.array([[2**24 + 1] * 3, [0] * 3])  # no float32
+    assert norm.astype(np.float32).dtype == np.float32
+    Y = norm.astype(np.float64).eval()(large)
+    assert Y[0, 0] == (2**24 + 1) / np.sqrt(1 + 1e-5)
