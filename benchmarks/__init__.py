@@ -1,0 +1,1 @@
+"""Measurements whose figures the README gives; nothing here is installed."""

@@ -1,0 +1,77 @@
+"""The README keeps its promises: snippets run, figures come out, links lead somewhere."""
+
+import re
+import runpy
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+import tinynn as tnn
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_has_snippets():
+    assert len(SNIPPETS) == README.count("```python") == 2
+
+
+def run(snippet):
+    namespace = {"__name__": "snippet"}
+    exec(compile(snippet, "README.md", "exec"), namespace)
+    return namespace
+
+
+def test_the_loop(capsys, monkeypatch):
+    monkeypatch.setitem(mpl.rcParams, "backend", "agg")
+    from matplotlib import pyplot
+
+    ran = run(SNIPPETS[0])
+    assert isinstance(ran["loss"], float)
+    assert ran["scores"].shape == (ran["data"].test_loader.n_samples, 10)
+    assert ran["model"].backpropagate(ran["loss_fn"].backpropagate(), input_gradient=False) is None
+    results = eval(capsys.readouterr().out.splitlines()[-1])
+    assert results["accuracy"] > 0.95
+    pyplot.close("all")
+
+
+def test_the_module_of_ones_own():
+    Swish = run(SNIPPETS[1])["Swish"]
+
+    class Forgetful(Swish):
+        def backpropagate(self, delta):
+            return delta * self._saved[1]
+
+    with pytest.raises(tnn.GradientError):  # so the silence of the snippet says something
+        tnn.check_gradients(Forgetful(), (8, 5))
+
+
+@pytest.mark.parametrize("ending", ["python -m tinynn", "python -m pytest"])
+def test_the_commands_stand_on_lines_of_their_own(ending):
+    # .ci/run takes them from here
+    assert len(re.findall(rf"^pip install .* && {ending}$", README, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text("utf-8"))
+    assert all((ROOT / link).exists() for link in links if not link.startswith("https://"))
+
+
+# ---- the figures, where they come quickly --------------------------------------------------------
+
+
+def test_iris_as_in_the_table():
+    result = runpy.run_path(str(ROOT / "benchmarks" / "accuracy.py"))["iris"](seed=3)
+    assert result.train_loss <= 0.077
+    assert result.validation_loss <= 0.237
+    assert result.validation_accuracy >= 0.93
+
+
+def test_each_figure_has_its_command():
+    rows = re.findall(r"^\| (?!experiment|---)(\w+).*`python -m (.+)` \|$", README, re.MULTILINE)
+    figures = {name.lower(): command for name, command in rows}
+    reports = runpy.run_path(str(ROOT / "benchmarks" / "accuracy.py"))["REPORTS"]
+    assert figures == {name: f"benchmarks.accuracy {name}" for name in reports}
