@@ -14,13 +14,22 @@ from tinynn.modules import *
 from tinynn.optimizers import *
 from tinynn.parameter import Parameter
 from tinynn.random import manual_seed
-from tinynn.training import EarlyStopping, History, TrainingState, evaluate, fit
+from tinynn.threads import set_threads
+from tinynn.training import (
+    EarlyStopping,
+    History,
+    ReduceLROnPlateau,
+    TrainingState,
+    evaluate,
+    fit,
+)
 
 __all__ = [
     "EarlyStopping",
     "GradientReport",
     "History",
     "Parameter",
+    "ReduceLROnPlateau",
     "TrainingState",
     "__version__",
     "check_gradients",
@@ -31,6 +40,7 @@ __all__ = [
     "manual_seed",
     "metrics",
     "schedules",
+    "set_threads",
 ]
 __all__ += errors.__all__
 __all__ += losses.__all__

@@ -27,7 +27,18 @@ from tinynn.errors import (
 )
 from tinynn.options import options_repr
 
-__all__ = ["BCEWithLogitsLoss", "CrossEntropyLoss", "Loss", "MSELoss"]
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "DistillationLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "Loss",
+    "MSELoss",
+    "MultiLabelSoftMarginLoss",
+]
 
 Array: TypeAlias = NDArray[Any]
 Reduction: TypeAlias = Literal["mean", "sum"]
@@ -185,6 +196,9 @@ class ElementwiseLoss(Loss):
     subclass writes ``_values(prediction, target)`` and under it ``_slopes()``, its derivative.
     """
 
+    # Whether the loss of a row is the sum over its numbers in either case.
+    sums_rows = False
+
     def _forward(self, prediction: Array, target: Array, sample_weight: Array | None) -> Any:
         if target.shape != prediction.shape:
             raise ShapeError(
@@ -194,7 +208,7 @@ class ElementwiseLoss(Loss):
         T = self._finite("target", self._numbers("target", target))
         values = self._values(prediction, T.astype(prediction.real.dtype, copy=False))
         factors = self._row_factors(len(prediction), sample_weight)
-        if self.reduction == "mean":
+        if self.reduction == "mean" and not self.sums_rows:
             factors = factors * (len(prediction) / prediction.size)
         if sample_weight is not None:
             factors = factors.reshape(-1, *(1,) * (prediction.ndim - 1))
@@ -243,6 +257,78 @@ class MSELoss(ElementwiseLoss):
         return 2 * difference
 
 
+class L1Loss(ElementwiseLoss):
+    """Mean absolute error, ``mean(|p − t|)`` over all numbers of the batch.
+
+    At the kink, where prediction and target are equal, the derivative is taken to be 0.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}, default "mean"
+        Mean over all numbers, or their sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss_fn = L1Loss()
+    >>> loss_fn(np.array([1.0, -3.0]), np.zeros(2))
+    2.0
+    >>> loss_fn.backpropagate()
+    array([ 0.5, -0.5])
+    """
+
+    def _values(self, prediction: Array, target: Array) -> Array:
+        difference = prediction - target
+        self._saved = difference
+        return np.maximum(difference, -difference)
+
+    def _slopes(self) -> Array:
+        difference = self._saved
+        return np.sign(difference)
+
+
+class HuberLoss(ElementwiseLoss):
+    """Squared error for small differences, absolute error for large ones.
+
+    With ``d = |p − t|`` a number costs ``½ d²`` up to delta, and ``delta · (d − ½ delta)`` beyond.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Where the parabola goes over into its tangent, above zero.
+    reduction : {"mean", "sum"}, default "mean"
+        Mean over all numbers, or their sum.
+
+    References
+    ----------
+    Huber: Robust estimation of a location parameter, 1964.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss_fn = HuberLoss()
+    >>> loss_fn(np.array([1.0, -3.0]), np.zeros(2))
+    1.5
+    >>> loss_fn.backpropagate()
+    array([ 0.5, -0.5])
+    """
+
+    def __init__(self, delta: float = 1.0, *, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.delta = check_number("HuberLoss", "delta", delta, minimum=0, above=True)
+
+    def _values(self, prediction: Array, target: Array) -> Array:
+        difference = prediction - target
+        self._saved = difference
+        d = np.maximum(difference, -difference)
+        q = np.minimum(d, self.delta)
+        return q * (d - 0.5 * q)  # ½ d² where q = d, and delta · (d − ½ delta) where q = delta
+
+    def _slopes(self) -> Array:
+        difference = self._saved
+        return np.clip(difference, -self.delta, self.delta)
+
+
 class BCEWithLogitsLoss(ElementwiseLoss):
     """Binary cross-entropy on raw scores: every number is a decision of its own.
 
@@ -275,12 +361,7 @@ class BCEWithLogitsLoss(ElementwiseLoss):
         self.pos_weight = None if pos_weight is None else _weights_option(self, pos_weight)
 
     def _values(self, prediction: Array, target: Array) -> Array:
-        if target.min() < 0 or target.max() > 1:
-            row = first_row((target < 0) | (target > 1))
-            raise DataError(
-                f"{self!r} takes targets between 0 and 1, but row {row} is {target[row]}; targets "
-                "are probabilities, not class indices"
-            )
+        _check_unit_targets(self, target)
         Z, positive, negative = prediction, target, 1 - target
         if self.pos_weight is not None:
             self._check_pos_weight(prediction)
@@ -306,6 +387,143 @@ class BCEWithLogitsLoss(ElementwiseLoss):
                 f"{self!r} has pos_weight for columns of shape {self.pos_weight.shape}, but the "
                 f"prediction has shape {prediction.shape}"
             )
+
+
+class BCELoss(ElementwiseLoss):
+    """Binary cross-entropy on probabilities, as after a `Sigmoid`.
+
+    A number with probability q and target t costs ``−t log q − (1 − t) log(1 − q)``. Wherever you
+    can, end the model without a Sigmoid and use `BCEWithLogitsLoss`, which loses no digits.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}, default "mean"
+        Mean over all numbers, or their sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss_fn = BCELoss()
+    >>> round(loss_fn(np.array([[0.5], [0.25]]), np.array([[1.0], [0.0]])), 4)
+    0.4904
+    >>> loss_fn.backpropagate().round(4)
+    array([[-1.    ],
+           [ 0.6667]])
+    """
+
+    def _values(self, prediction: Array, target: Array) -> Array:
+        _check_probabilities(self, prediction)
+        _check_unit_targets(self, target)
+        floor = _floor(prediction.dtype)  # keeps log q finite where a sigmoid has underflowed
+        q, one_minus_q = np.maximum(prediction, floor), np.maximum(1 - prediction, floor)
+        self._saved = q, one_minus_q, target
+        return -target * np.log(q) - (1 - target) * np.log(one_minus_q)
+
+    def _slopes(self) -> Array:
+        # ∂ℓ/∂q = −t / q + (1 − t) / (1 − q), and 0 for a part that is held at the floor.
+        q, one_minus_q, target = self._saved
+        floor = _floor(q.dtype)
+        return -target / q * (q > floor) + (1 - target) / one_minus_q * (one_minus_q > floor)
+
+
+class MultiLabelSoftMarginLoss(BCEWithLogitsLoss):
+    """Binary cross-entropy on raw scores, with a weight for every class: any number may apply.
+
+    A row with scores z and targets t, one of each for every class, costs
+    ``−mean_c w_c (t_c log q_c + (1 − t_c) log(1 − q_c))`` with ``q = 1 / (1 + exp(−z))``.
+
+    Parameters
+    ----------
+    class_weight : array_like of shape (C,), optional
+        w; default 1.
+    reduction : {"mean", "sum"}, default "mean"
+        Mean or sum over the rows; over classes it is the mean in either case, as in PyTorch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss_fn = MultiLabelSoftMarginLoss(class_weight=[2.0, 0.0])
+    >>> round(loss_fn(np.array([[0.0, 5.0]]), np.array([[1.0, 0.0]])), 4)  # log 2
+    0.6931
+    """
+
+    def __init__(
+        self, class_weight: ArrayLike | None = None, *, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.class_weight = None if class_weight is None else _weights_option(self, class_weight)
+
+    def _values(self, prediction: Array, target: Array) -> Array:
+        w = self.class_weight
+        if prediction.ndim != 2 or (w is not None and w.shape != prediction.shape[1:]):
+            classes = "C" if w is None else f"{w.size}"
+            raise ShapeError(
+                f"{self!r} takes predictions of shape (N, {classes}), one column a class, but was "
+                f"given shape {prediction.shape}"
+            )
+        return super()._values(prediction, target) * self._column_factors(prediction)
+
+    def _slopes(self) -> Array:
+        Z = self._saved[0]
+        return super()._slopes() * self._column_factors(Z)
+
+    def _column_factors(self, prediction: Array) -> Any:
+        """Return w, and for sums over rows the 1/C of the mean over classes with it."""
+        w = 1.0 if self.class_weight is None else self.class_weight.astype(prediction.real.dtype)
+        return w / prediction.shape[1] if self.reduction == "sum" else w
+
+
+class KLDivLoss(ElementwiseLoss):
+    """Kullback-Leibler divergence between distributions, ``Σ_c t_c (log t_c − log q_c)``.
+
+    Predictions are logarithms of probabilities, as after a `LogSoftmax`.
+
+    Parameters
+    ----------
+    log_target : bool, default False
+        Whether targets, too, are logarithms.
+    reduction : {"mean", "sum"}, default "mean"
+        Mean or sum over the rows, each being summed over its classes: PyTorch's "batchmean".
+
+    References
+    ----------
+    Kullback, Leibler: On information and sufficiency, 1951.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss_fn = KLDivLoss()
+    >>> log_q = np.log(np.array([[0.5, 0.5]]))
+    >>> round(loss_fn(log_q, np.array([[1.0, 0.0]])), 4)  # log 2
+    0.6931
+    >>> loss_fn.backpropagate()
+    array([[-1., -0.]])
+    """
+
+    sums_rows = True
+
+    def __init__(self, log_target: bool = False, *, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.log_target = check_flag("KLDivLoss", "log_target", log_target)
+
+    def _values(self, prediction: Array, target: Array) -> Array:
+        if self.log_target:
+            t, log_t = np.exp(target), target
+        else:
+            if (target < 0).any():
+                row = first_row(target < 0)
+                raise DataError(
+                    f"{self!r} takes probabilities as target, but row {row} is {target[row]}; are "
+                    "they logarithms? Then set log_target=True"
+                )
+            # t log t goes to zero with t, and log 1 = 0 gives just that.
+            t, log_t = target, np.log(np.where(target > 0, target, 1))
+        self._saved = t
+        return t * (log_t - prediction)
+
+    def _slopes(self) -> Array:
+        t = self._saved
+        return -t
 
 
 class CrossEntropyLoss(Loss):
@@ -451,13 +669,7 @@ class CrossEntropyLoss(Loss):
                 f"shape {prediction.shape}"
             )
         if not self.from_logits:
-            P = prediction.real
-            if (wrong := (P < 0) | (P > 1.001)).any():
-                row = first_row(wrong)
-                raise DataError(
-                    f"{self!r} takes probabilities, but row {row} of the prediction is {P[row]}; "
-                    "end the model with Softmax(), or take raw scores with from_logits=True"
-                )
+            _check_probabilities(self, prediction)
 
     def _class_indices(self, target: Array, N: int, C: int) -> Array:
         if target.shape != (N,):
@@ -493,9 +705,71 @@ class CrossEntropyLoss(Loss):
         return T
 
 
+class DistillationLoss(Loss):
+    """Cross-entropy with a teacher's softened scores: what a student learns from.
+
+    With the temperature T, teacher and student distributions are ``softmax(scores / T)``, and a row
+    costs ``T² · Σ_c t_c (log t_c − log q_c)``. The factor T² keeps the size of the gradients when T
+    changes.
+
+    Parameters
+    ----------
+    temperature : float, default 1.0
+        T, above zero: the higher, the more the small scores of the teacher tell.
+    reduction : {"mean", "sum"}, default "mean"
+        Mean or sum over the rows.
+
+    References
+    ----------
+    Hinton, Vinyals, Dean: Distilling the knowledge in a neural network, 2015, section 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss_fn = DistillationLoss(temperature=2.0)
+    >>> student, teacher = np.array([[0.0, 0.0]]), np.array([[0.0, 2 * np.log(3.0)]])
+    >>> round(loss_fn(student, teacher), 4)  # 4 (¼ log ½ + ¾ log 3/2)
+    0.5232
+    >>> loss_fn.backpropagate()  # T (q − t)
+    array([[ 0.5, -0.5]])
+    """
+
+    def __init__(self, temperature: float = 1.0, *, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.temperature = check_number(
+            "DistillationLoss", "temperature", temperature, minimum=0, above=True
+        )
+
+    def _forward(self, prediction: Array, target: Array, sample_weight: Array | None) -> Any:
+        if prediction.ndim != 2 or target.shape != prediction.shape:
+            raise ShapeError(
+                f"{self!r} takes scores of student and teacher of one shape (N, C), but they have "
+                f"{prediction.shape} and {target.shape}"
+            )
+        scores = self._finite("target", self._numbers("target", target))
+        log_q = _log_softmax(prediction / self.temperature)
+        log_t = _log_softmax(scores.astype(prediction.real.dtype) / self.temperature)
+        t = np.exp(log_t)
+        factors = np.broadcast_to(self._row_factors(len(t), sample_weight), len(t))
+        factors = factors.astype(t.dtype)[:, np.newaxis]
+        self._saved = np.exp(log_q), t, factors
+        return self.temperature**2 * (factors * t * (log_t - log_q)).sum()
+
+    def _derivative(self) -> Array:
+        # As for cross-entropy, ∂ℓ/∂(z/T) = q − t, and ∂(z/T)/∂z = 1/T.
+        Q, t, factors = self._saved
+        return self.temperature * factors * (Q - t)
+
+
 def first_row(wrong: Array) -> int:
     """Return the index of the first row in which anything is True."""
     return int(wrong.reshape(len(wrong), -1).any(axis=1).argmax())
+
+
+def _log_softmax(Z: Array) -> Array:
+    """Return ``z − log Σ exp(z)`` for every row; the largest z is taken off lest exp overflow."""
+    Z = Z - Z.max(axis=1, keepdims=True)
+    return Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))
 
 
 def _floor(dtype: np.dtype[Any]) -> Any:
@@ -504,6 +778,27 @@ def _floor(dtype: np.dtype[Any]) -> Any:
     Its inverse, times any sensible weight, is finite.
     """
     return np.finfo(dtype).tiny * 2**24
+
+
+def _check_probabilities(loss: Loss, prediction: Array) -> None:
+    P = prediction.real
+    if (wrong := (P < 0) | (P > 1.001)).any():
+        row = first_row(wrong)
+        activation = "Softmax()" if isinstance(loss, CrossEntropyLoss) else "Sigmoid()"
+        scores = "from_logits=True" if isinstance(loss, CrossEntropyLoss) else "BCEWithLogitsLoss"
+        raise DataError(
+            f"{loss!r} takes probabilities, but row {row} of the prediction is {P[row]}; end the "
+            f"model with {activation}, or take raw scores with {scores}"
+        )
+
+
+def _check_unit_targets(loss: Loss, target: Array) -> None:
+    if target.min() < 0 or target.max() > 1:
+        row = first_row((target < 0) | (target > 1))
+        raise DataError(
+            f"{loss!r} takes targets between 0 and 1, but row {row} is {target[row]}; targets are "
+            "probabilities, not class indices"
+        )
 
 
 def _weights_option(loss: Loss, weights: ArrayLike) -> Array:

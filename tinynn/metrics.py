@@ -13,12 +13,19 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinynn.errors import OptionError, ShapeError
+from tinynn.errors import OptionError, ShapeError, check_integer
 
-__all__ = ["accuracy"]
+__all__ = [
+    "accuracy",
+    "confusion_matrix",
+    "macro_f1",
+    "mean_absolute_error",
+    "r2",
+    "top_k_accuracy",
+]
 
 Array: TypeAlias = NDArray[Any]
-Metric: TypeAlias = Callable[[Array, Array], float]
+Metric: TypeAlias = Callable[[Array, Array], Any]
 
 
 def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -> float:
@@ -49,23 +56,201 @@ def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
     0.5
     """
+    chosen, right = _classes("accuracy", prediction, target, threshold)
+    return float((chosen == right).mean())
+
+
+def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> float:
+    """Return the part of rows whose class is among the k of the largest scores.
+
+    Parameters
+    ----------
+    prediction : array_like of shape (N, C)
+        A score or probability for every class.
+    target : array_like of shape (N,)
+        Class indices; or probabilities of shape (N, C).
+    k : int, default 5
+        ``functools.partial(top_k_accuracy, k=3)`` makes a metric with another one.
+
+    Returns
+    -------
+    float
+        Between 0 and 1. Equal scores count for the class, if any of them is among the k.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not belong together.
+
+    Examples
+    --------
+    >>> top_k_accuracy([[0.1, 0.3, 0.6], [0.7, 0.2, 0.1]], [1, 2], k=2)
+    0.5
+    """
+    check_integer("top_k_accuracy", "k", k, minimum=1)
+    P = np.asarray(prediction)
+    chosen, right = _classes("top_k_accuracy", P, target, 0.0)
+    if P.ndim != 2:
+        return float((chosen == right).mean())
+    own = P[np.arange(len(P)), right]
+    return float(((own[:, np.newaxis] < P).sum(axis=1) < k).mean())
+
+
+def macro_f1(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -> float:
+    """Return the mean over classes of F1, by scikit-learn's ``f1_score(average="macro")``.
+
+    Parameters
+    ----------
+    prediction : array_like of shape (N, C), (N, 1) or (N,)
+        As for `accuracy`.
+    target : array_like
+        As for `accuracy`.
+    threshold : float, default 0
+        As for `accuracy`.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; a class that is never predicted and never right counts as zero.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not belong together.
+
+    Examples
+    --------
+    >>> round(macro_f1([[0.1, 0.9], [0.8, 0.2]], [1, 1]), 4)
+    0.3333
+    """
+    from sklearn.metrics import f1_score
+
+    chosen, right = _classes("macro_f1", prediction, target, threshold)
+    return float(f1_score(right, chosen, average="macro", zero_division=0))
+
+
+def confusion_matrix(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -> Array:
+    """Count how often each class was taken for each other one.
+
+    Parameters
+    ----------
+    prediction : array_like of shape (N, C), (N, 1) or (N,)
+        As for `accuracy`.
+    target : array_like
+        As for `accuracy`.
+    threshold : float, default 0
+        As for `accuracy`.
+
+    Returns
+    -------
+    ndarray of int of shape (C, C)
+        Row r, column c: how many rows of class r were predicted to be c.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not belong together.
+
+    Examples
+    --------
+    >>> confusion_matrix([[0.1, 0.9], [0.8, 0.2]], [1, 1])
+    array([[0, 0],
+           [1, 1]])
+    """
+    from sklearn import metrics
+
+    chosen, right = _classes("confusion_matrix", prediction, target, threshold)
+    columns = np.shape(prediction)[1] if np.ndim(prediction) == 2 else 1
+    return np.asarray(metrics.confusion_matrix(right, chosen, labels=range(max(columns, 2))))
+
+
+def mean_absolute_error(prediction: ArrayLike, target: ArrayLike) -> float:
+    """Return the mean of ``|p − t|`` over all numbers.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        Of one shape.
+
+    Returns
+    -------
+    float
+        In the units of the target.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes differ.
+
+    Examples
+    --------
+    >>> mean_absolute_error([1.0, 2.0], [2.0, 4.0])
+    1.5
+    """
+    P, T = _alike("mean_absolute_error", prediction, target)
+    return float(np.abs(P - T).mean())
+
+
+def r2(prediction: ArrayLike, target: ArrayLike) -> float:
+    """Return the part of the targets' variance that is explained, by scikit-learn's ``r2_score``.
+
+    Parameters
+    ----------
+    prediction, target : array_like of shape (N,) or (N, K)
+        Of one shape.
+
+    Returns
+    -------
+    float
+        1 for perfect predictions, 0 for always predicting the mean; averaged over K columns.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes differ.
+
+    Examples
+    --------
+    >>> r2([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    1.0
+    """
+    from sklearn.metrics import r2_score
+
+    P, T = _alike("r2", prediction, target)
+    return float(r2_score(T.reshape(len(T), -1), P.reshape(len(P), -1)))
+
+
+def _classes(
+    where: str, prediction: ArrayLike, target: ArrayLike, threshold: float
+) -> tuple[Array, Array]:
+    """Return the predicted and the right class of every row."""
     P, T = np.asarray(prediction), np.asarray(target)
     if P.ndim == 2 and P.shape[1] > 1:
         chosen = P.argmax(axis=1)
         right = T.argmax(axis=1) if T.shape == P.shape else T
     else:
-        chosen, right = P.reshape(-1) > threshold, T
+        chosen, right = (P.reshape(-1) > threshold).astype(int), T
         if T.shape in (P.shape, (P.size, 1)):
             right = T.reshape(-1)
     if right.shape != chosen.shape or chosen.size == 0:
         raise ShapeError(
-            f"accuracy takes predictions (N, C) with targets (N,) or (N, C), or one column of "
-            f"each, for at least one row, but was given shapes {P.shape} and {T.shape}"
+            f"{where} takes predictions (N, C) with targets (N,) or (N, C), or one column of each, "
+            f"for at least one row, but was given shapes {P.shape} and {T.shape}"
         )
-    return float((chosen == right).mean())
+    return chosen, right
 
 
-_BY_NAME: dict[str, Metric] = {"accuracy": accuracy}
+def _alike(where: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
+    P, T = np.asarray(prediction), np.asarray(target)
+    if P.shape != T.shape or P.size == 0:
+        raise ShapeError(
+            f"{where} takes predictions and targets of one shape, with at least one row, but was "
+            f"given shapes {P.shape} and {T.shape}"
+        )
+    return P, T
+
+
+_BY_NAME: dict[str, Metric] = {name: globals()[name] for name in __all__}
 
 
 def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:

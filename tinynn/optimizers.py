@@ -27,7 +27,7 @@ from tinynn.options import options_repr
 from tinynn.parameter import FlatBuffer, Parameter
 from tinynn.schedules import Schedule, rate_at
 
-__all__ = ["SGD", "Adam", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -327,7 +327,7 @@ class Adam(Optimizer):
     array([0.9, 2.1])
     """
 
-    state_vectors = ("m", "v")
+    state_vectors: tuple[str, ...] = ("m", "v")
     _m: Array
     _v: Array
 
@@ -341,12 +341,7 @@ class Adam(Optimizer):
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise OptionError(f"Adam: betas must be two numbers, but is {betas!r}")
-        beta1, beta2 = (
-            check_number("Adam", "betas", beta, minimum=0, maximum=1, below=True) for beta in betas
-        )
-        self.betas = beta1, beta2
+        self.betas = _betas("Adam", betas)
         self.eps = check_number("Adam", "eps", eps, minimum=0)
         super().__init__(parameters, lr, weight_decay, clip_norm, clip_value)
 
@@ -363,6 +358,197 @@ class Adam(Optimizer):
         p -= (lr * root / (1 - beta1**t)) * m / (np.sqrt(v) + self.eps * root)
 
 
+class AdamW(Adam):
+    """Adam with decoupled weight decay: weights shrink by ``lr · λ``, apart from the averages.
+
+    ``p ← p − lr · λ · p`` for weights, and then Adam's own step.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to train.
+    lr : float or callable, default 1e-3
+        The learning rate: a number, or a function of the number of steps taken.
+    betas : tuple of two floats, default (0.9, 0.999)
+        β₁ and β₂, from 0 up to but not including 1.
+    eps : float, default 1e-8
+        Keeps the divisor from zero.
+    weight_decay : float, default 1e-2
+        λ, for weights alone.
+    clip_norm, clip_value : float, optional
+        Limits of the gradients' common norm, and of each of their numbers.
+
+    References
+    ----------
+    Loshchilov, Hutter: Decoupled weight decay regularization, 2017, algorithm 2.
+
+    Examples
+    --------
+    >>> from tinynn import Parameter
+    >>> weight = Parameter([1.0, 2.0])
+    >>> optimizer = AdamW([weight], lr=0.1, weight_decay=0.5)
+    >>> weight.grad = [1.0, -100.0]
+    >>> optimizer.step()
+    >>> weight.data.round(6)  # 0.95 · 1 − 0.1 and 0.95 · 2 + 0.1
+    array([0.85, 2.  ])
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay, clip_norm, clip_value)
+
+    def _decayed(self, g: Array) -> Array:
+        return g  # the decay is not part of the gradient
+
+    def _update(self, p: Array, g: Array, lr: float) -> None:
+        p[: self._flat.n_decayed] *= 1 - lr * self.weight_decay
+        super()._update(p, g, lr)
+
+
+class RMSprop(Optimizer):
+    """Gradients divided by a running average of their size.
+
+    With the average ``v ← α v + (1 − α) g²`` the step is ``p ← p − lr · g / (√v + eps)``; with
+    momentum μ it is ``b ← μ b + g / (√v + eps)`` and ``p ← p − lr · b``.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to train.
+    lr : float or callable, default 1e-2
+        The learning rate: a number, or a function of the number of steps taken.
+    alpha : float, default 0.99
+        α, from 0 up to but not including 1.
+    eps : float, default 1e-8
+        Keeps the divisor from zero.
+    momentum : float, default 0
+        μ, from 0 up to but not including 1.
+    weight_decay : float, default 0
+        λ: the gradient of ``½ λ Σ p²`` is added for weights, before the average.
+    clip_norm, clip_value : float, optional
+        Limits of the gradients' common norm, and of each of their numbers.
+
+    References
+    ----------
+    Tieleman, Hinton: Lecture 6.5 of Neural networks for machine learning, 2012; form and defaults
+    as PyTorch's.
+
+    Examples
+    --------
+    >>> from tinynn import Parameter
+    >>> weight = Parameter([1.0, 2.0])
+    >>> optimizer = RMSprop([weight], lr=0.1, alpha=0.75)
+    >>> weight.grad = [1.0, -100.0]
+    >>> optimizer.step()
+    >>> weight.data.round(6)
+    array([0.8, 2.2])
+    """
+
+    state_vectors: tuple[str, ...] = ("v", "b")
+    _v: Array
+    _b: Array
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float | Schedule = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.alpha = check_number("RMSprop", "alpha", alpha, minimum=0, maximum=1, below=True)
+        self.eps = check_number("RMSprop", "eps", eps, minimum=0)
+        self.momentum = check_number(
+            "RMSprop", "momentum", momentum, minimum=0, maximum=1, below=True
+        )
+        if not self.momentum:
+            self.state_vectors = ("v",)
+        super().__init__(parameters, lr, weight_decay, clip_norm, clip_value)
+
+    def _update(self, p: Array, g: Array, lr: float) -> None:
+        v = self._v
+        v *= self.alpha
+        v += (1 - self.alpha) * np.square(g)
+        scaled = g / (np.sqrt(v) + self.eps)
+        if self.momentum:
+            b = self._b
+            b *= self.momentum
+            b += scaled
+            scaled = b
+        p -= lr * scaled
+
+
+class Lion(Optimizer):
+    """Evolved sign momentum: every number moves by the same amount, in one of two directions.
+
+    ``p ← p − lr · (sign(β₁ m + (1 − β₁) g) + λ p)``, and then ``m ← β₂ m + (1 − β₂) g``.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to train.
+    lr : float or callable, default 1e-4
+        The learning rate, three to ten times smaller than for Adam.
+    betas : tuple of two floats, default (0.9, 0.99)
+        β₁ and β₂, from 0 up to but not including 1.
+    weight_decay : float, default 0
+        λ, for weights alone, apart from the momentum.
+    clip_norm, clip_value : float, optional
+        Limits of the gradients' common norm, and of each of their numbers.
+
+    References
+    ----------
+    Chen et al.: Symbolic discovery of optimization algorithms, 2023, program 1.
+
+    Examples
+    --------
+    >>> from tinynn import Parameter
+    >>> weight = Parameter([1.0, 2.0])
+    >>> optimizer = Lion([weight], lr=0.1)
+    >>> weight.grad = [1.0, -100.0]
+    >>> optimizer.step()
+    >>> weight.data
+    array([0.9, 2.1])
+    """
+
+    state_vectors: tuple[str, ...] = ("m",)
+    _m: Array
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float | Schedule = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        self.betas = _betas("Lion", betas)
+        super().__init__(parameters, lr, weight_decay, clip_norm, clip_value)
+
+    def _decayed(self, g: Array) -> Array:
+        return g  # the decay is not part of the gradient
+
+    def _update(self, p: Array, g: Array, lr: float) -> None:
+        beta1, beta2 = self.betas
+        m = self._m
+        p[: self._flat.n_decayed] *= 1 - lr * self.weight_decay
+        p -= lr * np.sign(beta1 * m + (1 - beta1) * g)
+        m *= beta2
+        m += (1 - beta2) * g
+
+
 def _limit(where: str, name: str, value: float | None) -> float | None:
     return None if value is None else check_number(where, name, value, minimum=0, above=True)
 
@@ -371,3 +557,12 @@ def _norm(g: Array) -> float:
     """Return the Euclidean norm, also where the squares would overflow."""
     largest = float(np.abs(g).max(initial=0))
     return largest * float(np.linalg.norm(g / largest)) if largest else 0.0
+
+
+def _betas(where: str, betas: tuple[float, float]) -> tuple[float, float]:
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise OptionError(f"{where}: betas must be two numbers, but is {betas!r}")
+    first, second = (
+        check_number(where, "betas", beta, minimum=0, maximum=1, below=True) for beta in betas
+    )
+    return first, second

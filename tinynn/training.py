@@ -31,11 +31,12 @@ from tinynn.metrics import Metric, get_metrics
 from tinynn.modules import Module, ModuleList, Sigmoid, Softmax
 from tinynn.optimizers import Optimizer
 from tinynn.random import as_generator
+from tinynn.threads import largest_product, restored_threads
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["EarlyStopping", "History", "TrainingState", "evaluate", "fit"]
+__all__ = ["EarlyStopping", "History", "ReduceLROnPlateau", "TrainingState", "evaluate", "fit"]
 
 Array: TypeAlias = NDArray[Any]
 Batches: TypeAlias = Iterable[Any]
@@ -156,7 +157,46 @@ class TrainingState:
 Callback: TypeAlias = Callable[[TrainingState], object]
 
 
-class EarlyStopping:
+class Monitor:
+    """What callbacks share that watch one recorded number: what is better, and for how long not."""
+
+    def __init__(self, monitor: str, patience: int, min_delta: float, mode: str | None) -> None:
+        name = type(self).__name__
+        self.monitor = monitor
+        self.patience = check_integer(name, "patience", patience, minimum=0)
+        self.min_delta = check_number(name, "min_delta", min_delta, minimum=0)
+        if mode is None:
+            mode = "min" if "loss" in monitor or "error" in monitor else "max"
+        if mode not in ("min", "max"):
+            raise OptionError(f"{name}: mode must be 'min' or 'max', but is {mode!r}")
+        self.mode = mode
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget an earlier run; `fit` calls this first."""
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+
+    def _look(self, state: TrainingState) -> bool:
+        """Take note of an epoch, and tell whether it is the best so far."""
+        recorded = state.history.to_dict()
+        if self.monitor not in recorded:
+            raise OptionError(
+                f"{type(self).__name__} monitors {self.monitor!r}, but recorded are only "
+                f"{', '.join(recorded)}; give fit a validation_loader, or the metric"
+            )
+        value = recorded[self.monitor][-1]
+        if self.best is not None and not math.isnan(self.best):
+            gain = self.best - value if self.mode == "min" else value - self.best
+            if not gain > self.min_delta:
+                return False
+        elif self.best is not None and math.isnan(value):
+            return False
+        self.best, self.best_epoch = value, state.epoch
+        return True
+
+
+class EarlyStopping(Monitor):
     """Callback that ends training when a number has stopped to improve, and restores the best.
 
     Parameters
@@ -194,21 +234,12 @@ class EarlyStopping:
         min_delta: float = 0.0,
         mode: str | None = None,
     ) -> None:
-        self.monitor = monitor
-        self.patience = check_integer("EarlyStopping", "patience", patience, minimum=0)
+        super().__init__(monitor, patience, min_delta, mode)
         self.restore_best = check_flag("EarlyStopping", "restore_best", restore_best)
-        self.min_delta = check_number("EarlyStopping", "min_delta", min_delta, minimum=0)
-        if mode is None:
-            mode = "min" if "loss" in monitor or "error" in monitor else "max"
-        if mode not in ("min", "max"):
-            raise OptionError(f"EarlyStopping: mode must be 'min' or 'max', but is {mode!r}")
-        self.mode = mode
-        self.begin()
 
     def begin(self) -> None:
         """Forget an earlier run; `fit` calls this first."""
-        self.best: float | None = None
-        self.best_epoch: int | None = None
+        super().begin()
         self._best_state: dict[str, Array] = {}
 
     def __call__(self, state: TrainingState) -> None:
@@ -224,15 +255,7 @@ class EarlyStopping:
         OptionError
             Where nothing of that name is recorded.
         """
-        recorded = state.history.to_dict()
-        if self.monitor not in recorded:
-            raise OptionError(
-                f"EarlyStopping monitors {self.monitor!r}, but recorded are only "
-                f"{', '.join(recorded)}; give fit a validation_loader, or the metric"
-            )
-        value = recorded[self.monitor][-1]
-        if self.best is None or self._improves(value):
-            self.best, self.best_epoch = value, state.epoch
+        if self._look(state):
             if self.restore_best:
                 self._best_state = state.model.state_dict()
         elif self.best_epoch is not None and state.epoch - self.best_epoch >= self.patience:
@@ -249,11 +272,6 @@ class EarlyStopping:
         if self._best_state:
             state.model.load_state_dict(self._best_state)
 
-    def _improves(self, value: float) -> bool:
-        assert self.best is not None
-        gain = self.best - value if self.mode == "min" else value - self.best
-        return gain > self.min_delta or (math.isnan(self.best) and not math.isnan(value))
-
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps: the best value, its epoch and its parameters."""
         return {"best": self.best, "best_epoch": self.best_epoch, "arrays": self._best_state}
@@ -268,6 +286,94 @@ class EarlyStopping:
         """
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self._best_state = dict(state["arrays"])
+
+
+class ReduceLROnPlateau(Monitor):
+    """Callback that lowers the learning rate when a number has stopped to improve.
+
+    Parameters
+    ----------
+    monitor : str, default "validation_loss"
+        A name in `History.to_dict`.
+    factor : float, default 0.1
+        What the learning rate is multiplied by, below 1.
+    patience : int, default 10
+        After how many epochs without improvement; and as many again before the next time.
+    min_lr : float, default 0
+        The learning rate never goes below this.
+    min_delta : float, default 0
+        An improvement must be larger than this.
+    mode : {"min", "max"}, optional
+        What is better; by default "min" for losses and errors, "max" for all else.
+
+    Raises
+    ------
+    OptionError
+        At the first epoch, where the optimizer's learning rate is a schedule and not a number.
+
+    Examples
+    --------
+    >>> ReduceLROnPlateau(factor=0.5, patience=3).monitor
+    'validation_loss'
+    """
+
+    def __init__(
+        self,
+        monitor: str = "validation_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        min_lr: float = 0.0,
+        min_delta: float = 0.0,
+        mode: str | None = None,
+    ) -> None:
+        super().__init__(monitor, patience, min_delta, mode)
+        name = "ReduceLROnPlateau"
+        self.factor = check_number(name, "factor", factor, minimum=0, maximum=1, below=True)
+        self.min_lr = check_number(name, "min_lr", min_lr, minimum=0)
+
+    def begin(self) -> None:
+        """Forget an earlier run; `fit` calls this first."""
+        super().begin()
+        self._waiting_since = -1
+
+    def __call__(self, state: TrainingState) -> None:
+        """Compare the epoch with the best one, and lower the rate after too many without gain.
+
+        Parameters
+        ----------
+        state : TrainingState
+            What `fit` hands over.
+        """
+        lr = state.optimizer.lr
+        if callable(lr):
+            raise OptionError(
+                f"ReduceLROnPlateau changes a learning rate that is a number, but the optimizer "
+                f"has the schedule {lr!r}; use one of the two"
+            )
+        if self._look(state):
+            self._waiting_since = state.epoch
+        elif state.epoch - self._waiting_since >= max(self.patience, 1):
+            state.optimizer.lr = max(lr * self.factor, min(self.min_lr, lr))
+            self._waiting_since = state.epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps; the learning rate itself is in the optimizer's state."""
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "waiting_since": self._waiting_since,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what a checkpoint kept.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state_dict` returns it.
+        """
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self._waiting_since = state["waiting_since"]
 
 
 def fit(
@@ -433,9 +539,15 @@ def evaluate(
     _check_loader("the loader", loader, 1)
     means = _Means(loss_fn, functions)
     loss_fn = copy.copy(loss_fn)  # what the latest call of the caller's own kept stays
-    with model._borrowed("everything"), np.errstate(over="ignore", invalid="ignore"):
-        for X, y, *weight in _checked(loader):
+    with (
+        model._borrowed("everything"),
+        np.errstate(over="ignore", invalid="ignore"),
+        restored_threads() as threads,
+    ):
+        for batch, (X, y, *weight) in enumerate(_checked(loader)):
             prediction = model(X)
+            if batch == 0:
+                threads.choose(largest_product(model))
             means.add(loss_fn(prediction, y, *weight), prediction, y, *weight)
     return means.results()
 
@@ -452,12 +564,15 @@ def _train_epoch(
     # What is not finite is looked for and explained, so NumPy need not warn of it as well.
     with (
         np.errstate(over="ignore", invalid="ignore"),
+        restored_threads() as threads,
         report.batches(loader, state.epoch) as batches,
     ):
         for batch, (X, y, *weight) in enumerate(_checked(batches)):
             if batch == 0 and state.epoch == 0:
                 copy.copy(loss_fn)(model.predict(X), y, *weight)  # raises before anything changes
             prediction = model(X)
+            if batch == 0:
+                threads.choose(largest_product(model))
             loss = loss_fn(prediction, y, *weight)
             if not math.isfinite(loss):
                 raise _diverged(state, batch, f"the loss is {loss}", X, y, *weight)
@@ -501,7 +616,8 @@ class _Means:
         if self.functions:
             prediction, target = np.concatenate(self.predictions), np.concatenate(self.targets)
             for name, function in self.functions.items():
-                results[name] = float(function(prediction, target))
+                value = function(prediction, target)
+                results[name] = float(value) if np.ndim(value) == 0 else value
         return results
 
 

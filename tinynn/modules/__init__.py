@@ -19,8 +19,10 @@ from tinynn.modules.activations import (
 from tinynn.modules.base import Module
 from tinynn.modules.composition import Concat, Parallel, Residual
 from tinynn.modules.containers import ModuleList
+from tinynn.modules.convolution import Conv2d
 from tinynn.modules.linear import Linear
 from tinynn.modules.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from tinynn.modules.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from tinynn.modules.regularization import Dropout, GaussianNoise
 from tinynn.modules.shape import Flatten, Identity, Reshape
 
@@ -28,11 +30,14 @@ __all__ = [
     "ELU",
     "GELU",
     "SELU",
+    "AvgPool2d",
     "BatchNorm",
     "Concat",
+    "Conv2d",
     "Dropout",
     "Flatten",
     "GaussianNoise",
+    "GlobalAvgPool2d",
     "GroupNorm",
     "Hardtanh",
     "Identity",
@@ -41,6 +46,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "MaxPool2d",
     "Module",
     "ModuleList",
     "PReLU",

@@ -1,0 +1,89 @@
+"""How many threads the matrix products of a network use.
+
+NumPy's matrix products run on all cores, and for large ones that is right. For small ones it is
+not: handing the work out takes longer than doing it, up to twice as long. `fit`, `evaluate` and
+`predict` therefore set the number by the largest product of a step, and put it back afterwards,
+whatever happens. `set_threads` overrules them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tinynn.errors import check_integer
+
+__all__ = ["set_threads"]
+
+# Measured: below so many multiply-adds in its largest product a step is faster on one thread.
+LARGE = 4_000_000
+
+_overruled: int | None = None
+
+
+def set_threads(n: int | None) -> None:
+    """Fix the number of threads for `fit`, `evaluate` and `predict`, or leave it to them again.
+
+    Parameters
+    ----------
+    n : int or None
+        The number for all matrix products; None lets each choose by the size of its work.
+
+    Examples
+    --------
+    >>> import tinynn as tnn
+    >>> tnn.set_threads(1)
+    >>> tnn.set_threads(None)
+    """
+    global _overruled
+    _overruled = None if n is None else check_integer("set_threads", "n", n, minimum=1)
+
+
+class Threads:
+    """The threads of NumPy's BLAS, inside a `restored_threads` block."""
+
+    def choose(self, largest_product: int) -> None:
+        """Set the number that suits a largest product of so many multiply-adds."""
+        n = _overruled or (1 if largest_product < LARGE else os.cpu_count() or 1)
+        for pool in _pools():
+            if pool.num_threads != n:
+                pool.set_num_threads(n)
+
+
+@contextmanager
+def restored_threads() -> Iterator[Threads]:
+    """Let the number of threads be chosen inside a with block, and put it back after it."""
+    before = [(pool, pool.num_threads) for pool in _pools()]
+    try:
+        yield Threads()
+    finally:
+        for pool, n in before:
+            pool.set_num_threads(n)
+
+
+def largest_product(model: Any) -> int:
+    """Return the multiply-adds of the largest matrix product in the latest call of a model.
+
+    Every number of a module's output is a sum over as many terms as one row of its weight has.
+    """
+    largest = 0
+    for _, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if weight is not None and module._output_shape is not None and len(weight.shape) > 1:
+            terms = weight.size // weight.shape[0]
+            largest = max(largest, math.prod(module._output_shape) * terms)
+    return largest
+
+
+@functools.cache
+def _pools() -> list[Any]:
+    """Return the thread pools behind NumPy's matrix products."""
+    from threadpoolctl import ThreadpoolController
+
+    # SciPy brings a second BLAS; `primitives` sees to it that none of its threads is ever woken.
+    controllers = ThreadpoolController().lib_controllers
+    return [c for c in controllers if c.user_api == "blas" and "scipy.libs" not in c.filepath]
