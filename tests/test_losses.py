@@ -310,6 +310,15 @@ def test_huge_scores_stay_finite(scale, smoothing, dtype):
     np.testing.assert_allclose(binary.backpropagate(), expected, atol=1e-40)
 
 
+@pytest.mark.parametrize("T", [[0], [[1, 0]]], ids=["index", "distribution"])
+def test_a_probability_of_zero_costs_a_bounded_number_and_has_no_slope(T):
+    loss_fn, P, T = CrossEntropyLoss(from_logits=False), np.array([[0.0, 1.0]]), np.array(T)
+    smallest = np.finfo(np.float64).tiny * 2**24
+    assert loss_fn(P, T) == pytest.approx(-np.log(smallest))
+    np.testing.assert_array_equal(loss_fn.backpropagate(), [[0, 0]])
+    np.testing.assert_array_equal(complex_step(loss_fn, P, T, h=1e-320), [[0, 0]])
+
+
 def test_a_masked_class_has_no_probability():
     loss_fn = CrossEntropyLoss()
     assert loss_fn([[0.0, -np.inf, 0.0]], [0]) == pytest.approx(np.log(2))
@@ -448,6 +457,7 @@ REFUSED = [
     # classes
     (CrossEntropyLoss(), Z23, [0, 3], None, DataError, r"0 to 2, but row 1 is 3.*more outputs"),
     (CrossEntropyLoss(), Z23, [-1, 3], None, DataError, r"0 to 2, but row 0 is -1"),
+    (CrossEntropyLoss(), Z23, [0, -1], None, DataError, r"0 to 2, but row 1 is -1"),
     (CrossEntropyLoss(), Z23, [0.0, 1.0], None, DataError, r"row 0 is 0\.0.*astype\(int\)"),
     (CrossEntropyLoss(), Z23, [0.0, np.nan], None, DataError, r"row 1 is nan"),
     (CrossEntropyLoss(), Z23, ["cat", "dog"], None, DataError, r"row 0 is .*cat.*dtype <U3"),

@@ -74,7 +74,7 @@ def loss(prediction, target):
     [
         ("accuracy", r"metrics must be a list, such as \['accuracy'\], but is 'accuracy'"),
         (accuracy, "metrics must be a list"),
-        (["f1"], "metrics must be among accuracy, or functions .* but one is 'f1'"),
+        (["f1"], "metrics must be among accuracy, .*or functions .* but one is 'f1'"),
         ([3], "but one is 3"),
         (
             ["accuracy", functools.partial(accuracy, threshold=0.5)],

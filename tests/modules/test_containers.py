@@ -290,6 +290,21 @@ def test_without_the_input_gradient_the_pass_ends_at_the_first_parameters():
     assert without.backpropagate(np.ones((3, 2)), input_gradient=False) is None
 
 
+def test_only_the_first_with_parameters_is_spared_its_input_gradient():
+    asked = []
+
+    class Asked(Linear):
+        def backpropagate(self, delta, input_gradient=True):
+            asked.append((self.out_features, input_gradient))
+            return super().backpropagate(delta, input_gradient)
+
+    model = ModuleList([Tanh(), ModuleList([Asked(4, 3), Asked(3, 2)])])
+    model(np.ones((5, 4)))
+    model.backpropagate(np.ones((5, 2)), input_gradient=False)
+    model.backpropagate(np.ones((5, 2)))
+    assert asked == [(2, True), (3, False), (2, True), (3, True)]
+
+
 def test_an_empty_list_hands_on_copies():
     X = np.ones((2, 3))
     Y = ModuleList()(X)

@@ -458,7 +458,8 @@ def test_copies_are_the_same_and_independent(example, training):
         assert type(copied) is type(module)
         assert repr(copied) == repr(module)
         assert copied.training is training
-        with pytest.raises(StateError):  # what the last call kept stays behind
+        assert copied._saved is None  # what the last call kept stays behind
+        with pytest.raises(StateError):
             copied.backpropagate(np.ones((1, 1)))
         for (name, a), (_, b) in zip(
             copied.named_parameters(), called.named_parameters(), strict=True

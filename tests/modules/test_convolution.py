@@ -167,6 +167,19 @@ def test_float32_is_near_float64(drawn, seed):
     assert single(X).dtype == np.float64  # as NumPy promotes
 
 
+def test_dtypes_are_promoted_as_numpy_does():
+    X = spaced((2, 2, 4, 4), 0)
+    for of_X, of_weight in [(np.float32, np.float64), (np.float64, np.float32)]:
+        module = Conv2d(2, 3, 3, rng=0, dtype=of_weight)
+        Y = module(X.astype(of_X))
+        assert Y.dtype == np.float64
+        assert module.backpropagate(Y).dtype == np.float64
+        expected = np.result_type(of_weight, np.float32)
+        assert module.backpropagate(Y.astype(np.float32)).dtype == expected
+        assert module.weight.grad.dtype == of_weight
+    assert Conv2d(2, 3, 3)(np.ones((1, 2, 3, 3), int)).dtype == np.float32
+
+
 def test_complex_numbers_pass_through():
     module = Conv2d(2, 3, (2, 3), padding=1, rng=0, dtype=np.float64)
     X = spaced((2, 2, 4, 3), 0) + 1j * spaced((2, 2, 4, 3), 1)

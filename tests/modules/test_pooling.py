@@ -266,6 +266,16 @@ def test_dtypes_are_kept(module, shape, dtype):
 
 
 @pytest.mark.parametrize(("module", "shape"), BATCHES, ids=lambda value: repr(value))
+def test_a_gradient_has_the_dtype_of_delta(module, shape):
+    X = spaced(shape, 0)
+    delta = spaced(module(X).shape, 1)
+    expected = module.backpropagate(delta)
+    module(X.astype(np.float32))
+    np.testing.assert_array_equal(module.backpropagate(delta), expected)
+    assert module.backpropagate(delta).dtype == np.float64
+
+
+@pytest.mark.parametrize(("module", "shape"), BATCHES, ids=lambda value: repr(value))
 def test_what_comes_in_stays_and_what_goes_out_is_fresh(module, shape):
     for size in (1, *range(2, 4)):
         X = spaced((size, *shape[1:]), 0)
@@ -390,6 +400,7 @@ def test_images_that_do_not_fit_are_refused(module, shape, message):
         (lambda: MaxPool2d(2, dilation=(1, 0)), "MaxPool2d: dilation must be an integer of 1"),
         (lambda: MaxPool2d(2, ceil_mode=1), "MaxPool2d: ceil_mode must be True or False"),
         (lambda: MaxPool2d((4, 2), padding=2), "padding must be at most half of the kernel"),
+        (lambda: MaxPool2d(3, padding=2), "padding must be at most half of the kernel"),
         (lambda: AvgPool2d(2, padding=2), "padding must be at most half of the kernel"),
         (lambda: AvgPool2d(2, count_include_pad=None), "count_include_pad must be True or False"),
         (lambda: AvgPool2d(2, divisor_override=0), "divisor_override must not be zero"),
