@@ -11,7 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinynn.losses
-from tinynn import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss, Softmax
+from tinynn import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    DistillationLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    LogSoftmax,
+    Loss,
+    MSELoss,
+    MultiLabelSoftMarginLoss,
+    Softmax,
+)
 from tinynn.errors import DataError, OptionError, ShapeError, StateError
 
 REDUCTIONS = st.sampled_from(["mean", "sum"])
@@ -62,7 +75,69 @@ def draw_decisions(rng, shape):
     return np.where(rng.uniform(size=shape) < 0.5, T, T.round())
 
 
+@st.composite
+def regressions(draw, build):
+    """Differences from 0.25 to 8, away from 0 and from where Huber's parabola ends."""
+    rng = np.random.default_rng(draw(SEEDS))
+    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    magnitudes = rng.choice([0.25, 0.4, 0.6, 0.9, 1.5, 1.9, 2.5, 8.0], shape)
+    T = rng.normal(0, 4, shape)
+    return build(draw), T + magnitudes * rng.choice([-1, 1], shape), T
+
+
+@st.composite
+def rows_of_classes(draw, build, draw_prediction, draw_target):
+    rng = np.random.default_rng(draw(SEEDS))
+    shape = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    loss_fn = build(draw, rng, shape[1])
+    return loss_fn, draw_prediction(rng, shape), draw_target(loss_fn, rng, shape)
+
+
+def draw_distributions(rng, shape):
+    return rng.dirichlet(np.ones(shape[1]), shape[0])
+
+
+def draw_kl_targets(loss_fn, rng, shape):
+    T = draw_distributions(rng, shape)
+    if loss_fn.log_target:
+        return np.log(T)
+    T[rng.uniform(size=shape) < 0.2] = 0  # t log t is 0 there
+    return T
+
+
+def draw_scores(rng, shape):
+    return rng.normal(0, 4, shape)
+
+
 CASES = {
+    "L1Loss": regressions(lambda draw: L1Loss(reduction=draw(REDUCTIONS))),
+    "HuberLoss": regressions(
+        lambda draw: HuberLoss(draw(st.sampled_from([0.7, 2.0])), reduction=draw(REDUCTIONS))
+    ),
+    "BCELoss": rows_of_classes(
+        lambda draw, rng, c: BCELoss(reduction=draw(REDUCTIONS)),
+        lambda rng, shape: rng.uniform(0.01, 0.99, shape),
+        lambda loss_fn, rng, shape: draw_decisions(rng, shape),
+    ),
+    "MultiLabelSoftMarginLoss": rows_of_classes(
+        lambda draw, rng, c: MultiLabelSoftMarginLoss(
+            draw(st.sampled_from([None, rng.uniform(0.1, 3, c)])), reduction=draw(REDUCTIONS)
+        ),
+        draw_scores,
+        lambda loss_fn, rng, shape: draw_decisions(rng, shape),
+    ),
+    "KLDivLoss": rows_of_classes(
+        lambda draw, rng, c: KLDivLoss(draw(st.booleans()), reduction=draw(REDUCTIONS)),
+        lambda rng, shape: np.log(draw_distributions(rng, shape)),
+        draw_kl_targets,
+    ),
+    "DistillationLoss": rows_of_classes(
+        lambda draw, rng, c: DistillationLoss(
+            draw(st.sampled_from([0.5, 1.0, 4.0])), reduction=draw(REDUCTIONS)
+        ),
+        draw_scores,
+        lambda loss_fn, rng, shape: draw_scores(rng, shape),
+    ),
     "CrossEntropyLoss": cross_entropies(),
     "MSELoss": elementwise(
         lambda draw, rng, shape: MSELoss(reduction=draw(REDUCTIONS)),
@@ -99,6 +174,16 @@ EXAMPLES = [
     (MSELoss(), np.array([[1.0, -2.0], [0.0, 3.0]]), np.array([[1.5, 0.0], [0.0, 1.0]])),
     (MSELoss(reduction="sum"), np.array([1.0, -2.0]), np.array([1.5, 0.0])),
     (BCEWithLogitsLoss(), np.array([[1.0, -2.0], [0.0, 3.0]]), np.array([[1, 0], [0, 1]])),
+    (L1Loss(), np.array([[1.0, -2.0], [0.0, 3.0]]), np.array([[1.5, 0.0], [0.5, 1.0]])),
+    (HuberLoss(), np.array([[1.0, -2.0], [0.0, 3.0]]), np.array([[1.5, 0.0], [0.5, 1.0]])),
+    (BCELoss(), np.array([[0.5, 0.25], [0.0, 1.0]]), np.array([[1, 0], [0, 1]])),
+    (
+        MultiLabelSoftMarginLoss([1, 2]),
+        np.array([[1.0, -2.0], [0.5, 3.0]]),
+        np.array([[1, 0], [0, 1]]),
+    ),
+    (KLDivLoss(), np.log(np.array([[0.5, 0.5], [0.9, 0.1]])), np.array([[0.0, 1.0], [0.4, 0.6]])),
+    (DistillationLoss(2.0), np.array([[1.0, -2.0], [0.0, 3.0]]), np.array([[1, 0], [0, 1]])),
     (BCEWithLogitsLoss([1, 2]), np.array([[1.0, -2.0], [0.5, 3.0]]), np.array([[1.0, 0], [0, 1]])),
 ]
 examples = pytest.mark.parametrize(("loss_fn", "P", "T"), EXAMPLES, ids=lambda value: repr(value))
@@ -134,7 +219,24 @@ def by_formula(loss_fn, P, T):
             rows.append(-sum(w[k] * t[k] * log_Q[row, k] for k in range(c)))
             divisors.append(w[T[row]] if T.ndim == 1 else 1.0)
         return np.array(rows), np.array(divisors)
-    if isinstance(loss_fn, MSELoss):
+    if isinstance(loss_fn, DistillationLoss):
+        t, q = (scipy.special.softmax(Z / loss_fn.temperature, axis=1) for Z in (T, P))
+        costs = loss_fn.temperature**2 * scipy.special.rel_entr(t, q)
+        return costs.sum(axis=1), np.ones(len(P))
+    if isinstance(loss_fn, KLDivLoss):
+        t = np.exp(T) if loss_fn.log_target else T
+        return (scipy.special.xlogy(t, t) - t * P).sum(axis=1), np.ones(len(P))
+    if isinstance(loss_fn, MultiLabelSoftMarginLoss):
+        w = 1.0 if loss_fn.class_weight is None else loss_fn.class_weight
+        log_q, log_not_q = scipy.special.log_expit(P), scipy.special.log_expit(-P)
+        return (-w * (T * log_q + (1 - T) * log_not_q)).mean(axis=1), np.ones(len(P))
+    if isinstance(loss_fn, BCELoss):
+        costs = -scipy.special.xlogy(T, P) - scipy.special.xlog1py(1 - T, -P)
+    elif isinstance(loss_fn, HuberLoss):
+        costs = scipy.special.huber(loss_fn.delta, P - T)
+    elif isinstance(loss_fn, L1Loss):
+        costs = np.abs(P - T)
+    elif isinstance(loss_fn, MSELoss):
         costs = (P - T) ** 2
     else:
         w = 1.0 if loss_fn.pos_weight is None else loss_fn.pos_weight
@@ -323,6 +425,69 @@ def test_a_masked_class_has_no_probability():
     loss_fn = CrossEntropyLoss()
     assert loss_fn([[0.0, -np.inf, 0.0]], [0]) == pytest.approx(np.log(2))
     np.testing.assert_allclose(loss_fn.backpropagate(), [[-0.5, 0, 0.5]])
+
+
+def test_the_kinks_of_l1_and_huber():
+    for loss_fn in (L1Loss(reduction="sum"), HuberLoss(reduction="sum")):
+        assert loss_fn([0.0, 0.0], [0.0, 0.0]) == 0
+        np.testing.assert_array_equal(loss_fn.backpropagate(), [0, 0])
+    huber = HuberLoss(delta=2.0, reduction="sum")
+    assert huber([2.0, -2.0, 3.0], np.zeros(3)) == 2 + 2 + 4
+    np.testing.assert_array_equal(huber.backpropagate(), [2, -2, 2])
+
+
+def test_a_sigmoid_that_has_underflowed_costs_a_bounded_number():
+    loss_fn = BCELoss(reduction="sum")
+    smallest = np.finfo(np.float32).tiny * 2**24
+    P = np.array([0.0, 1.0, 0.0, 1.0], np.float32)
+    assert loss_fn(P, [1, 0, 0, 1]) == pytest.approx(-2 * np.log(smallest))
+    np.testing.assert_array_equal(loss_fn.backpropagate(), [0, 0, 1, -1])
+
+
+def test_a_class_weight_of_zero_leaves_the_class_out():
+    loss_fn = MultiLabelSoftMarginLoss([1, 0])
+    one = loss_fn([[2.0, 5.0]], [[0, 1]])
+    assert loss_fn([[2.0, -9.0]], [[0, 1]]) == one
+    assert loss_fn.backpropagate()[0, 1] == 0
+
+
+@given(SEEDS, st.sampled_from([1.0, 3.0]))
+def test_distillation_is_the_divergence_of_softened_scores(seed, T):
+    rng = np.random.default_rng(seed)
+    student, teacher = rng.normal(0, 3, (2, 4, 3))
+    loss_fn, log_softmax, divergence = DistillationLoss(T), LogSoftmax(), KLDivLoss()
+    value = divergence(log_softmax(student / T), scipy.special.softmax(teacher / T, axis=1))
+    assert loss_fn(student, teacher) == pytest.approx(T**2 * value, rel=1e-10, abs=1e-13)
+    by_student = log_softmax.backpropagate(divergence.backpropagate()) / T
+    np.testing.assert_allclose(loss_fn.backpropagate(), T**2 * by_student, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "P", "T", "message"),
+    [
+        (BCELoss(), [[0.5], [1.5]], [[1], [0]], r"BCELoss\(\) takes probabilities, but row 1"),
+        (BCELoss(), [[0.5], [0.5]], [[1], [2]], r"targets between 0 and 1, but row 1 is \[2"),
+        (KLDivLoss(), [[-1.0, -1.0]], [[-0.5, 0.5]], r"row 0 is .* log_target=True"),
+        (DistillationLoss(), [[1.0, 2.0]], [[1.0]], r"student and teacher of one shape \(N, C\)"),
+        (MultiLabelSoftMarginLoss([1, 2]), [[1.0]], [[1]], r"of shape \(N, 2\), .* \(1, 1\)"),
+        (MultiLabelSoftMarginLoss(), [1.0], [1], r"one column a class, but .* \(1,\)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_the_other_losses_refuse(loss_fn, P, T, message):
+    with pytest.raises((DataError, ShapeError), match=message):
+        loss_fn(np.array(P), np.array(T))
+    with pytest.raises(StateError):
+        loss_fn.backpropagate()
+
+
+def test_options_of_the_other_losses():
+    with pytest.raises(OptionError, match="HuberLoss: delta must be a finite number above 0"):
+        HuberLoss(0)
+    with pytest.raises(OptionError, match=r"DistillationLoss: temperature must be .* above 0"):
+        DistillationLoss(temperature=-1)
+    with pytest.raises(OptionError, match="KLDivLoss: log_target must be True or False"):
+        KLDivLoss("yes")
 
 
 # ---- what holds for every loss -------------------------------------------------------------------

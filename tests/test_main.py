@@ -183,6 +183,9 @@ def test_the_training_options_arrive(run, fitted):
     assert loader.batch_size == 5
     assert options["epochs"] == 2
 
+    run(*QUICK, "--weight-decay", 0.125)
+    assert fitted[-1][0].weight_decay == 0.125
+
 
 def test_the_rate_falls_from_what_is_asked_to_zero(run, monkeypatch):
     rates = []
@@ -248,9 +251,10 @@ def test_the_defaults_are_those_that_the_help_names(run):
     }
     assert program.read_options(["--optimizer", "sgd"]).lr == 0.1
     text = re.sub(r"\s+", " ", run("--help")[1])
-    for default in ("(default: 0)", "(default: 128 128)", "(default: relu)", "(default: yes)",
-                    "adam (the default)", "digits (the default)", "(default: 0.9)",
-                    "(default: 0.01 for adam, 0.1 for sgd)", "(default: 20)", "(default: 32)"):  # fmt: skip
+    named = "0, 128 128, relu, yes, 0.9, 20, 32"
+    defaults = [f"(default: {name})" for name in named.split(", ")]
+    rates = "(default: 0.01 for adam, 0.1 for sgd)"
+    for default in [*defaults, rates, "adam (the default)", "digits (the default)"]:
         assert default in text
 
 

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinynn.errors import OptionError, ShapeError
-from tinynn.metrics import accuracy, get_metrics
+from tinynn.metrics import (
+    accuracy,
+    confusion_matrix,
+    get_metrics,
+    macro_f1,
+    mean_absolute_error,
+    r2,
+    top_k_accuracy,
+)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(2, 4))
@@ -86,3 +94,59 @@ def loss(prediction, target):
 def test_metrics_refused(metrics, message):
     with pytest.raises(OptionError, match=message):
         get_metrics(metrics)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(2, 5))
+def test_metrics_of_classes_are_those_of_scikit_learn(seed, n, c):
+    rng = np.random.default_rng(seed)
+    P, y = rng.normal(size=(n, c)), rng.integers(0, c, n)
+    chosen, labels = P.argmax(axis=1), range(c)
+    np.testing.assert_array_equal(
+        confusion_matrix(P, y), sklearn.metrics.confusion_matrix(y, chosen, labels=labels)
+    )
+    expected = sklearn.metrics.f1_score(y, chosen, average="macro", zero_division=0)
+    assert macro_f1(P, y) == pytest.approx(expected)
+    for k in range(1, c + 1):
+        # By hand, as scikit-learn's own refuses k = C.
+        in_order = np.argsort(-P, axis=1)[:, :k]
+        expected = np.mean([row in best for row, best in zip(y, in_order, strict=True)])
+        assert top_k_accuracy(P, y, k) == pytest.approx(expected)
+
+
+def test_one_column_is_a_matrix_of_two_classes():
+    P, y = np.array([[0.5], [-0.5], [0.1], [-2.0]]), np.array([[1], [1], [0], [0]])
+    np.testing.assert_array_equal(confusion_matrix(P, y), [[1, 1], [1, 1]])
+    assert top_k_accuracy(P, y) == 0.5
+    assert macro_f1(P, y) == pytest.approx(0.5)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.sampled_from([(), (1,), (3,)]))
+def test_metrics_of_numbers_are_those_of_scikit_learn(seed, n, row):
+    rng = np.random.default_rng(seed)
+    P, T = rng.normal(size=(2, n, *row))
+    expected = sklearn.metrics.r2_score(T.reshape(n, -1), P.reshape(n, -1))
+    assert r2(P, T) == pytest.approx(expected)
+    expected = sklearn.metrics.mean_absolute_error(T.reshape(n, -1), P.reshape(n, -1))
+    assert mean_absolute_error(P, T) == pytest.approx(expected)
+
+
+def test_metrics_of_numbers_take_one_shape():
+    for metric in (r2, mean_absolute_error):
+        with pytest.raises(ShapeError, match=rf"{metric.__name__} takes .* \(3, 1\) and \(3,\)"):
+            metric(np.zeros((3, 1)), np.zeros(3))
+    with pytest.raises(OptionError, match="top_k_accuracy: k must be an integer of 1 or more"):
+        top_k_accuracy(np.zeros((3, 2)), np.zeros(3, int), k=0)
+
+
+def test_evaluate_gives_a_matrix_where_a_metric_is_one():
+    from tinynn import CrossEntropyLoss, Linear, evaluate
+    from tinynn.data import DataLoader
+
+    X, y = np.random.default_rng(0).normal(size=(50, 3)), np.arange(50) % 3
+    model = Linear(3, 3, rng=0, dtype=np.float64)
+    loader = DataLoader(X, y, batch_size=7)
+    names = ["accuracy", "confusion_matrix", "top_k_accuracy", "macro_f1"]
+    found = evaluate(model, CrossEntropyLoss(), loader, metrics=names)
+    expected = sklearn.metrics.confusion_matrix(y, model(X).argmax(axis=1))
+    np.testing.assert_array_equal(found["confusion_matrix"], expected)
+    assert found["accuracy"] == pytest.approx(np.trace(expected) / 50)

@@ -10,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinynn.optimizers
-from tinynn import SGD, Adam, CrossEntropyLoss, Linear, ModuleList, MSELoss, Parameter, ReLU
+from tinynn import (
+    SGD,
+    Adam,
+    AdamW,
+    CrossEntropyLoss,
+    Linear,
+    Lion,
+    ModuleList,
+    MSELoss,
+    Parameter,
+    ReLU,
+    RMSprop,
+)
 from tinynn.errors import CheckpointError, DivergedError, OptionError, StateError
 from tinynn.optimizers import Optimizer
 from tinynn.schedules import cosine, warmup
@@ -23,6 +35,11 @@ BUILDERS = {
         parameters, **({"lr": 0.1, "momentum": 0.9, "nesterov": True} | options)
     ),
     "Adam": lambda parameters, **options: Adam(parameters, **({"lr": 0.1} | options)),
+    "AdamW": lambda parameters, **options: AdamW(parameters, **({"lr": 0.1} | options)),
+    "RMSprop": lambda parameters, **options: RMSprop(
+        parameters, **({"lr": 0.1, "momentum": 0.9} | options)
+    ),
+    "Lion": lambda parameters, **options: Lion(parameters, **({"lr": 0.1} | options)),
 }
 every_optimizer = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 
@@ -93,6 +110,24 @@ def naive_adam(p, m, v, g, t, *, lr, betas, eps, decay):
     return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
 
 
+def naive_adamw(p, m, v, g, t, *, lr, betas, eps, decay):
+    """Algorithm 2 of the paper, with the schedule multiplier in lr, as PyTorch has it."""
+    return naive_adam(p - lr * decay * p, m, v, g, t, lr=lr, betas=betas, eps=eps, decay=0)
+
+
+def naive_rmsprop(p, v, b, g, *, lr, alpha, eps, momentum, decay):
+    g = g + decay * p
+    v = alpha * v + (1 - alpha) * g**2
+    b = momentum * b + g / (np.sqrt(v) + eps)
+    return p - lr * b, v, b
+
+
+def naive_lion(p, m, g, *, lr, betas, decay):
+    """Program 1 of the paper."""
+    update = np.sign(betas[0] * m + (1 - betas[0]) * g)
+    return p - lr * (update + decay * p), betas[1] * m + (1 - betas[1]) * g
+
+
 clips = st.sampled_from([None, 0.5, 2.0, 1e3])
 decays = st.sampled_from([0.0, 0.1])
 
@@ -118,6 +153,52 @@ def test_sgd_is_the_naive_one(seed, momentum, nesterov, decay, clip_value, clip_
                 decay=decay if p.decay else 0,
             )
         assert_same(values(trained), P, rtol=1e-13)
+
+
+def assert_is_the_naive_one(optimizer, trained, seed, memories, naive, decay):
+    """Take four steps, each parameter's own memories beginning at zero."""
+    P = values(trained)
+    M = [[np.zeros(p.shape) for _ in range(memories)] for p in trained]
+    for step in range(4):
+        G = accumulate(trained, [seed, step])
+        optimizer.step()
+        for i, p in enumerate(trained):
+            P[i], *M[i] = naive(P[i], *M[i], G[i], step + 1, decay if p.decay else 0)
+        assert_same(values(trained), P, rtol=1e-12)
+
+
+@given(SEEDS, st.sampled_from([(0.9, 0.999), (0.0, 0.5)]), decays)
+def test_adamw_is_algorithm_2(seed, betas, decay):
+    trained = parameters(seed)
+    optimizer = AdamW(trained, 0.01, betas, 1e-8, decay)
+
+    def naive(p, m, v, g, t, decay):
+        return naive_adamw(p, m, v, g, t, lr=0.01, betas=betas, eps=1e-8, decay=decay)
+
+    assert_is_the_naive_one(optimizer, trained, seed, 2, naive, decay)
+
+
+@given(SEEDS, st.sampled_from([0.99, 0.5, 0.0]), st.sampled_from([0.0, 0.9]), decays)
+def test_rmsprop_is_the_naive_one(seed, alpha, momentum, decay):
+    trained = parameters(seed)
+    optimizer = RMSprop(trained, 0.01, alpha, 1e-6, momentum, decay)
+    options = {"lr": 0.01, "alpha": alpha, "eps": 1e-6, "momentum": momentum}
+
+    def naive(p, v, b, g, _, decay):
+        return naive_rmsprop(p, v, b, g, **options, decay=decay)
+
+    assert_is_the_naive_one(optimizer, trained, seed, 2, naive, decay)
+
+
+@given(SEEDS, st.sampled_from([(0.9, 0.99), (0.5, 0.0)]), decays)
+def test_lion_is_program_1(seed, betas, decay):
+    trained = parameters(seed)
+    optimizer = Lion(trained, 0.01, betas, decay)
+
+    def naive(p, m, g, _, decay):
+        return naive_lion(p, m, g, lr=0.01, betas=betas, decay=decay)
+
+    assert_is_the_naive_one(optimizer, trained, seed, 1, naive, decay)
 
 
 @given(

@@ -90,7 +90,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
     check_integer("top_k_accuracy", "k", k, minimum=1)
     P = np.asarray(prediction)
     chosen, right = _classes("top_k_accuracy", P, target, 0.0)
-    if P.ndim != 2:
+    if P.ndim != 2 or P.shape[1] == 1:
         return float((chosen == right).mean())
     own = P[np.arange(len(P)), right]
     return float(((own[:, np.newaxis] < P).sum(axis=1) < k).mean())

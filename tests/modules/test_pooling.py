@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from strategies import seeds, spaced
 
 import tinynn as tnn
+from tinynn import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from tinynn.errors import OptionError, ShapeError, StateError
-from tinynn.modules.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 
 
 def in_memory_order(A, order):

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import seeds, spaced
 
+from tinynn import AvgPool2d, Conv2d, GlobalAvgPool2d, MaxPool2d
 from tinynn.errors import ShapeError
-from tinynn.modules.convolution import Conv2d
-from tinynn.modules.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 
 torch = pytest.importorskip("torch")
 

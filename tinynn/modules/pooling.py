@@ -316,7 +316,7 @@ def _slide(combine: np.ufunc, start: float, X: Array, window: Window, axis: int)
 def _give(gradient: Array, values: Array, window: Window) -> None:
     """Add to a part of a gradient that starts at zero."""
     if window.stride >= window.span:
-        gradient[...] = values  # no two windows meet: adding would take 1.8 times as long
+        gradient[...] = values  # no two windows meet; adding makes the whole pass 1.2 times as long
     else:
         gradient += values
 

@@ -1,0 +1,253 @@
+"""The benchmarks run, write what they promise, and time nobody who computes something else.
+
+No time is asserted here.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Behind everything else, so that the tinynn under test stays the one that is installed.
+sys.path.append(str(ROOT))
+
+from benchmarks import options, peers, report, runner, workloads  # noqa: E402
+from benchmarks.peers import floor, sklearn_peer, tinynn_peer, tutorial  # noqa: E402
+
+SMALL = workloads.Workload("small", "small", "train", workloads.mlp(6, 5, 3), 4, 3, lr=0.1)
+
+
+def run(*arguments, module="benchmarks"):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+# ---- the command line -----------------------------------------------------------------------
+
+
+def test_quick_run_writes_json_and_markdown(tmp_path):
+    done = run(
+        *("--quick", "--workloads", "B", "--peers", "tinynn", "floor"),
+        *("--output", str(tmp_path / "new" / "folder")),
+    )
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "new/folder/benchmarks.json").read_text("utf-8"))
+    rows = written["workloads"]["B"]["peers"]
+    assert set(rows) == {"tinynn", "floor"}
+    for row in rows.values():
+        assert len(row["seconds"]) == written["rounds"] == 3
+        assert row["time"]["q1"] <= row["time"]["median"] <= row["time"]["q3"]
+    ratios = np.divide(rows["tinynn"]["seconds"], rows["floor"]["seconds"])
+    assert rows["tinynn"]["to_floor"]["median"] == pytest.approx(np.median(ratios))
+    (target,) = written["workloads"]["B"]["targets"]
+    assert target["met"] == (np.median(ratios) <= target["limit"])
+    assert {"cpu", "cores", "blas", "date", "threads", "python"} <= set(written["machine"])
+
+    markdown = (tmp_path / "new/folder/benchmarks.md").read_text("utf-8")
+    assert "numpy " + np.__version__ in markdown
+    assert "≤ 2.2 × floor" in markdown
+    assert "### B: 784-20-20-10" in done.stdout
+    assert "### B: 784-20-20-10" in markdown
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "says"),
+    [
+        ("benchmarks", ["--fast"], "--fast"),
+        ("benchmarks", ["--workloads", "Z"], "'Z'"),
+        ("benchmarks", ["--peers", "abacus"], "'abacus'"),
+        ("benchmarks", ["--rounds", "0"], "'0'"),
+        ("benchmarks", ["--seconds", "nan"], "'nan'"),
+        ("benchmarks", ["--output", __file__], "cannot be made"),
+        ("benchmarks.scaling", ["--axes", "height"], "'height'"),
+        ("benchmarks.memory", ["--workloads", "F"], "'F'"),
+        ("benchmarks.startup", ["--rounds", "many"], "'many'"),
+        ("benchmarks.latency", ["--threads", "-1"], "--threads"),
+    ],
+)
+def test_a_bad_option_is_one_line_and_code_2(module, arguments, says, capsys):
+    main = importlib.import_module(f"{module}.__main__" if module == "benchmarks" else module).main
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"python -m {module}: error: ")
+    assert says in line
+
+
+@pytest.mark.parametrize("module", ["__main__", "scaling", "memory", "startup", "latency"])
+def test_help_names_every_option(module, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        importlib.import_module(f"benchmarks.{module}").main(["--help"])
+    assert exit_.value.code == 0
+    assert "--output DIR" in capsys.readouterr().out
+
+
+def test_a_peer_that_is_not_installed_is_left_out_in_one_line(monkeypatch, capsys):
+    entry = peers.Entry("Abacus", "abacus:Abacus", ("no_such_package",))
+    monkeypatch.setitem(peers.PEERS, "abacus", entry)
+    assert options.installed(["floor", "abacus", "tinynn"]) == ["floor", "tinynn"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "Abacus is left out: no_such_package is not installed"
+
+
+def test_list_names_workloads_and_peers():
+    done = run("--list")
+    assert done.returncode == 0
+    for name in (*workloads.WORKLOADS, *peers.PEERS):
+        assert f"  {name} " in done.stdout
+
+
+# ---- agreement ------------------------------------------------------------------------------
+
+
+class Halved(tutorial.Tutorial):
+    """A peer that forgets a half of every gradient."""
+
+    def update(self):
+        for layer in self.network:
+            layer.grads = [g / 2 for g in layer.grads]
+        super().update()
+
+
+class Broken(tutorial.Tutorial):
+    """A peer that raises while it is timed, but not while it is compared."""
+
+    def train(self):
+        raise ArithmeticError("no more\nsecond line")
+
+
+class Dead(tutorial.Tutorial):
+    """A peer whose process ends."""
+
+    def step(self, X, y):
+        os._exit(3)
+
+
+def test_peers_that_differ_fail_or_end_are_reported_and_not_timed(monkeypatch):
+    # The processes find this file as a module by its folder, as they find everything else.
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parent)])
+    names = ["numpy", *(f"test_benchmarks:{kind.__name__}" for kind in (Halved, Broken, Dead))]
+    with runner.started(names, threads=1) as processes:
+        result = runner.measure(processes, SMALL, rounds=2, seconds=1e-4)
+    assert set(result["peers"]) == {"numpy"}
+    assert len(result["peers"]["numpy"]["seconds"]) == 2
+    assert min(result["peers"]["numpy"]["seconds"]) > 0
+    halved, broken, dead = (result["left_out"][name] for name in names[1:])
+    assert "computes something else, so it is not timed: value [" in halved
+    assert broken == "ArithmeticError: no more"
+    assert dead == "its process ended with exit code 3"
+
+
+@pytest.mark.parametrize(
+    ("values", "agrees"),
+    [
+        ([2.0, 1.0], True),
+        ([2.0001, 1.0], True),
+        ([2.0, 1.001], False),
+        ([2.0, np.nan], False),
+        ([2.0], False),
+        ([[2.0, 1.0]], False),
+    ],
+)
+def test_disagreement(values, agrees):
+    reason = runner.disagreement(np.array(values), np.array([2.0, 1.0]))
+    assert (reason is None) == agrees
+
+
+def kinds_of_workloads():
+    """Yield small workloads that between them hold every kind, layer and optimizer."""
+    deep = workloads.mlp(6, 5, 4, 3, activation="elu", batch_norm=True)
+    images = (("conv", 1, 2, 3), ("relu",), ("maxpool", 2), ("flatten",), ("linear", 392, 3))
+    yield "mlp-sgd", SMALL
+    make = workloads.Workload
+    yield "mlp-adam", make("x", "x", "train", SMALL.layers, 4, 3, optimizer="adam", lr=1e-3)
+    yield "deep-sgd", make("x", "x", "train", deep, 8, 3, lr=0.05)
+    yield "images", make("x", "x", "train", images, 4, 3, lr=0.01)
+    yield "deep-predict", make("x", "x", "predict", deep, 9, 1)
+    yield "images-predict", make("x", "x", "predict", images, 3, 1)
+    yield "mlp-epoch", make("x", "x", "epoch", SMALL.layers, 4, 3, lr=0.1)
+    yield "deep-epoch", make("x", "x", "epoch", deep, 8, 3, lr=0.05)
+
+
+KINDS = dict(kinds_of_workloads())
+
+
+def in_this_process():
+    """Yield the peers that are quick to import, and PyTorch where it is installed."""
+    yield pytest.param(lambda: tinynn_peer.TinyNN, id="tinynn")
+    yield pytest.param(lambda: tinynn_peer.OpenLoop, id="tinynn-loop")
+    yield pytest.param(lambda: tutorial.Tutorial, id="numpy")
+    yield pytest.param(lambda: sklearn_peer.ScikitLearn, id="scikit-learn")
+    there = importlib.util.find_spec("torch")
+    skip = () if there else pytest.mark.skip(reason="PyTorch is not installed")
+    yield pytest.param(lambda: peers.load("pytorch"), id="pytorch", marks=skip)
+
+
+@pytest.mark.parametrize("workload", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("load", in_this_process())
+def test_peers_agree_and_again_after_a_reset(load, workload, capsys):
+    kind = load()
+    if kind.cannot(workload):
+        return  # what each takes part in is checked below
+    state = workloads.initial_state(workload)
+    peer, expected = kind(workload, state), tutorial.reference(workload, state)
+    assert runner.disagreement(peer.check(), expected) is None
+    peer.warm_up()
+    peer.one_pass()
+    assert runner.disagreement(peer.check(), expected) is None, "reset left something behind"
+    capsys.readouterr()  # what `fit` prints
+
+
+def test_who_takes_part():
+    for workload in workloads.WORKLOADS.values():
+        assert tinynn_peer.TinyNN.cannot(workload) is None
+        assert tutorial.Tutorial.cannot(workload) is None
+    A, E, epoch = (workloads.WORKLOADS[name] for name in ("A", "E", "epoch"))
+    assert sklearn_peer.ScikitLearn.cannot(A) == "has no batchnorm, elu"
+    assert "conv" in sklearn_peer.ScikitLearn.cannot(E)
+    assert "'epoch'" in floor.Floor.cannot(epoch)
+
+
+# ---- the floor, and the arithmetic of the report --------------------------------------------
+
+
+def test_products_of_the_floor():
+    # 4 rows through 6-5-3: two outputs, two gradients of weights, and one of an input.
+    assert list(floor.products(SMALL)) == [(4, 6, 5), (6, 4, 5), (4, 5, 3), (5, 4, 3), (4, 3, 5)]
+    # 14 × 14 positions of 64 images in the second convolution, 16 · 3 · 3 numbers under a kernel.
+    E = list(floor.products(workloads.WORKLOADS["E"]))
+    assert E[:2] == [(50176, 9, 16), (9, 50176, 16)]
+    assert E[2:5] == [(12544, 144, 32), (144, 12544, 32), (12544, 32, 144)]
+    assert E[5:] == [(64, 1568, 10), (1568, 64, 10), (64, 10, 1568)]
+
+
+def test_ratios_are_taken_round_by_round_and_targets_point_the_right_way():
+    # The machine becomes ten times slower from round to round: the medians of both are 1 apart
+    # from their own, but the ratio was 2 in every round.
+    def facts(seconds):
+        return {"seconds": seconds, "versions": {}, "threads": "1"}
+
+    times = {"tinynn": [2.0, 20.0, 200.0], "floor": [1.0, 10.0, 100.0], "pytorch": [5.0, 50, 500]}
+    result = {"peers": {name: facts(t) for name, t in times.items()}, "left_out": {}}
+    summary = report.summarize("A", result)
+    ours = summary["peers"]["tinynn"]
+    assert ours["to_floor"] == {"median": 2, "q1": 2, "q3": 2, "noisy": False}
+    assert ours["time"]["noisy"]
+    targets = {target["against"]: target for target in summary["targets"]}
+    assert targets["floor"]["met"]  # 2.0, of at most 2.0
+    assert not targets["pytorch"]["met"]  # 2.5, of at least 3
+    assert targets["pytorch"]["ratio"] == 2.5
