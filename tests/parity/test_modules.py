@@ -12,7 +12,11 @@ import tinynn as tnn
 
 torch = pytest.importorskip("torch", reason="parity needs PyTorch: pip install torch")
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [
+    pytest.mark.usefixtures("float64"),
+    # PyTorch says that padding="same" costs it a copy where the padding is uneven.
+    pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning"),
+]
 
 WITH_COUNTERPART = [case for case in WAYS if case.torch is not None]
 

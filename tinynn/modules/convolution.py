@@ -97,6 +97,7 @@ class Conv2d(Module):
     """
 
     _accumulates = True
+    _dtype: np.dtype[Any]
 
     def __init__(
         self,
@@ -130,11 +131,12 @@ class Conv2d(Module):
         )
         self.init = init
         get_initializer(init)
-        self._to_draw: Any = as_generator(rng), check_dtype("Conv2d", dtype)
+        self._dtype = check_dtype("Conv2d", dtype)
+        self._rng: Any = as_generator(rng)
         self.weight: Parameter = None  # type: ignore[assignment]  # until in_channels is known
         self.bias: Parameter | None = None
         if check_flag("Conv2d", "bias", bias):
-            self.bias = Parameter(np.zeros(self.out_channels, dtype), decay=False)
+            self.bias = Parameter(np.zeros(self.out_channels, self._dtype), decay=False)
         if in_channels is not None:
             self._build(in_channels)
 
@@ -146,10 +148,9 @@ class Conv2d(Module):
             )
         rows, columns = self._axes
         shape = (self.out_channels, C // self.groups, rows.size, columns.size)
-        rng, dtype = self._to_draw
         self.in_channels = C
-        self.weight = Parameter(initial(self.init, shape, rng, dtype))
-        self._to_draw = None
+        self.weight = Parameter(initial(self.init, shape, self._rng, self._dtype))
+        self._rng = None  # drawn from once
 
     # Letters: G groups of C channels that come in and F that go out; images of H × W become A × B;
     # the kernel is kh × kw. The group stands first, where there is a single one it costs nothing.

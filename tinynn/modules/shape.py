@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tinynn.errors import OptionError, check_integer
@@ -30,11 +31,11 @@ class Flatten(Module):
     def __call__(self, X: Array) -> Array:
         self._saved = X.shape
         # The number of columns is spelled out: -1 cannot be told for a batch of no rows.
-        return X.reshape(len(X), math.prod(X.shape[1:])).copy()
+        return _reshaped(X, (len(X), math.prod(X.shape[1:])))
 
     def backpropagate(self, delta: Array) -> Array:
         shape = self._saved
-        return delta.reshape(shape).copy()
+        return _reshaped(delta, shape)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if not is_known(input_shape):
@@ -70,11 +71,11 @@ class Reshape(Module):
 
     def __call__(self, X: Array) -> Array:
         self._saved = X.shape
-        return X.reshape(len(X), *self.output_shape(X.shape[1:])).copy()
+        return _reshaped(X, (len(X), *self.output_shape(X.shape[1:])))
 
     def backpropagate(self, delta: Array) -> Array:
         shape = self._saved
-        return delta.reshape(shape).copy()
+        return _reshaped(delta, shape)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         fixed = math.prod(length for length in self.shape if length != -1)
@@ -108,3 +109,9 @@ class Identity(Module):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
+
+
+def _reshaped(X: Array, shape: Any) -> Array:
+    """Return a new array; where reshaping had to copy the numbers already, that one."""
+    Y = X.reshape(shape)
+    return Y.copy() if np.may_share_memory(X, Y) else Y
