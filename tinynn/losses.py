@@ -26,6 +26,7 @@ from tinynn.errors import (
     check_number,
 )
 from tinynn.options import options_repr
+from tinynn.primitives import column_sums
 
 __all__ = [
     "BCELoss",
@@ -584,53 +585,50 @@ class CrossEntropyLoss(Loss):
         else:
             factors = weights / (weights * v).sum()
         # Classes first, (C, N): sums over classes then run along whole rows of memory.
-        Q, log_Q = self._probabilities(np.array(prediction.T, order="C"))
-        self._saved = Q, y, v, A, factors
-        if A is not None:
-            costs = -(A * log_Q).sum(axis=0)
+        P = prediction.T.copy(order="C")
+        if self.from_logits:
+            # log q_c = z_c − log Σ_k exp(z_k); the largest z is taken off first, lest exp overflow.
+            P -= np.maximum.reduce(P, axis=0)
+            Q = np.exp(P)
+            total = column_sums(Q)  # over the classes, which stand first
+            Q /= total
+            log_total = np.log(total)
         else:
-            costs = -log_Q[y, np.arange(len(y))]
+            # A softmax that has underflowed gives zeros; the floor keeps log q and 1/q finite.
+            Q = np.maximum(P, _floor(P.dtype))
+            P, log_total = np.log(Q), np.zeros((), P.dtype)
+        if A is not None:
+            at = None
+            costs = (A * (log_total - P)).sum(axis=0)
+        else:
+            at = y, np.arange(len(y))
+            costs = log_total - P[at]
             if v is not None:
                 costs *= v
-        return (costs * factors).sum()
+        self._saved = Q, at, v, A, factors
+        return costs.sum() * factors if isinstance(factors, float) else costs.dot(factors)
 
     def _derivative(self) -> Array:
         # With a_c = w_c t_c, a row costs −Σ_c a_c log q_c, and so
         #   by a probability:  ∂ℓ/∂q_c = −a_c / q_c
         #   by a score:        ∂ℓ/∂z_c = q_c Σ_k a_k − a_c,   as ∂(log q_k)/∂z_c = 1[k = c] − q_c
         # For a class index y there is one a_y = v, and all others are zero.
-        Q, y, v, A, factors = self._saved
-        if self.from_logits:
-            if A is not None:
-                G = Q * A.sum(axis=0) - A
-            else:
-                G = Q * v if v is not None else Q.copy()
-                G[y, np.arange(len(y))] -= 1 if v is None else v
+        Q, at, v, A, factors = self._saved
+        if self.from_logits and A is not None:
+            G = Q * A.sum(axis=0) - A
+        elif self.from_logits:
+            G = Q.copy() if v is None else Q * v
+            G[at] -= 1 if v is None else v
         else:
-            # Below the floor the loss is constant, see _probabilities.
+            # Below the floor the loss is constant.
             above = _floor(Q.dtype) < Q
             if A is not None:
                 G = -A / Q * above
             else:
-                at = y, np.arange(len(y))
                 G = np.zeros_like(Q)
                 G[at] = (-1 if v is None else -v) / Q[at] * above[at]
         G *= factors
-        return np.array(G.T, order="C")
-
-    def _probabilities(self, P: Array) -> tuple[Array, Array]:
-        """Return predicted probabilities and their logarithms, both of shape (C, N)."""
-        if self.from_logits:
-            # log q_c = z_c − log Σ_k exp(z_k); the largest z is taken off first, lest exp overflow.
-            P -= P.max(axis=0)
-            Q = np.exp(P)
-            total = Q.sum(axis=0)
-            P -= np.log(total)
-            Q /= total
-            return Q, P
-        # A softmax that has underflowed gives zeros; the floor keeps log and 1/q finite.
-        Q = np.maximum(P, _floor(P.dtype))
-        return Q, np.log(Q)
+        return G.T.copy(order="C")
 
     def _weighted_targets(
         self, target: Array, prediction: Array

@@ -25,6 +25,7 @@ from tinynn.errors import (
 )
 from tinynn.options import options_repr
 from tinynn.parameter import FlatBuffer, Parameter
+from tinynn.primitives import add_scaled, blocks, flush_subnormals
 from tinynn.schedules import Schedule, rate_at
 
 __all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
@@ -74,6 +75,11 @@ class Optimizer:
 
     state_vectors: tuple[str, ...] = ()
 
+    # What is remembered of a weight that has died shrinks with every step, until it is so small
+    # that processors take ten times as long for it (a subnormal number). Every so many steps such
+    # numbers are set to zero; steps of all other numbers stay what they are, to the last bit.
+    flush_interval = 64
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -121,6 +127,9 @@ class Optimizer:
         lr = self.current_lr
         self._update(self._flat.data, self._decayed(self._clipped(g)), lr)
         self.step_count += 1
+        if self.step_count % self.flush_interval == 0:
+            for name in self.state_vectors:
+                flush_subnormals(getattr(self, f"_{name}"))
         self._flat.consume()
 
     def zero_grad(self) -> None:
@@ -133,9 +142,9 @@ class Optimizer:
     # ---- what comes before an update --------------------------------------------------------
 
     def _check_finite(self, g: Array) -> None:
-        # One sum tells nearly always. Where it overflows, each number is looked at.
-        with np.errstate(all="ignore"):
-            if np.isfinite(g.dot(g)) or np.isfinite(g).all():
+        # One sum of squares tells nearly always. Where it overflows, each number is looked at.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(g.dot(g)) or np.isfinite(g).all():
                 return
         for index, parameter in enumerate(self._flat.parameters):
             bad = int((~np.isfinite(parameter.grad)).sum())
@@ -282,9 +291,9 @@ class SGD(Optimizer):
         if self.momentum:
             v = self._velocity
             v *= self.momentum
-            v += g
+            add_scaled(v, 1.0, g)
             g = g + self.momentum * v if self.nesterov else v
-        p -= lr * g
+        add_scaled(p, -lr, g)
 
 
 class Adam(Optimizer):
@@ -348,14 +357,21 @@ class Adam(Optimizer):
     def _update(self, p: Array, g: Array, lr: float) -> None:
         beta1, beta2 = self.betas
         t = self.step_count + 1
-        m, v = self._m, self._v
-        m *= beta1
-        m += (1 - beta1) * g
-        v *= beta2
-        v += (1 - beta2) * np.square(g)
-        # m̂ / (√v̂ + eps), with the two corrections drawn out of the vectors:
+        # The two corrections are drawn out of the vectors: m̂ / (√v̂ + eps) is
+        #   m / (√v + eps · root) · root / (1 − β₁ᵗ)   with   root = √(1 − β₂ᵗ).
         root = math.sqrt(1 - beta2**t)
-        p -= (lr * root / (1 - beta1**t)) * m / (np.sqrt(v) + self.eps * root)
+        rate = lr * root / (1 - beta1**t)
+        for part in blocks(p.size):
+            m, v, g_part = self._m[part], self._v[part], g[part]
+            m *= beta1
+            add_scaled(m, 1 - beta1, g_part)
+            v *= beta2
+            step = np.square(g_part)
+            add_scaled(v, 1 - beta2, step)
+            np.sqrt(v, out=step)
+            step += self.eps * root
+            np.divide(m, step, out=step)
+            add_scaled(p[part], -rate, step)
 
 
 class AdamW(Adam):

@@ -12,15 +12,18 @@ cores: a product of 1 ms has been seen to take 14. So no call here is large enou
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["add_scaled", "add_to_rows", "column_sums"]
+__all__ = ["add_scaled", "add_to_rows", "blocks", "column_sums", "flush_subnormals"]
 
 Array = NDArray[Any]
+
+# Measured: so many numbers of each of an optimizer's vectors are best worked on at a time.
+_BLOCK = 1 << 16
 
 # OpenBLAS divides vectors of more than 10,000 numbers among threads, and rank-one updates of
 # matrices of more than 8,192.
@@ -125,3 +128,44 @@ def add_scaled(y: Array, a: float, x: Array) -> None:
     n = y.size
     for start in range(0, n, _VECTOR):
         axpy(x, y, min(_VECTOR, n - start), a, start, 1, start, 1)
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Yield slices that cover a long vector, each short enough to stay in the processor's cache.
+
+    Parameters
+    ----------
+    n : int
+        The length of the vector.
+
+    Yields
+    ------
+    slice
+        One after the other.
+
+    Examples
+    --------
+    >>> [part.stop - part.start for part in blocks(100_000)]
+    [65536, 34464]
+    """
+    return (slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
+
+
+def flush_subnormals(y: Array) -> None:
+    """Set to zero, in place, what is too small for a normal floating-point number.
+
+    Parameters
+    ----------
+    y : ndarray of float of shape (n,)
+        Changed.
+
+    Examples
+    --------
+    >>> y = np.array([1e-300, 1e-310, -1e-310])
+    >>> flush_subnormals(y)
+    >>> y
+    array([ 1.e-300,  0.e+000, -0.e+000])
+    """
+    tiny = np.finfo(y.dtype).tiny
+    for part in blocks(y.size):
+        y[part] *= np.abs(y[part]) >= tiny

@@ -121,9 +121,10 @@ class ModuleList(Module, MutableSequence[Module]):
 
     def _first_with_parameters(self) -> int:
         for index, module in enumerate(self._modules):
-            # Most often it is the module itself that has them, and not one inside.
-            if any(isinstance(value, Parameter) for value in vars(module).values()):
-                return index
+            # Most often the module itself has them, which is found more quickly than one inside.
+            for value in vars(module).values():
+                if isinstance(value, Parameter):
+                    return index
             if module.parameters():
                 return index
         return len(self._modules)

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinynn.errors import ShapeError, check_dtype, check_flag, check_integer, check_number
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
-from tinynn.primitives import add_to_rows, column_sums
+from tinynn.primitives import add_scaled, add_to_rows, column_sums
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
@@ -172,7 +172,7 @@ class BatchNorm(Module):
         for running, newest in ((self.running_mean, mean), (self.running_var, variance)):
             assert running is not None
             running *= 1 - weight
-            running += weight * newest.real
+            add_scaled(running, weight, newest.real)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if self.num_features is not None:
@@ -475,4 +475,4 @@ def _add_to_channels(Y: Array, values: Array) -> None:
 
 def _wide(values: Array, X: Array) -> Array:
     """Return one value a feature in the shape that broadcasts over X of shape (N, C, ...)."""
-    return values.reshape(-1, *(1,) * (X.ndim - 2))
+    return values if X.ndim == 2 else values.reshape(-1, *(1,) * (X.ndim - 2))
