@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
 from benchmarks import options, peers, report, runner, workloads  # noqa: E402
-from benchmarks.peers import floor, sklearn_peer, tinynn_peer, tutorial  # noqa: E402
+from benchmarks.peers import floor, tinynn_peer, tutorial  # noqa: E402
 
 SMALL = workloads.Workload("small", "small", "train", workloads.mlp(6, 5, 3), 4, 3, lr=0.1)
 
@@ -191,14 +191,14 @@ def in_this_process():
     yield pytest.param(lambda: tinynn_peer.TinyNN, id="tinynn")
     yield pytest.param(lambda: tinynn_peer.OpenLoop, id="tinynn-loop")
     yield pytest.param(lambda: tutorial.Tutorial, id="numpy")
-    yield pytest.param(lambda: sklearn_peer.ScikitLearn, id="scikit-learn")
+    yield pytest.param(lambda: peers.load("scikit-learn"), id="scikit-learn")
     there = importlib.util.find_spec("torch")
     skip = () if there else pytest.mark.skip(reason="PyTorch is not installed")
     yield pytest.param(lambda: peers.load("pytorch"), id="pytorch", marks=skip)
 
 
-@pytest.mark.parametrize("workload", KINDS.values(), ids=KINDS)
-@pytest.mark.parametrize("load", in_this_process())
+@pytest.mark.parametrize("workload", list(KINDS.values()), ids=list(KINDS))
+@pytest.mark.parametrize("load", list(in_this_process()))
 def test_peers_agree_and_again_after_a_reset(load, workload, capsys):
     kind = load()
     if kind.cannot(workload):
@@ -217,8 +217,9 @@ def test_who_takes_part():
         assert tinynn_peer.TinyNN.cannot(workload) is None
         assert tutorial.Tutorial.cannot(workload) is None
     A, E, epoch = (workloads.WORKLOADS[name] for name in ("A", "E", "epoch"))
-    assert sklearn_peer.ScikitLearn.cannot(A) == "has no batchnorm, elu"
-    assert "conv" in sklearn_peer.ScikitLearn.cannot(E)
+    scikit_learn = peers.load("scikit-learn")
+    assert scikit_learn.cannot(A) == "has no batchnorm, elu"
+    assert "conv" in scikit_learn.cannot(E)
     assert "'epoch'" in floor.Floor.cannot(epoch)
 
 

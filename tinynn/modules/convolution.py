@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from tinynn.initializers import Initializer, get_initializer, initial
 from tinynn.modules.base import UNKNOWN, Module, Shape
 from tinynn.parameter import Parameter
 from tinynn.random import RNG, as_generator
+from tinynn.threads import in_parallel
 
 __all__ = ["Conv2d"]
 
@@ -192,7 +194,12 @@ class Conv2d(Module):
         self._saved = patches, X.shape
 
         Y = np.empty((A, G, self.out_channels // G, B * N), weights.dtype)
-        np.matmul(weights[:, None], patches, out=Y.swapaxes(0, 1))
+        by_row = Y.swapaxes(0, 1)  # (G, A, F, B·N)
+
+        def multiply(a: int, b: int) -> None:
+            np.matmul(weights[:, None], patches[:, a:b], out=by_row[:, a:b])
+
+        in_parallel(multiply, A, weights.size * A * B * N)
         return Y.reshape(A, self.out_channels, B, N).transpose(3, 1, 0, 2)
 
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
@@ -205,8 +212,14 @@ class Conv2d(Module):
         F, A, B = self.out_channels // G, *delta.shape[2:]
         delta = np.ascontiguousarray(delta.transpose(2, 1, 3, 0)).reshape(A, G, F, B * N)
         delta = delta.swapaxes(0, 1)  # (G, A, F, B·N)
-        gradient = np.matmul(patches, delta.swapaxes(2, 3)).sum(axis=1)
-        gradient = gradient.reshape(G, kh, -1, F)
+        by_row = np.empty((G, A, patches.shape[2], F), np.result_type(patches, delta))
+
+        def multiply(a: int, b: int) -> None:
+            np.matmul(patches[:, a:b], delta[:, a:b].swapaxes(2, 3), out=by_row[:, a:b])
+
+        work = by_row.size * B * N
+        in_parallel(multiply, A, work)
+        gradient = by_row.sum(axis=1).reshape(G, kh, -1, F)
         by_weight = gradient[:, :, : kw * C].reshape(G, kh, kw, C, F)
         self.weight.accumulate(by_weight.transpose(0, 4, 3, 1, 2).reshape(self.weight.shape))
         if self.bias is not None:
@@ -219,13 +232,19 @@ class Conv2d(Module):
         #   ∂L/∂x[n, g, c, h, w] += Σ_f W[g, f, c, i, j] · delta[g, a, f, (b, n)]
         weights = self.weight.data.reshape(G, F, C, kh, kw).transpose(0, 3, 4, 2, 1)
         by_X = np.zeros((H, G, C, W, N), np.result_type(weights, delta))
-        for i in range(kh):
+
+        def scatter(i: int, start: int, stop: int) -> None:
             a, h = rows.tap(i, H)
-            by_patch = np.matmul(weights[:, None, i].reshape(G, 1, kw * C, F), delta[:, a])
-            by_patch = by_patch.reshape(*by_patch.shape[:2], kw, C, B, N).swapaxes(0, 1)
+            of_tap = weights[:, None, i].reshape(G, 1, kw * C, F)
+            by_patch = np.matmul(of_tap, delta[:, a][:, start:stop])
+            by_patch = by_patch.reshape(G, stop - start, kw, C, B, N).swapaxes(0, 1)
             for j in range(kw):
                 b, w = columns.tap(j, W)
-                by_X[h, :, :, w] += by_patch[:, :, j, :, b]
+                by_X[h][start:stop, :, :, w] += by_patch[:, :, j, :, b]
+
+        for i in range(kh):  # taps meet in the same pixels, so they follow one another
+            a, _ = rows.tap(i, H)
+            in_parallel(partial(scatter, i), a.stop - a.start, work // kh)
         return by_X.reshape(H, GC, W, N).transpose(3, 1, 0, 2)
 
     def _weights(self, dtype: DTypeLike) -> Array:

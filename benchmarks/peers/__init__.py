@@ -1,0 +1,49 @@
+"""The peers, one file each: every one computes the same, as its own documentation would have it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import NamedTuple
+
+from benchmarks.peers.base import Peer
+
+__all__ = ["PEERS", "Entry", "Peer", "load", "missing"]
+
+
+class Entry(NamedTuple):
+    """Where a peer is found: nothing is imported before it is asked for."""
+
+    title: str
+    where: str
+    needs: tuple[str, ...]
+
+
+PEERS = {
+    "floor": Entry("floor", "floor:Floor", ()),
+    "tinynn": Entry("tinynn", "tinynn_peer:TinyNN", ()),
+    "tinynn-loop": Entry("tinynn, open loop", "tinynn_peer:OpenLoop", ()),
+    "numpy": Entry("tutorial NumPy", "tutorial:Tutorial", ()),
+    "pytorch": Entry("PyTorch", "pytorch:PyTorch", ("torch",)),
+    "torch-compile": Entry("torch.compile", "pytorch:Compiled", ("torch",)),
+    "jax": Entry("JAX, jit", "jax_peer:Jax", ("jax",)),
+    "keras": Entry("Keras on JAX", "keras_peer:Keras", ("keras", "jax")),
+    "scikit-learn": Entry("scikit-learn MLP", "sklearn_peer:ScikitLearn", ("sklearn",)),
+    "thinc": Entry("Thinc", "thinc_peer:Thinc", ("thinc",)),
+    "onnxruntime": Entry("ONNX Runtime", "onnx_peer:OnnxRuntime", ("onnxruntime", "onnx")),
+}
+
+
+def missing(name: str) -> list[str]:
+    """Return the packages that a peer needs and that are not installed."""
+    return [package for package in PEERS[name].needs if not importlib.util.find_spec(package)]
+
+
+def load(name: str) -> type[Peer]:
+    """Import a peer, and with it the library that it stands for.
+
+    A name "module:Class" that is not listed in `PEERS` is taken as it is: a peer of one's own.
+    """
+    where = f"benchmarks.peers.{PEERS[name].where}" if name in PEERS else name
+    module, _, kind = where.partition(":")
+    return getattr(importlib.import_module(module), kind)

@@ -1,0 +1,90 @@
+"""The floor: the matrix products of a workload alone, which no library on this BLAS can do without.
+
+No bias, no activation, no loss, no update, no new memory: ``np.matmul(out=)`` into arrays that are
+there and warm, with one thread or with all, whichever is faster.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from benchmarks.peers.base import Peer
+from benchmarks.workloads import Workload
+
+__all__ = ["Floor", "products"]
+
+
+def products(workload: Workload) -> Iterator[tuple[int, int, int]]:
+    """Yield ``(m, k, n)`` for every product ``(m, k) @ (k, n)`` of one step, or of one prediction.
+
+    A linear layer has one for the output, and in training one for the gradient of its weight and,
+    but for the first, one for the gradient of its input. A convolution has the same, with the
+    pixels of the output for rows, and for columns those under its kernel.
+    """
+    N, (*_, side) = workload.batch_size, workload.input_shape
+    first = True
+    for name, *sizes in workload.layers:
+        if name == "maxpool":
+            side //= sizes[0]
+        if name not in ("linear", "conv"):
+            continue
+        D, F, *kernel = sizes
+        rows, columns = (N * side**2, D * kernel[0] ** 2) if kernel else (N, D)
+        yield rows, columns, F
+        if workload.kind != "predict":
+            yield columns, rows, F
+            if not first:
+                yield rows, F, columns
+        first = False
+
+
+class Floor(Peer):
+    """The least time the products of a workload can take by NumPy."""
+
+    packages: ClassVar[tuple[str, ...]] = ("numpy",)
+    computes: ClassVar[bool] = False
+
+    def build(self) -> None:
+        """Make the arrays, and find out how many threads serve them best."""
+        rng = np.random.default_rng(0)
+
+        def draw(*shape: int) -> Any:
+            return rng.standard_normal(shape, dtype=np.float32)
+
+        self.operands = [
+            # For a single row, a gradient is an outer product: there `multiply` is the faster one.
+            (np.multiply if k == 1 else np.matmul, draw(m, k), draw(k, n), np.zeros((m, n), "f4"))
+            for m, k, n in products(self.workload)
+        ]
+        self.pools = ThreadpoolController()
+        if self.threads is None:
+            most = max((pool["num_threads"] for pool in self.pools.info()), default=1)
+            self.use = min((1, most), key=self._seconds)
+            self.pools.limit(limits=self.use)
+
+    def _seconds(self, threads: int) -> float:
+        times = []
+        with self.pools.limit(limits=threads):
+            for _ in range(7):
+                start = time.perf_counter()
+                for _ in range(10 if self.workload.batch_size < 100 else 1):
+                    self.step(None, None)
+                times.append(time.perf_counter() - start)
+        return sorted(times)[2]
+
+    def reset(self) -> None:
+        """Nothing is trained here."""
+
+    def step(self, X: Any, y: Any) -> None:  # noqa: ARG002 - the floor looks at no data
+        """All products of one step."""
+        for product, A, B, out in self.operands:
+            product(A, B, out=out)
+
+    def forward(self, X: Any) -> None:
+        """All products of one prediction."""
+        self.step(X, None)

@@ -1,0 +1,71 @@
+"""tinynn by its public face."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import tinynn as tnn
+from benchmarks.peers.base import Array, Peer
+from benchmarks.workloads import EPS, Layer
+from tinynn.data import DataLoader
+
+__all__ = ["OpenLoop", "TinyNN", "build_model"]
+
+
+def build_model(layers: tuple[Layer, ...]) -> tnn.ModuleList:
+    """Return the network; LookupError where this tinynn lacks a module."""
+    names = {"linear": "Linear", "batchnorm": "BatchNorm", "elu": "ELU", "relu": "ReLU"}
+    names |= {"conv": "Conv2d", "maxpool": "MaxPool2d", "flatten": "Flatten"}
+    modules = []
+    for name, *sizes in layers:
+        kind = getattr(tnn, names[name], None)
+        if kind is None:
+            raise LookupError(f"this tinynn has no {names[name]}")
+        options = {"padding": sizes[-1] // 2} if name == "conv" else {}
+        modules.append(kind(*sizes, **options))
+    return tnn.ModuleList(modules)
+
+
+class TinyNN(Peer):
+    """The loop of the README for steps, `predict` for inference, `fit` for an epoch."""
+
+    kinds: ClassVar[set[str]] = {"train", "predict", "epoch"}
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
+
+    def build(self) -> None:
+        """Make model, loss and optimizer."""
+        self.model = build_model(self.workload.layers)
+        self.model.load_state_dict(self.state)
+        self.loss_fn = tnn.CrossEntropyLoss()
+        parameters, lr = self.model.parameters(), self.workload.lr
+        adam = self.workload.optimizer == "adam"
+        self.optimizer = tnn.Adam(parameters, lr, eps=EPS) if adam else tnn.SGD(parameters, lr)
+
+    def step(self, X: Any, y: Any) -> Any:
+        """Forward, loss, backward, step."""
+        loss = self.loss_fn(self.model(X), y)
+        self.model.backpropagate(self.loss_fn.backpropagate(), input_gradient=False)
+        self.optimizer.step()
+        return loss
+
+    def forward(self, X: Any) -> Any:
+        """Predict in evaluation mode."""
+        return self.model.predict(X)
+
+    def epoch(self, X: Array, y: Array, shuffle: bool) -> float | None:
+        """Let `fit` do it, with progress and history as by default."""
+        loader = DataLoader(X, y, self.workload.batch_size, shuffle=shuffle, rng=0)
+        history = tnn.fit(self.model, self.loss_fn, self.optimizer, loader, epochs=1)
+        return history.train_loss[0]
+
+
+class OpenLoop(TinyNN):
+    """An epoch by the loop in the open instead of `fit`: no progress, no history, no checks."""
+
+    kinds: ClassVar[set[str]] = {"epoch"}
+
+    def epoch(self, X: Array, y: Array, shuffle: bool) -> float | None:
+        """Go through the loader once."""
+        loader = DataLoader(X, y, self.workload.batch_size, shuffle=shuffle, rng=0)
+        losses = [self.step(X_batch, y_batch) for X_batch, y_batch in loader]
+        return sum(losses) / len(losses)

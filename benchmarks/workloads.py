@@ -1,0 +1,161 @@
+"""The workloads: what is computed, on which data, from which weights, and how fast it should be."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["EPS", "TARGETS", "WORKLOADS", "Layer", "State", "Workload", "initial_state", "mlp"]
+
+# A layer is its name and its sizes: ("linear", in, out), ("conv", in, out, kernel) with as much
+# padding as keeps height and width, ("maxpool", size), ("batchnorm", features), ("elu",),
+# ("relu",), ("flatten",).
+Layer = tuple[Any, ...]
+# Weights under the names of PyTorch and tinynn, which number the layers: "0.weight", "1.bias".
+State = dict[str, NDArray[Any]]
+# Adam's, which libraries do not use alike: PyTorch adds it to the corrected √v̂; Keras, scikit-learn
+# and Thinc to the uncorrected √v. At the learning rate of D the losses differ by 1e-5 for that,
+# which is let pass; at ten times that rate they differed by 1e-3.
+EPS = 1e-8
+
+
+def mlp(*sizes: int, activation: str = "relu", batch_norm: bool = False) -> tuple[Layer, ...]:
+    """Return linear layers of these sizes, with an activation between any two of them."""
+    layers: list[Layer] = []
+    for size_in, size_out in pairwise(sizes):
+        layers.append(("linear", size_in, size_out))
+        layers += [("batchnorm", size_out)] if batch_norm else []
+        layers.append((activation,))
+    return tuple(layers[: -2 if batch_norm else -1])  # the last linear layer stands alone
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network and what is done with it.
+
+    Attributes
+    ----------
+    name, title : str
+        For the command line and for the tables.
+    kind : {"train", "predict", "epoch"}
+        "train" steps over batches that were cut before the clock starts; "predict" computes the
+        output of one batch, in evaluation mode; "epoch" trains on all rows once, in random order,
+        with what each library offers to cut and shuffle batches.
+    layers : tuple of Layer
+        The network.
+    batch_size, n_batches : int
+        The rows of a batch, and how many batches there are.
+    optimizer, lr : str, float
+        "sgd" (plain) or "adam" (β = 0.9 and 0.999, `EPS`), and its learning rate.
+    """
+
+    name: str
+    title: str
+    kind: Literal["train", "predict", "epoch"]
+    layers: tuple[Layer, ...]
+    batch_size: int
+    n_batches: int = 16
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.02
+
+    @property
+    def unit(self) -> str:
+        """What one time in the tables is the time of."""
+        return {"train": "step", "predict": "prediction", "epoch": "epoch"}[self.kind]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one row: an image where the network begins with a convolution."""
+        return (1, 28, 28) if self.layers[0][0] == "conv" else (self.layers[0][1],)
+
+    @property
+    def n_classes(self) -> int:
+        """How many outputs the network has."""
+        return self.layers[-1][2]
+
+    def data(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return all rows and their classes: a pattern for each class, and much noise.
+
+        The same arrays in every process: they are drawn from a fixed seed.
+        """
+        rng = np.random.default_rng(0)
+        y = rng.integers(self.n_classes, size=self.batch_size * self.n_batches)
+        patterns = rng.standard_normal((self.n_classes, *self.input_shape), dtype=np.float32)
+        X = rng.standard_normal((len(y), *self.input_shape), dtype=np.float32)
+        X += 0.2 * patterns[y]
+        return X, y
+
+    def shortened(self) -> Workload:
+        """Return the same with little data, for ``--quick``."""
+        return dataclasses.replace(self, n_batches=min(self.n_batches, 24))
+
+
+DEEP = mlp(784, 100, 100, 100, 10, activation="elu", batch_norm=True)
+WIDE = mlp(784, 512, 512, 10)
+PLAIN = mlp(784, 100, 100, 100, 10)
+IMAGES: tuple[Layer, ...] = (
+    *(("conv", 1, 16, 3), ("relu",), ("maxpool", 2)),
+    *(("conv", 16, 32, 3), ("relu",), ("maxpool", 2)),
+    *(("flatten",), ("linear", 32 * 7 * 7, 10)),
+)
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in [
+        Workload("A", "784-100-100-100-10, BatchNorm + ELU, batch 32, SGD", "train", DEEP, 32),
+        Workload("B", "784-20-20-10, ReLU, batch 8, SGD", "train", mlp(784, 20, 20, 10), 8),
+        Workload("C", "784-512-512-10, ReLU, batch 128, SGD", "train", WIDE, 128),
+        Workload(
+            *("D", "784-512-512-10, ReLU, batch 128, Adam", "train", WIDE, 128),
+            optimizer="adam",
+            lr=1e-4,
+        ),
+        Workload(
+            *("E", "Conv 16 - Conv 32 - Linear on 28×28 images, batch 64, SGD", "train"),
+            *(IMAGES, 64),
+            lr=1e-3,
+        ),
+        Workload(
+            *("F", "784-512-512-10, ReLU, inference of 10,000 rows", "predict", WIDE, 10_000, 1),
+        ),
+        Workload(
+            *("epoch", "20,000 rows through A's network with loader and fit", "epoch"),
+            *(DEEP, 32, 625),
+        ),
+        Workload(
+            *("epoch-relu", "the same, 784-100-100-100-10 with ReLU and no BatchNorm", "epoch"),
+            *(PLAIN, 32, 625),
+        ),
+    ]
+}
+
+# What is aimed at. "floor": tinynn's time is at most so many times that of the floor. Any other
+# name: the peer's time is at least so many times that of tinynn.
+TARGETS: dict[str, dict[str, float]] = {
+    "A": {"floor": 2.0, "pytorch": 3.0, "jax": 2.2},
+    "B": {"floor": 2.2, "pytorch": 7.0, "jax": 4.0, "scikit-learn": 5.0, "thinc": 5.0},
+    "C": {"floor": 1.3, "pytorch": 1.1, "scikit-learn": 2.5, "torch-compile": 0.9, "jax": 0.9},
+    "D": {"floor": 1.8, "pytorch": 1.2, "scikit-learn": 3.0},
+    "E": {"floor": 2.2, "pytorch": 1.3, "jax": 2.0},
+    "F": {"floor": 1.1, "pytorch": 1.1},
+}
+
+
+def initial_state(workload: Workload) -> State:
+    """Return the weights that every peer begins with: those tinynn draws.
+
+    Raises
+    ------
+    LookupError
+        Where this tinynn lacks a module that the network needs.
+    """
+    import tinynn as tnn
+    from benchmarks.peers.tinynn_peer import build_model
+
+    tnn.manual_seed(0)
+    return build_model(workload.layers).state_dict()
