@@ -458,3 +458,38 @@ def test_a_folder_that_is_not_there_is_found_before_training(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be written: there is no folder"):
         run.fit(4, tmp_path / "nowhere" / "run")
     np.testing.assert_equal(run.state(), before)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "RMSprop", "Adam"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("killed_after", [1, 3])
+def test_a_wide_network_goes_on_to_the_last_bit(tmp_path, optimizer, dtype, killed_after):
+    # Wide enough for a matrix product to round differently when it is written another way.
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 40)).astype(dtype), rng.integers(0, 3, 50)
+
+    def run(epochs):
+        model = tnn.ModuleList(
+            [tnn.Linear(40, 64, rng=0), tnn.BatchNorm(), tnn.ReLU(), tnn.Linear(64, 3, rng=1)]
+        ).astype(dtype)
+        stepper = {
+            "momentum": lambda p: tnn.SGD(p, lr=0.1, momentum=0.9),
+            "RMSprop": tnn.RMSprop,
+            "Adam": tnn.Adam,
+        }[optimizer](model.parameters())
+        loader = DataLoader(X, y, 16, shuffle=True, rng=5)
+        path = None if epochs is None else tmp_path / "run"
+        tnn.fit(
+            model,
+            tnn.CrossEntropyLoss(),
+            stepper,
+            loader,
+            epochs=epochs or 5,
+            progress=False,
+            checkpoint=path,
+        )
+        return model.state_dict()
+
+    in_one_go = run(None)
+    run(killed_after)
+    np.testing.assert_equal(run(5), in_one_go)

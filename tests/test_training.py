@@ -800,3 +800,175 @@ def test_in_a_terminal_a_bar_moves_and_is_cleaned_up():
         "epoch 2/2  train_loss N  N s",
         "",
     ]
+
+
+# ---- after something went wrong ------------------------------------------------------------------
+
+
+def small_data(n=20):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 3, n)
+
+
+def test_a_gradient_that_was_refused_is_not_added_to():
+    class Once(tnn.Module):
+        bad = True
+
+        def __call__(self, X):
+            return X * 1
+
+        def backpropagate(self, delta):
+            factor, self.bad = (np.inf, False) if self.bad else (1, False)
+            return delta * factor
+
+    X, y = small_data()
+    model = tnn.ModuleList([tnn.Linear(4, 3), Once()])
+    optimizer = tnn.SGD(model.parameters(), lr=0.1)
+    loader = DataLoader(X, y, batch_size=5)
+
+    def train():
+        return tnn.fit(model, tnn.CrossEntropyLoss(), optimizer, loader, epochs=1, progress=False)
+
+    with pytest.raises(DivergedError):
+        train()
+    assert len(train()) == 1
+
+
+def test_an_interrupted_batch_does_not_leak_into_the_next_step():
+    class Interrupts(tnn.Module):
+        on = True
+
+        def __call__(self, X):
+            return X * 1
+
+        def backpropagate(self, delta):
+            if self.on:
+                raise KeyboardInterrupt
+            return delta * 1
+
+    X, y = small_data()
+    last = tnn.Linear(3, 3, rng=0)
+    stopper = Interrupts()
+    model = tnn.ModuleList([tnn.Linear(4, 3, rng=0), stopper, last])
+    optimizer = tnn.SGD(model.parameters(), lr=0.1)
+    history = tnn.fit(model, tnn.CrossEntropyLoss(), optimizer, [(X, y)], epochs=1, progress=False)
+    assert history.interrupted
+    assert not last.weight.grad.any()
+
+
+def test_a_validation_loss_that_is_not_finite_is_said():
+    X, y = small_data()
+    model = tnn.ModuleList([tnn.Linear(4, 8, rng=0), tnn.Linear(8, 3, rng=0)])
+    optimizer = tnn.SGD(model.parameters(), lr=1e25)
+    loader = DataLoader(X, y, batch_size=20)
+    with pytest.raises(DivergedError, match="epoch 1 of 3, the loss on the validation data is"):
+        tnn.fit(model, tnn.CrossEntropyLoss(), optimizer, loader, loader, epochs=3, progress=False)
+
+
+def test_all_class_indices_are_looked_at_before_the_first_step():
+    X, y = small_data()
+    y[17] = 5
+    model = tnn.ModuleList([tnn.Linear(4, 3)])
+    before = model.state_dict()
+    optimizer = tnn.SGD(model.parameters(), lr=0.1)
+    good = DataLoader(X[:17], y[:17], batch_size=4)
+    bad = DataLoader(X, y, batch_size=4)
+    for loaders, name in (((bad,), "train_loader"), ((good, bad), "validation_loader")):
+        with pytest.raises(DataError, match=rf"{name}: .* from 0 to 2, but row 17 .* is 5"):
+            tnn.fit(model, tnn.CrossEntropyLoss(), optimizer, *loaders, epochs=1, progress=False)
+    np.testing.assert_equal(model.state_dict(), before)
+
+
+def test_a_metric_that_is_a_matrix_is_recorded_and_not_printed(capsys):
+    X, y = small_data()
+    model = tnn.Linear(4, 3)
+    optimizer = tnn.SGD(model.parameters(), lr=0.1)
+    history = tnn.fit(
+        model,
+        tnn.CrossEntropyLoss(),
+        optimizer,
+        DataLoader(X, y),
+        epochs=2,
+        metrics=["accuracy", "confusion_matrix"],
+    )
+    assert [m.sum() for m in history.metrics["train_confusion_matrix"]] == [20, 20]
+    assert "confusion" not in capsys.readouterr().out
+
+
+def test_the_rate_falls_on_a_plateau():
+    X, y = small_data()
+    losses = iter([5.0, 4.0, 4.0, 4.0, 3.0, 3.0, 3.0, 3.0, 3.0])
+    rates = []
+
+    def script(state):
+        state.history.validation_loss.append(next(losses))
+
+    def watch(state):
+        rates.append(state.optimizer.lr)
+
+    model = tnn.Linear(4, 3)
+    optimizer = tnn.SGD(model.parameters(), lr=1.0)
+    plateau = tnn.ReduceLROnPlateau(factor=0.5, patience=2, min_lr=0.2)
+    tnn.fit(
+        model,
+        tnn.CrossEntropyLoss(),
+        optimizer,
+        DataLoader(X, y),
+        epochs=9,
+        callbacks=[script, plateau, watch],
+        progress=False,
+    )
+    # Best at epochs 0, 1 and 4; two epochs without gain after each, and 0.25 / 2 is below 0.2.
+    assert rates == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2]
+
+
+def test_a_plateau_needs_a_number_as_rate():
+    X, y = small_data()
+    model = tnn.Linear(4, 3)
+    optimizer = tnn.SGD(model.parameters(), lr=lambda step: 0.1)
+    with pytest.raises(OptionError, match="ReduceLROnPlateau changes .* but the optimizer has"):
+        tnn.fit(
+            model,
+            tnn.CrossEntropyLoss(),
+            optimizer,
+            DataLoader(X, y),
+            DataLoader(X, y),
+            epochs=1,
+            callbacks=[tnn.ReduceLROnPlateau()],
+            progress=False,
+        )
+
+
+def test_threads_are_put_back():
+    from tinynn import threads
+
+    X, y = small_data()
+    before = [pool.num_threads for pool in threads._pools()]
+    seen = []
+
+    def look(state):
+        return seen.append([pool.num_threads for pool in threads._pools()])
+
+    class Looks(tnn.Module):
+        def __call__(self, X):
+            look(None)
+            return X * 1
+
+        def backpropagate(self, delta):
+            look(None)
+            return delta * 1
+
+    model = tnn.ModuleList([tnn.Linear(4, 3), Looks()])
+    optimizer = tnn.SGD(model.parameters(), lr=0.1)
+    tnn.fit(model, tnn.CrossEntropyLoss(), optimizer, DataLoader(X, y), epochs=1, progress=False)
+    assert seen[-1] == [1] * len(before)  # a small network
+    assert [pool.num_threads for pool in threads._pools()] == before
+    tnn.set_threads(2)
+    try:
+        tnn.fit(
+            model, tnn.CrossEntropyLoss(), optimizer, DataLoader(X, y), epochs=1, progress=False
+        )
+        assert seen[-1] == [2] * len(before)
+    finally:
+        tnn.set_threads(None)
+    assert [pool.num_threads for pool in threads._pools()] == before

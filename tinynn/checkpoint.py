@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -47,6 +46,8 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     arrays: dict[str, Array] = {}
     text = json.dumps({"version": VERSION, "state": _without_arrays(state, arrays)})
+    import tempfile  # here, as importing it takes as long as half of tinynn
+
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -123,7 +123,12 @@ class Optimizer:
             Where a parameter has been taken over by another optimizer, or converted.
         """
         g = self._flat.collect()
-        self._check_finite(g)
+        try:
+            self._check_finite(g)
+        except DivergedError:
+            # They stay readable, but must not be added to by the next backward pass.
+            self._flat.consume()
+            raise
         lr = self.current_lr
         self._update(self._flat.data, self._decayed(self._clipped(g)), lr)
         self.step_count += 1

@@ -7,6 +7,7 @@ own generator, which `manual_seed` sets. NumPy's global state is neither read no
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import Any, TypeAlias
 
@@ -16,11 +17,17 @@ from tinynn.errors import OptionError
 
 __all__ = ["RNG", "as_generator", "manual_seed"]
 
-RNG: TypeAlias = np.random.Generator | int | None
+RNG: TypeAlias = "np.random.Generator | int | None"
 
-# Seeded from the operating system until `manual_seed` is called. The object stays the same for
-# the life of the process, so whoever holds it follows a later `manual_seed`.
-_generator = np.random.default_rng()
+
+@functools.cache
+def _library() -> np.random.Generator:
+    """Return the library's generator, seeded from the operating system until `manual_seed`.
+
+    The object stays the same for the life of the process, so whoever holds it follows a later
+    seed. It is made when first asked for, as importing numpy.random takes its time.
+    """
+    return np.random.default_rng()
 
 
 def manual_seed(seed: int) -> None:
@@ -46,7 +53,7 @@ def manual_seed(seed: int) -> None:
     True
     """
     seeded = _seeded(seed, "manual_seed: seed must be an integer of zero or more")
-    _generator.bit_generator.state = seeded.bit_generator.state
+    _library().bit_generator.state = seeded.bit_generator.state
 
 
 def as_generator(rng: RNG) -> np.random.Generator:
@@ -76,7 +83,7 @@ def as_generator(rng: RNG) -> np.random.Generator:
     True
     """
     if rng is None:
-        return _generator
+        return _library()
     if isinstance(rng, np.random.Generator):
         return rng
     return _seeded(rng, "rng must be a numpy.random.Generator, an integer of zero or more, or None")

@@ -3,20 +3,15 @@
 NumPy's matrix products run on all cores, and for large ones that is right. For small ones it is
 not: handing the work out takes longer than doing it, up to twice as long. `fit`, `evaluate` and
 `predict` therefore set the number by the largest product of a step, and put it back afterwards,
-whatever happens. A convolution is many products of middling size, for which it is better to divide
-the products than each of them: `in_parallel` does so. `set_threads` overrules both.
+whatever happens. `set_threads` overrules them.
 """
 
 from __future__ import annotations
 
-import contextvars
 import functools
-import itertools
 import math
 import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,17 +43,12 @@ def set_threads(n: int | None) -> None:
     _overruled = None if n is None else check_integer("set_threads", "n", n, minimum=1)
 
 
-def thread_count() -> int:
-    """Return how many threads large work is divided among."""
-    return _overruled or os.cpu_count() or 1
-
-
 class Threads:
     """The threads of NumPy's BLAS, inside a `restored_threads` block."""
 
     def choose(self, largest_product: int) -> None:
         """Set the number that suits a largest product of so many multiply-adds."""
-        n = 1 if largest_product < LARGE else thread_count()
+        n = _overruled or (1 if largest_product < LARGE else os.cpu_count() or 1)
         for pool in _pools():
             if pool.num_threads != n:
                 pool.set_num_threads(n)
@@ -97,70 +87,3 @@ def _pools() -> list[Any]:
     # SciPy brings a second BLAS; `primitives` sees to it that none of its threads is ever woken.
     controllers = ThreadpoolController().lib_controllers
     return [c for c in controllers if c.user_api == "blas" and "scipy.libs" not in c.filepath]
-
-
-# ---- dividing work that consists of many products -----------------------------------------------
-
-_lock = threading.Lock()
-_users = 0
-_before: list[int] = []
-
-
-def in_parallel(work: Callable[[int, int], object], n: int, multiply_adds: int) -> None:
-    """Call ``work(start, stop)`` for parts of ``range(n)``, on several threads where it pays.
-
-    Parameters
-    ----------
-    work : callable
-        Must write to places of its own: parts run at the same time.
-    n : int
-        How many pieces of work there are.
-    multiply_adds : int
-        How much work it is in all.
-    """
-    count = min(n, thread_count()) if multiply_adds >= LARGE else 1
-    if count < 2:
-        work(0, n)
-        return
-    bounds = [n * i // count for i in range(count + 1)]
-    with _products_on_one_thread():
-        others = [
-            # In a copy of the context, in which NumPy keeps what numpy.errstate has set.
-            _workers(count - 1).submit(contextvars.copy_context().run, work, start, stop)
-            for start, stop in itertools.pairwise(bounds[1:])
-        ]
-        try:
-            work(0, bounds[1])
-        finally:
-            for other in others:
-                other.result()
-
-
-@contextmanager
-def _products_on_one_thread() -> Iterator[None]:
-    """Keep each product to its own thread; of several users the last one puts the number back."""
-    global _users, _before
-    with _lock:
-        if _users == 0:
-            _before = [pool.num_threads for pool in _pools()]
-            for pool in _pools():
-                pool.set_num_threads(1)
-        _users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                for pool, n in zip(_pools(), _before, strict=True):
-                    pool.set_num_threads(n)
-
-
-@functools.cache
-def _workers(n: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n, thread_name_prefix="tinynn")
-
-
-# A forked process has none of its parent's threads, and must start its own.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_workers.cache_clear)

@@ -22,11 +22,12 @@ from tinynn.errors import (
     DataError,
     DivergedError,
     OptionError,
+    TinyNNError,
     check_flag,
     check_integer,
     check_number,
 )
-from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss
+from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, DistillationLoss, Loss
 from tinynn.metrics import Metric, get_metrics
 from tinynn.modules import Module, ModuleList, Sigmoid, Softmax
 from tinynn.optimizers import Optimizer
@@ -455,6 +456,7 @@ def fit(
         loaders["validation_loader"] = validation_loader
     for name, loader in loaders.items():
         _check_loader(name, loader, epochs)
+        _check_data(name, loader, model, loss_fn)
     state = TrainingState(-1, epochs, model, loss_fn, optimizer, History())
     report = _Progress(check_flag("fit", "progress", progress), epochs)
     for callback in callbacks:
@@ -474,6 +476,8 @@ def fit(
             results = _train_epoch(state, train_loader, functions, report)
             if validation_loader is not None:
                 validation = evaluate(model, loss_fn, validation_loader, metrics)
+                if not math.isfinite(validation["loss"]):
+                    raise _diverged_in_validation(state, validation["loss"])
                 results |= {f"validation_{name}": value for name, value in validation.items()}
             state.history._record(results, time.perf_counter() - start)
             report.line(state.epoch, results, state.history.seconds[-1])
@@ -483,6 +487,7 @@ def fit(
                 write_checkpoint(path, _run_state(state, loaders, callbacks))
     except KeyboardInterrupt:
         state.history.interrupted = True
+        optimizer.zero_grad()  # part of a batch may have been added up
         report.text("interrupted: this is the history so far, and the model can be used")
     except DivergedError as error:
         error.history = state.history
@@ -641,7 +646,9 @@ class _Progress:
 
     def line(self, epoch: int, results: Mapping[str, float], seconds: float) -> None:
         width = len(str(self.epochs))
-        values = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
+        values = "  ".join(  # a confusion matrix, say, is recorded but not printed
+            f"{name} {value:.4f}" for name, value in results.items() if np.ndim(value) == 0
+        )
         self.text(f"epoch {epoch + 1:>{width}}/{self.epochs}  {values}  {seconds:.1f} s")
 
     def text(self, text: str) -> None:
@@ -671,6 +678,7 @@ def _check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
     last = _leaves(model)[-1][1] if _leaves(model) else model
     for activation, loss_class, mend in (
         (Softmax, CrossEntropyLoss, "; or give the loss from_logits=False"),
+        (Softmax, DistillationLoss, ""),
         (Sigmoid, BCEWithLogitsLoss, ""),
     ):
         takes_logits = isinstance(loss_fn, loss_class) and getattr(loss_fn, "from_logits", True)
@@ -679,6 +687,34 @@ def _check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
             raise OptionError(
                 f"{loss_fn!r} takes raw scores and applies {name.lower()} itself, but the model "
                 f"ends in {last!r} already; take the last module away{mend}"
+            )
+
+
+def _check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> None:
+    """Try the first rows of a loader on model and loss, and look at all of its class indices."""
+    X, y = getattr(loader, "X", None), getattr(loader, "y", None)
+    if X is None or y is None or getattr(loader, "transform", None) is not None:
+        return  # its batches are looked at as they come
+    n = getattr(loader, "batch_size", 1)
+    states = [(g, g.bit_generator.state) for g in _generators(model).values()]
+    try:
+        prediction = model.predict(X[:n])
+        copy.copy(loss_fn)(prediction, y[:n])
+    except TinyNNError as error:
+        error.add_note(f"found in the first rows of {name}, before training")
+        raise
+    finally:
+        for generator, state in states:
+            generator.bit_generator.state = state
+    if isinstance(loss_fn, CrossEntropyLoss) and np.ndim(y) == 1:
+        C = prediction.shape[1]
+        wrong = (np.asarray(y) < 0) | (np.asarray(y) >= C)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise DataError(
+                f"{name}: the model tells {C} classes apart, so class indices go from 0 to "
+                f"{C - 1}, but row {row} of the data set is {y[row]}; give the last module more "
+                "outputs, or mend the labels"
             )
 
 
@@ -738,6 +774,20 @@ def _diverged(state: TrainingState, batch: int, what: str, X: Array, *y: Array) 
         f"{_first_not_finite(state.model, state.loss_fn, X, *y)}. No step was taken on this batch. "
         f"Try a learning rate below {state.optimizer.current_lr:g}, clip_norm=1.0 in the "
         "optimizer, inputs scaled to mean 0 and deviation 1, or the initialization kaiming_normal"
+    )
+
+
+def _diverged_in_validation(state: TrainingState, loss: float) -> DivergedError:
+    """Return the error for a validation loss that is not finite after an epoch that went well."""
+    found = "the model gives outputs there that are not finite"
+    for name, parameter in state.model.named_parameters():
+        if not np.isfinite(parameter.data).all():
+            found = f"the parameter {name} is no longer finite after the last step"
+            break
+    return DivergedError(
+        f"in epoch {state.epoch + 1} of {state.epochs}, the loss on the validation data is {loss}: "
+        f"{found}. Try a learning rate below {state.optimizer.current_lr:g}, or clip_norm=1.0 in "
+        "the optimizer"
     )
 
 
@@ -839,5 +889,7 @@ def _resume(
     except Exception as error:
         take_up(before)  # half of it may have been changed
         raise CheckpointError(f"{path} does not fit this run: {error}") from error
+    # In the run that is gone on with, the last step had consumed its gradients.
+    state.optimizer._flat.consume()
     # A run that was asked for more epochs than before goes on, unless a callback had ended it.
     state.history, state.stopped = history, stopped

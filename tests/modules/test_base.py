@@ -362,4 +362,59 @@ def test_the_dtype_is_known_without_parameters():
     large = np.array([[2**24 + 1] * 3, [0] * 3])  # no float32
     assert norm.astype(np.float32).dtype == np.float32
     Y = norm.astype(np.float64).eval()(large)
-    assert Y[0, 0] == (2**24 + 1) / np.sqrt(1 + 1e-5)
+    assert Y[0, 0] == pytest.approx((2**24 + 1) / np.sqrt(1 + 1e-5), rel=1e-15)
+
+
+def test_lists_of_lists_and_dictionaries_are_walked_too():
+    class Grid(tnn.Module):
+        def __init__(self):
+            self.rows = [[tnn.Linear(2, 2)], [tnn.ReLU(), tnn.Linear(2, 1)]]
+            self.heads = {"left": tnn.Linear(2, 1, bias=False)}
+
+    names = [name for name, _ in Grid().named_parameters()]
+    assert names == [
+        "rows.0.0.weight",
+        "rows.0.0.bias",
+        "rows.1.1.weight",
+        "rows.1.1.bias",
+        "heads.left.weight",
+    ]
+
+
+def test_a_module_that_writes_to_the_gradient_of_one_inside_starts_anew_after_a_step():
+    class Tied(tnn.Module):
+        def __init__(self):
+            self.inner = tnn.Linear(3, 2, bias=False, dtype=np.float64, rng=0)
+
+        def __call__(self, X):
+            W = self.inner.weight.data
+            self._saved = X, X @ W.T
+            return X @ W.T @ W
+
+        def backpropagate(self, delta):
+            X, H = self._saved
+            W = self.inner.weight.data
+            by_H = delta @ W.T
+            self.inner.weight.grad += H.T @ delta + by_H.T @ X
+            return by_H @ W
+
+    tied = Tied()
+    tnn.check_gradients(tied, (4, 3))
+    optimizer = tnn.SGD(tied.parameters(), lr=0.0)
+    for _ in range(2):
+        X = np.arange(12.0).reshape(4, 3)
+        tied(X)
+        tied.backpropagate(np.ones((4, 3)))
+        W = tied.inner.weight.data
+        by_H = np.ones((4, 3)) @ W.T
+        np.testing.assert_allclose(
+            tied.inner.weight.grad, (X @ W.T).T @ np.ones((4, 3)) + by_H.T @ X, rtol=1e-12
+        )
+        optimizer.step()
+
+
+def test_state_while_evaluating_holds_each_array_once():
+    model = tnn.ModuleList([tnn.Linear(2, 2), tnn.BatchNorm()])
+    names = list(model.state_dict())
+    with model.evaluating():
+        assert list(model.state_dict()) == names

@@ -452,3 +452,33 @@ def test_output_shape_goes_through_all():
     assert ModuleList().output_shape((3, 2)) == (3, 2)
     with pytest.raises(ShapeError, match=r"^ModuleList\[1\] Linear\(12, 5\) takes 12 features"):
         ModuleList([Flatten(), Linear(12, 5)]).output_shape((3, 2, 3))
+
+
+def test_a_backward_pass_that_cannot_be_names_the_last_module():
+    model = ModuleList([Linear(3, 2), ModuleList([ReLU()])])
+    with pytest.raises(StateError, match=r"^ModuleList\[1\]\[0\] ReLU\(\) has nothing to back"):
+        model.backpropagate(np.ones((2, 2)))
+    model(np.ones((2, 3)))
+    with pytest.raises(ShapeError, match=r"^ModuleList\[1\]\[0\] ReLU\(\) gave .* \(2, 2\), but"):
+        model.backpropagate(np.ones((2, 3)))
+
+
+def test_a_missing_flatten_is_found_before_any_image_is_seen():
+    message = (
+        r"^ModuleList\[1\] Linear\(4, 10\) takes 4 features, but ModuleList\[0\] Conv2d.* gives "
+    )
+    with pytest.raises(
+        ShapeError, match=message + r"samples of shape \(4, \?, \?\); put a Flatten"
+    ):
+        ModuleList([tnn.Conv2d(1, 4, 3), Linear(4, 10)])
+
+
+def test_reverse_turns_the_order_round_or_refuses():
+    first, second = Linear(3, 2), Linear(2, 3)
+    model = ModuleList([first, second])
+    model.reverse()
+    assert list(model) == [second, first]
+    model = ModuleList([first, Linear(2, 1)])
+    with pytest.raises(ShapeError):
+        model.reverse()
+    assert model[0] is first

@@ -9,13 +9,10 @@ connection nor two processes at once can leave half a file in the cache.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import math
 import os
-import socket
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -117,6 +114,8 @@ def read_idx(path: Path, file: IDXFile) -> Array:
         content = zlib.decompressobj(wbits=31).decompress(packed, size + 1)
     except zlib.error:
         content = b""
+    import hashlib
+
     found = {
         f"sha256:{hashlib.sha256(content).hexdigest()}",
         f"md5:{hashlib.md5(packed, usedforsecurity=False).hexdigest()}",
@@ -213,6 +212,8 @@ def _fetch(
     wanted = [file for file in files if file.name not in present]
     prefix = "f" if dataset_type == "fashion" else ""  # so mnist_datasets names what it stores
     target.mkdir(parents=True, exist_ok=True)
+    import tempfile
+
     with tempfile.TemporaryDirectory(
         prefix=".fetching-", dir=target, ignore_cleanup_errors=True
     ) as staging:
@@ -244,6 +245,8 @@ def _fetch(
 @contextlib.contextmanager
 def _patience(seconds: float) -> Iterator[None]:
     """Let new connections give up after so many seconds of silence, as long as this lasts."""
+    import socket
+
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -36,6 +36,9 @@ UNKNOWN: Shape = (...,)
 
 _mode_lock = threading.RLock()
 
+# What calls leave in a module, which is neither part of it nor copied with it.
+_KEPT_BY_CALLS = frozenset({"_saved", "_output_shape", "_borrowed_by"})
+
 
 class LoadResult(NamedTuple):
     """What `Module.load_state_dict` found to differ, both empty where it is strict."""
@@ -61,7 +64,9 @@ class Module:
     (arrays whose name has no leading underscore) and child modules are found by walking the
     attributes, lists of modules included. A module with parameters may take a second argument,
     ``backpropagate(self, delta, input_gradient=True)``, and skip the derivative by ``X`` where it
-    is False: training asks the first module of a network for none.
+    is False: training asks the first module of a network for none. What is kept in ``_saved`` is
+    not copied or pickled with the module; it is often the very array that was returned, so change
+    an output in place only after the backward pass.
 
     Attributes
     ----------
@@ -158,10 +163,8 @@ class Module:
     def _members(self) -> Iterator[tuple[str, object]]:
         """Yield the name and value of each attribute, lists and tuples taken apart."""
         for name, value in vars(self).items():
-            if isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
-            else:
-                yield name, value
+            if name not in _KEPT_BY_CALLS:
+                yield from _taken_apart(name, value)
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Yield this module, named "", and all modules inside of it with their dotted names.
@@ -478,6 +481,10 @@ class Module:
             return UNKNOWN
         return self.output_shape(input_shape)
 
+    def _last(self) -> tuple[str, Module]:
+        """Return the module inside that gave the output, and its position."""
+        return "", self
+
     def _infer(self, input_shape: Shape) -> None:
         """Fill in sizes that were left open, now that the input's shape is known."""
 
@@ -567,8 +574,7 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         # deepcopy and pickle go through here: what the latest call kept stays behind.
-        left_behind = {"_saved", "_output_shape", "_borrowed_by"}
-        return {name: value for name, value in vars(self).items() if name not in left_behind}
+        return {name: value for name, value in vars(self).items() if name not in _KEPT_BY_CALLS}
 
     def __repr__(self) -> str:
         return options_repr(self)
@@ -600,13 +606,13 @@ class Module:
         """Raise a ShapeError unless samples are, as far as is known, rows of so many features."""
         if features is None:
             return
-        if is_known(input_shape) and len(input_shape) != 1:
+        if ... not in input_shape and len(input_shape) != 1:
             mend = (
                 "; put a Flatten() before it"
                 if input_shape
                 else ("; a batch of one row is made by X[numpy.newaxis]")
             )
-            comes = f"samples of shape {input_shape}"
+            comes = f"samples of shape {sample_text(input_shape)}"
             raise self._refuse(f"{features} features", comes, input_shape, mend)
         if input_shape[0] not in (features, None, ...):
             raise self._refuse(f"{features} features", f"{input_shape[0]}", input_shape)
@@ -652,9 +658,8 @@ def _checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
         if delta.shape != self._output_shape:
             raise _unfit_delta(self, delta)
         if not self._accumulates:
-            for _, member in self._members():
-                if isinstance(member, Parameter):
-                    member.discard_consumed()
+            for parameter in self.parameters():
+                parameter.discard_consumed()
         if can_skip:
             return function(self, delta, input_gradient)
         gradient = function(self, delta)
@@ -663,13 +668,32 @@ def _checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
     return backpropagate
 
 
+def _taken_apart(name: str, value: object) -> Iterator[tuple[str, object]]:
+    """Yield what is in lists and dictionaries with dotted names, and anything else as it is."""
+    if isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _taken_apart(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _taken_apart(f"{name}.{key}", item)
+    else:
+        yield name, value
+
+
 def _unfit_delta(module: Module, delta: Array) -> StateError | ShapeError:
+    path, last = module._last()
+    error: StateError | ShapeError
     if module._output_shape is None:
-        return StateError(f"{module!r} has nothing to backpropagate: call it on an input first")
-    return ShapeError(
-        f"{module!r} gave an output of shape {module._output_shape}, but delta has shape "
-        f"{delta.shape}; delta is the derivative of the loss by that output, so it has its shape"
-    )
+        error = StateError(f"{last!r} has nothing to backpropagate: call it on an input first")
+    else:
+        error = ShapeError(
+            f"{last!r} gave an output of shape {module._output_shape}, but delta has shape "
+            f"{delta.shape}; delta is the derivative of the loss by that output, so it has its "
+            "shape"
+        )
+    if path:
+        error.locate(path, type(module).__name__)
+    return error
 
 
 def _restore(module: Module, before: dict[str, Any], what: str) -> None:
@@ -689,10 +713,22 @@ def batch_text(shape: Shape) -> str:
     >>> batch_text((3, None, ...))
     '(N, 3, ?, ...)'
     """
-    lengths = [
-        "?" if length is None else "..." if length is ... else str(length) for length in shape
-    ]
-    return f"({', '.join(['N', *lengths])})"
+    return f"({', '.join(['N', *_lengths(shape)])})"
+
+
+def sample_text(shape: Shape) -> str:
+    """Write a sample's shape, such as ``(1, 28, 28)``.
+
+    Examples
+    --------
+    >>> sample_text((3, None, None)), sample_text((3,))
+    ('(3, ?, ?)', '(3,)')
+    """
+    return f"({', '.join(_lengths(shape))}{',' if len(shape) == 1 else ''})"
+
+
+def _lengths(shape: Shape) -> list[str]:
+    return ["?" if length is None else "..." if length is ... else str(length) for length in shape]
 
 
 def is_known(shape: Shape) -> bool:

@@ -270,6 +270,23 @@ class ModuleList(Module, MutableSequence[Module]):
                 raise
         return shape
 
+    def _last(self) -> tuple[str, Module]:
+        leaves = list(self._leaves())
+        return leaves[-1] if leaves else ("", self)
+
+    def reverse(self) -> None:
+        """Turn the order round, if the modules fit each other that way.
+
+        Examples
+        --------
+        >>> from tinynn import ReLU, Tanh
+        >>> model = ModuleList([ReLU(), Tanh()])
+        >>> model.reverse()
+        >>> [type(module).__name__ for module in model]
+        ['Tanh', 'ReLU']
+        """
+        self._change(self._modules[::-1])
+
     def _infer(self, input_shape: Shape) -> None:
         shape = input_shape
         for module in self._modules:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import DTypeLike, NDArray
 
-from tinynn.errors import OptionError, check_dtype, check_flag, check_integer
+from tinynn.errors import OptionError, ShapeError, check_dtype, check_flag, check_integer
 from tinynn.initializers import Initializer, get_initializer, initial
 from tinynn.modules.base import UNKNOWN, Module, Shape
 from tinynn.parameter import Parameter
 from tinynn.random import RNG, as_generator
-from tinynn.threads import in_parallel
 
 __all__ = ["Conv2d"]
 
@@ -124,7 +122,7 @@ class Conv2d(Module):
         self.padding = _check_padding(padding, self.stride)
         self.groups = check_integer("Conv2d", "groups", groups, minimum=1)
         if self.out_channels % self.groups:
-            raise OptionError(
+            raise ShapeError(
                 f"Conv2d: groups must divide out_channels, but {self.groups} does not divide "
                 f"{self.out_channels}"
             )
@@ -145,7 +143,7 @@ class Conv2d(Module):
     def _build(self, in_channels: int) -> None:
         C = check_integer("Conv2d", "in_channels", in_channels, minimum=1)
         if C % self.groups:
-            raise OptionError(
+            raise ShapeError(
                 f"Conv2d: groups must divide in_channels, but {self.groups} does not divide {C}"
             )
         rows, columns = self._axes
@@ -194,12 +192,7 @@ class Conv2d(Module):
         self._saved = patches, X.shape
 
         Y = np.empty((A, G, self.out_channels // G, B * N), weights.dtype)
-        by_row = Y.swapaxes(0, 1)  # (G, A, F, B·N)
-
-        def multiply(a: int, b: int) -> None:
-            np.matmul(weights[:, None], patches[:, a:b], out=by_row[:, a:b])
-
-        in_parallel(multiply, A, weights.size * A * B * N)
+        np.matmul(weights[:, None], patches, out=Y.swapaxes(0, 1))
         return Y.reshape(A, self.out_channels, B, N).transpose(3, 1, 0, 2)
 
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
@@ -212,14 +205,8 @@ class Conv2d(Module):
         F, A, B = self.out_channels // G, *delta.shape[2:]
         delta = np.ascontiguousarray(delta.transpose(2, 1, 3, 0)).reshape(A, G, F, B * N)
         delta = delta.swapaxes(0, 1)  # (G, A, F, B·N)
-        by_row = np.empty((G, A, patches.shape[2], F), np.result_type(patches, delta))
-
-        def multiply(a: int, b: int) -> None:
-            np.matmul(patches[:, a:b], delta[:, a:b].swapaxes(2, 3), out=by_row[:, a:b])
-
-        work = by_row.size * B * N
-        in_parallel(multiply, A, work)
-        gradient = by_row.sum(axis=1).reshape(G, kh, -1, F)
+        gradient = np.matmul(patches, delta.swapaxes(2, 3)).sum(axis=1)
+        gradient = gradient.reshape(G, kh, -1, F)
         by_weight = gradient[:, :, : kw * C].reshape(G, kh, kw, C, F)
         self.weight.accumulate(by_weight.transpose(0, 4, 3, 1, 2).reshape(self.weight.shape))
         if self.bias is not None:
@@ -232,19 +219,13 @@ class Conv2d(Module):
         #   ∂L/∂x[n, g, c, h, w] += Σ_f W[g, f, c, i, j] · delta[g, a, f, (b, n)]
         weights = self.weight.data.reshape(G, F, C, kh, kw).transpose(0, 3, 4, 2, 1)
         by_X = np.zeros((H, G, C, W, N), np.result_type(weights, delta))
-
-        def scatter(i: int, start: int, stop: int) -> None:
+        for i in range(kh):
             a, h = rows.tap(i, H)
-            of_tap = weights[:, None, i].reshape(G, 1, kw * C, F)
-            by_patch = np.matmul(of_tap, delta[:, a][:, start:stop])
-            by_patch = by_patch.reshape(G, stop - start, kw, C, B, N).swapaxes(0, 1)
+            by_patch = np.matmul(weights[:, None, i].reshape(G, 1, kw * C, F), delta[:, a])
+            by_patch = by_patch.reshape(*by_patch.shape[:2], kw, C, B, N).swapaxes(0, 1)
             for j in range(kw):
                 b, w = columns.tap(j, W)
-                by_X[h][start:stop, :, :, w] += by_patch[:, :, j, :, b]
-
-        for i in range(kh):  # taps meet in the same pixels, so they follow one another
-            a, _ = rows.tap(i, H)
-            in_parallel(partial(scatter, i), a.stop - a.start, work // kh)
+                by_X[h, :, :, w] += by_patch[:, :, j, :, b]
         return by_X.reshape(H, GC, W, N).transpose(3, 1, 0, 2)
 
     def _weights(self, dtype: DTypeLike) -> Array:

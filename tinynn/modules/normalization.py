@@ -235,6 +235,8 @@ class LayerNorm(Module):
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        if isinstance(normalized_shape, list):
+            normalized_shape = tuple(normalized_shape)
         lengths = normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,)
         for length in lengths:
             check_integer("LayerNorm", "normalized_shape", length, minimum=1)
