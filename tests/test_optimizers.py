@@ -698,3 +698,40 @@ def test_linear_regression_is_solved():
             backward(model, loss_fn, X, X @ [[2.0], [-3.0]] + 1)
             optimizer.step()
         np.testing.assert_allclose(model.weight.data, [[2, -3]], atol=0.02)
+
+
+# ---- numbers too small ---------------------------------------------------------------------------
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_subnormal_stays_and_all_else_is_the_same_to_the_last_bit(build, dtype):
+    tiny = np.finfo(dtype).tiny
+
+    def run(flush_interval):
+        p = Parameter(np.linspace(-1, 1, 8).astype(dtype))
+        optimizer = build([p])
+        optimizer.flush_interval = flush_interval
+        p.grad = [1, -2, 3, 0, 1, 1, 1, 1]
+        optimizer.step()
+        # Half of the weights die, and what is remembered of them has shrunk to almost nothing.
+        state = optimizer.state_dict()
+        for name in optimizer.state_vectors:
+            state[name][4:] = tiny * np.array([0.75, 1e-3, 1.0625, 1e3])
+        optimizer.load_state_dict(state)
+        for _ in range(6):
+            p.grad = [1, -2, 3, 0, 0, 0, 0, 0]
+            optimizer.step()
+        return p.data, optimizer.state_dict(), optimizer.state_vectors
+
+    kept, kept_state, names = run(10**9)
+    flushed, flushed_state, _ = run(1)
+    np.testing.assert_array_equal(flushed[:4], kept[:4])
+    np.testing.assert_allclose(flushed, kept, rtol=1e-6)
+    was_subnormal = False
+    for name in names:
+        np.testing.assert_array_equal(flushed_state[name][:4], kept_state[name][:4])
+        sizes = np.abs(flushed_state[name])
+        assert ((sizes == 0) | (sizes >= tiny)).all()
+        was_subnormal |= bool(((kept_state[name] != 0) & (np.abs(kept_state[name]) < tiny)).any())
+    assert was_subnormal

@@ -926,7 +926,7 @@ def test_a_plateau_needs_a_number_as_rate():
     X, y = small_data()
     model = tnn.Linear(4, 3)
     optimizer = tnn.SGD(model.parameters(), lr=lambda step: 0.1)
-    with pytest.raises(OptionError, match="ReduceLROnPlateau changes .* but the optimizer has"):
+    with pytest.raises(OptionError, match=r"ReduceLROnPlateau changes .* but the optimizer has"):
         tnn.fit(
             model,
             tnn.CrossEntropyLoss(),

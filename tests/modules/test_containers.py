@@ -464,13 +464,12 @@ def test_a_backward_pass_that_cannot_be_names_the_last_module():
 
 
 def test_a_missing_flatten_is_found_before_any_image_is_seen():
-    message = (
-        r"^ModuleList\[1\] Linear\(4, 10\) takes 4 features, but ModuleList\[0\] Conv2d.* gives "
-    )
-    with pytest.raises(
-        ShapeError, match=message + r"samples of shape \(4, \?, \?\); put a Flatten"
-    ):
+    with pytest.raises(ShapeError) as caught:
         ModuleList([tnn.Conv2d(1, 4, 3), Linear(4, 10)])
+    assert str(caught.value) == (
+        "ModuleList[1] Linear(4, 10) takes 4 features, but ModuleList[0] Conv2d(1, 4, 3) gives "
+        "samples of shape (4, ?, ?); put a Flatten() before it"
+    )
 
 
 def test_reverse_turns_the_order_round_or_refuses():
