@@ -1,7 +1,7 @@
 """How well tinynn learns: the accuracies in the README, each from one experiment here.
 
-Run as ``python -m benchmarks.accuracy [iris|digits|mnist|cnn|residual|all]``. MNIST is downloaded once, or read
-from the folder that the environment variable TINYNN_DATA names.
+Run as ``python -m benchmarks.accuracy [iris|digits|mnist|cnn|residual|all]``. MNIST is downloaded
+once, or read from the folder that the environment variable TINYNN_DATA names.
 """
 
 from __future__ import annotations

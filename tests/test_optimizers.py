@@ -707,6 +707,9 @@ def test_linear_regression_is_solved():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nothing_subnormal_stays_and_all_else_is_the_same_to_the_last_bit(build, dtype):
     tiny = np.finfo(dtype).tiny
+    if build is BUILDERS["Lion"]:
+        assert Lion.flush_interval is None  # it goes by signs, so nothing is too small
+        return
 
     def run(flush_interval):
         p = Parameter(np.linspace(-1, 1, 8).astype(dtype))

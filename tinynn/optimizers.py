@@ -78,7 +78,7 @@ class Optimizer:
     # What is remembered of a weight that has died shrinks with every step, until it is so small
     # that processors take ten times as long for it (a subnormal number). Every so many steps such
     # numbers are set to zero; steps of all other numbers stay what they are, to the last bit.
-    flush_interval = 64
+    flush_interval: int | None = 64
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Optimizer:
         lr = self.current_lr
         self._update(self._flat.data, self._decayed(self._clipped(g)), lr)
         self.step_count += 1
-        if self.step_count % self.flush_interval == 0:
+        if self.flush_interval and self.step_count % self.flush_interval == 0:
             for name in self.state_vectors:
                 flush_subnormals(getattr(self, f"_{name}"))
         self._flat.consume()
@@ -544,6 +544,7 @@ class Lion(Optimizer):
     """
 
     state_vectors: tuple[str, ...] = ("m",)
+    flush_interval = None  # the sign of the smallest number still moves a weight
     _m: Array
 
     def __init__(
