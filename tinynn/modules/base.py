@@ -163,8 +163,14 @@ class Module:
     def _members(self) -> Iterator[tuple[str, object]]:
         """Yield the name and value of each attribute, lists and tuples taken apart."""
         for name, value in vars(self).items():
-            if name not in _KEPT_BY_CALLS:
+            if name in _KEPT_BY_CALLS:
+                continue
+            if name == "_modules":  # what a container holds goes by its position alone
+                yield from ((str(index), module) for index, module in enumerate(value))
+            elif isinstance(value, list | tuple | dict):
                 yield from _taken_apart(name, value)
+            else:
+                yield name, value
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Yield this module, named "", and all modules inside of it with their dotted names.
@@ -184,12 +190,11 @@ class Module:
         seen: set[int] = set()
 
         def walk(prefix: str, module: Module) -> Iterator[tuple[str, Module]]:
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield prefix, module
-                for name, member in module._members():
-                    if isinstance(member, Module):
-                        yield from walk(f"{prefix}.{name}" if prefix else name, member)
+            seen.add(id(module))
+            yield prefix, module
+            for name, member in module._members():
+                if isinstance(member, Module) and id(member) not in seen:
+                    yield from walk(f"{prefix}.{name}" if prefix else name, member)
 
         return walk("", self)
 
@@ -389,11 +394,13 @@ class Module:
         `what` is "training" for the modes alone, and "everything" to leave nothing behind. Several
         threads may be inside at once: the first one in remembers, and the last one out restores.
         """
-        borrowed: dict[str, Any] = vars(self).setdefault("_borrowed_by", {})
         with _mode_lock:
+            borrowed: dict[str, Any] = vars(self).setdefault("_borrowed_by", {})
             if what not in borrowed:
-                borrowed[what] = 0, [(m, dict(vars(m))) for _, m in self.named_modules()]
-                self.eval()
+                modules = [module for _, module in self.named_modules()]
+                borrowed[what] = 0, [(module, dict(vars(module))) for module in modules]
+                for module in modules:
+                    module.training = False
             users, before = borrowed[what]
             borrowed[what] = users + 1, before
         try:
@@ -406,6 +413,8 @@ class Module:
                     del borrowed[what]
                     for module, attributes in before:
                         _restore(module, attributes, what)
+                    if not borrowed:
+                        vars(self).pop("_borrowed_by", None)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """Convert parameters and floating-point buffers to another dtype, in place.
@@ -698,11 +707,16 @@ def _unfit_delta(module: Module, delta: Array) -> StateError | ShapeError:
 
 def _restore(module: Module, before: dict[str, Any], what: str) -> None:
     now = vars(module)
-    names = ["training"] if what == "training" else [n for n in now if n != "_borrowed_by"]
-    for name in names:
-        if name not in before:
-            now.pop(name, None)
-    now.update({name: before[name] for name in names if name in before})
+    if what == "everything":
+        still_borrowed = now.get("_borrowed_by")
+        now.clear()
+        now.update(before)
+        if still_borrowed is not None:
+            now["_borrowed_by"] = still_borrowed
+    elif "training" in before:
+        now["training"] = before["training"]
+    else:
+        now.pop("training", None)  # the class's own
 
 
 def batch_text(shape: Shape) -> str:

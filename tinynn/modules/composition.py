@@ -171,13 +171,6 @@ class Branches(Module):
         known = [shape for module in self if (shape := module._input_shape()) != UNKNOWN]
         return known[0] if known else UNKNOWN
 
-    def _members(self) -> Iterator[tuple[str, object]]:
-        for index, module in enumerate(self._modules):
-            yield str(index), module
-        for name, value in super()._members():
-            if not name.startswith("_modules."):
-                yield name, value
-
 
 class Parallel(Branches):
     """Several modules on one input, their outputs added: ``Y = Σ_i f_i(X)``.

@@ -247,13 +247,6 @@ class ModuleList(Module, MutableSequence[Module]):
 
     # ---- what the base class asks -----------------------------------------------------------
 
-    def _members(self) -> Iterator[tuple[str, object]]:
-        for index, module in enumerate(self._modules):
-            yield str(index), module
-        for name, value in super()._members():
-            if not name.startswith("_modules."):
-                yield name, value
-
     def output_shape(self, input_shape: Shape) -> Shape:
         return self._chain(lambda module, shape: module.output_shape(shape), input_shape)
 
