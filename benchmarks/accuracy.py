@@ -13,6 +13,7 @@ from typing import NamedTuple
 import tinynn as tnn
 from tinynn.__main__ import main as command_line
 from tinynn.data import IrisDataLoaderFactory, MNISTDataLoaderFactory, PlaneDataLoaderFactory
+from tinynn.schedules import Schedule
 
 SEEDS = range(5)
 
@@ -87,21 +88,7 @@ def report_mnist() -> None:
     model.append(tnn.Linear(100, 10))
     epochs = 10
     lr = tnn.schedules.cosine(2e-3, epochs * len(data.train_loader))
-    loss_fn = tnn.CrossEntropyLoss()
-    history = tnn.fit(
-        model,
-        loss_fn,
-        tnn.Adam(model.parameters(), lr),
-        data.train_loader,
-        data.validation_loader,
-        epochs=epochs,
-        metrics=["accuracy"],
-    )
-    results = tnn.evaluate(model, loss_fn, data.test_loader, metrics=["accuracy"])
-    print(
-        f"  test accuracy {results['accuracy']:.4f}, loss {results['loss']:.4f}, "
-        f"{statistics.median(history.seconds):.1f} s an epoch"
-    )
+    _train_and_print(model, data, lr, epochs)
 
 
 def report_cnn() -> None:
@@ -116,6 +103,12 @@ def report_cnn() -> None:
     model.extend([tnn.Flatten(), tnn.Linear(32 * 7 * 7, 10)])
     epochs = 5
     lr = tnn.schedules.one_cycle(5e-3, epochs * len(data.train_loader))
+    _train_and_print(model, data, lr, epochs)
+
+
+def _train_and_print(
+    model: tnn.ModuleList, data: MNISTDataLoaderFactory, lr: Schedule, epochs: int
+) -> None:
     loss_fn = tnn.CrossEntropyLoss()
     history = tnn.fit(
         model,

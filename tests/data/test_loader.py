@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -355,3 +357,36 @@ def test_repr_types_back():
         repr(DataLoader(X, y, 5, shuffle=True, rng=3))
         == "DataLoader(X, y, batch_size=5, shuffle=True, rng=3)  # X: float64 (6, 2), y: int64 (6,)"
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
+def test_a_memory_map_larger_than_the_memory_limit_trains(tmp_path):
+    # What is mapped from a file does not count as a process's own data, so this limit is on what
+    # is copied: 200 MB beyond what the imports took, for features of 600 MB.
+    script = """
+import resource, sys
+import numpy as np
+import tinynn as tnn
+from tinynn.data import DataLoader
+
+tnn.SGD(tnn.Linear(1, 1).parameters(), 0.1)
+X = np.lib.format.open_memmap(sys.argv[1], mode="w+", dtype=np.float32, shape=(150_000, 1000))
+X[-1] = 1
+y = np.zeros((len(X), 1), np.float32)
+now = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmData"))
+limit = now * 1024 + 200_000_000
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+try:
+    np.array(X)
+except MemoryError:
+    print("too large for memory")
+model = tnn.Linear(1000, 1)
+loader = DataLoader(X, y, batch_size=1000, shuffle=True, rng=0)
+optimizer = tnn.SGD(model.parameters(), lr=0.01)
+tnn.fit(model, tnn.MSELoss(), optimizer, loader, epochs=1, progress=False)
+print("trained", model.predict(loader.X[-2:]).shape)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "X.npy")], capture_output=True, text=True
+    )
+    assert done.stdout == "too large for memory\ntrained (2, 1)\n", done.stderr
