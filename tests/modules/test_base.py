@@ -418,3 +418,22 @@ def test_state_while_evaluating_holds_each_array_once():
     names = list(model.state_dict())
     with model.evaluating():
         assert list(model.state_dict()) == names
+
+
+def test_a_subclass_of_a_library_module_may_add_to_gradients_itself():
+    class Own(tnn.Linear):
+        def backpropagate(self, delta, input_gradient=True):
+            X = self._saved
+            self.weight.grad += delta.T @ X
+            self.bias.grad += delta.sum(axis=0)
+            return delta @ self.weight.data
+
+    own = Own(3, 2, dtype=np.float64, rng=0)
+    tnn.check_gradients(own, (4, 3))
+    optimizer = tnn.SGD(own.parameters(), lr=0.0)
+    X, delta = np.arange(12.0).reshape(4, 3), np.arange(8.0).reshape(4, 2)
+    for _ in range(3):
+        own(X)
+        own.backpropagate(delta)
+        np.testing.assert_allclose(own.weight.grad, delta.T @ X)
+        optimizer.step()

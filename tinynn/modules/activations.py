@@ -48,8 +48,6 @@ Array = NDArray[Any]
 class Activation(Module):
     """What activations share: no parameters, and an output of the shape of the input."""
 
-    _accumulates = True  # there is nothing to accumulate
-
     def output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
 

@@ -100,8 +100,8 @@ class Module:
     # What dtype the parameters and buffers have, set where some are made only later or never.
     _dtype: np.dtype[Any] | None = None
 
-    # A module that adds to its gradients by `Parameter.accumulate` alone sets this: `accumulate`
-    # itself overwrites a gradient that was used up, which is cheaper than clearing and adding.
+    # Whether gradients are added by `Parameter.accumulate` alone, as all of tinynn's own modules do:
+    # it overwrites a gradient that was used up, which is cheaper than to clear it and add.
     _accumulates: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -110,6 +110,8 @@ class Module:
             cls.__call__ = _checked_call(cls.__call__)  # type: ignore[method-assign]
         if "backpropagate" in vars(cls):
             cls.backpropagate = _checked_backpropagate(cls.backpropagate)
+            if "_accumulates" not in vars(cls):
+                cls._accumulates = cls.__module__.startswith("tinynn.")
 
     def __call__(self, X: Array) -> Array:
         """Compute the output: the forward pass.

@@ -48,8 +48,6 @@ class Residual(Module):
     array([[1., 2.]])
     """
 
-    _accumulates = True  # the modules inside do
-
     def __init__(self, module: Module, shortcut: Module | None = None) -> None:
         for name, part in (("module", module), ("shortcut", shortcut)):
             if not isinstance(part, Module) and not (name == "shortcut" and part is None):
@@ -114,8 +112,6 @@ class Residual(Module):
 
 class Branches(Module):
     """What `Parallel` and `Concat` share: several modules that are given the same input."""
-
-    _accumulates = True  # the modules inside do
 
     def __init__(self, modules: Iterable[Module]) -> None:
         self._modules = list(modules)

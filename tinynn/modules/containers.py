@@ -56,8 +56,6 @@ class ModuleList(Module, MutableSequence[Module]):
     (2, 4)
     """
 
-    _accumulates = True  # the modules inside do
-
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._modules: list[Module] = []
         self._change(list(modules))

@@ -96,7 +96,6 @@ class Conv2d(Module):
     (16, 28, 28)
     """
 
-    _accumulates = True
     _dtype: np.dtype[Any]
 
     def __init__(

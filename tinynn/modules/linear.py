@@ -60,7 +60,6 @@ class Linear(Module):
     array([[4.]])
     """
 
-    _accumulates = True
     _dtype: np.dtype[Any]
 
     def __init__(

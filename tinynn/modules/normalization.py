@@ -73,8 +73,6 @@ class BatchNorm(Module):
     array([0.2], dtype=float32)
     """
 
-    _accumulates = True
-
     def __init__(
         self,
         num_features: int | None = None,
@@ -224,8 +222,6 @@ class LayerNorm(Module):
            [-1.,  1.]])
     """
 
-    _accumulates = True
-
     def __init__(
         self,
         normalized_shape: int | tuple[int, ...],
@@ -325,8 +321,6 @@ class GroupNorm(Module):
     >>> GroupNorm(2, 4, eps=0)(X)
     array([[-1.,  1., -1.,  1.]])
     """
-
-    _accumulates = True
 
     def __init__(
         self,

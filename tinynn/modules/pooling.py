@@ -32,7 +32,6 @@ _H, _W = 2, 3
 class _Pool2d(Module):
     """What the two kinds of pooling share: windows, and shapes."""
 
-    _accumulates = True  # there is nothing to accumulate
     _axes: tuple[Window, Window]
 
     def _set_windows(
@@ -271,8 +270,6 @@ class GlobalAvgPool2d(Module):
     >>> GlobalAvgPool2d()(np.array([[[[1.0, 2.0], [3.0, 6.0]]]]))
     array([[3.]])
     """
-
-    _accumulates = True  # there is nothing to accumulate
 
     def __call__(self, X: Array) -> Array:
         self._check_input(X)

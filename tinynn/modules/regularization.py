@@ -42,8 +42,6 @@ class Dropout(Module):
     array([[1., 1., 1., 1.]])
     """
 
-    _accumulates = True  # there is nothing to accumulate
-
     def __init__(self, p: float = 0.5, *, rng: RNG = None) -> None:
         self.p = check_number("Dropout", "p", p, minimum=0, maximum=1)
         self.rng = rng
@@ -92,8 +90,6 @@ class GaussianNoise(Module):
     >>> module.eval()(np.ones((1, 2)))
     array([[1., 1.]])
     """
-
-    _accumulates = True  # there is nothing to accumulate
 
     def __init__(self, std: float = 0.1, *, rng: RNG = None) -> None:
         self.std = check_number("GaussianNoise", "std", std, minimum=0)

@@ -26,8 +26,6 @@ class Flatten(Module):
     (8, 784)
     """
 
-    _accumulates = True  # there is nothing to accumulate
-
     def __call__(self, X: Array) -> Array:
         self._saved = X.shape
         # The number of columns is spelled out: -1 cannot be told for a batch of no rows.
@@ -57,8 +55,6 @@ class Reshape(Module):
     >>> Reshape((1, 28, -1))(np.zeros((8, 784))).shape
     (8, 1, 28, 28)
     """
-
-    _accumulates = True  # there is nothing to accumulate
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         lengths = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
@@ -98,8 +94,6 @@ class Identity(Module):
     >>> Identity()(np.array([[1.0, 2.0]]))
     array([[1., 2.]])
     """
-
-    _accumulates = True  # there is nothing to accumulate
 
     def __call__(self, X: Array) -> Array:
         return X.copy()
