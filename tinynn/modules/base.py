@@ -100,7 +100,7 @@ class Module:
     # What dtype the parameters and buffers have, set where some are made only later or never.
     _dtype: np.dtype[Any] | None = None
 
-    # Whether gradients are added by `Parameter.accumulate` alone, as all of tinynn's own modules do:
+    # Whether gradients are added by `Parameter.accumulate` alone, as in all of tinynn's modules:
     # it overwrites a gradient that was used up, which is cheaper than to clear it and add.
     _accumulates: bool = False
 
