@@ -107,7 +107,7 @@ def regressions(draw):
     return P, np.random.default_rng(seed).uniform(0, 1, shape)
 
 
-# How each is called here and in torch.nn, with drawn options; those that exist are compared.
+# How each is called here and in torch.nn, with drawn options.
 ELEMENTWISE = {
     "MSELoss": {},
     "L1Loss": {},
@@ -116,7 +116,7 @@ ELEMENTWISE = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in ELEMENTWISE if hasattr(tnn, name)])
+@pytest.mark.parametrize("name", ELEMENTWISE)
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "sample_weight"])
 @settings(max_examples=20)
 @given(data=st.data())
@@ -152,7 +152,6 @@ def test_pos_weight(regression, reduction, one_for_each_column):
     assert_same(ours, P, target, lambda T: peer(T, as_tensor(target)))
 
 
-@pytest.mark.skipif(not hasattr(tnn, "BCELoss"), reason="tinynn has no BCELoss")
 @settings(max_examples=20)
 @given(regressions(), reductions)
 def test_binary_cross_entropy_of_probabilities(regression, reduction):
@@ -161,6 +160,31 @@ def test_binary_cross_entropy_of_probabilities(regression, reduction):
     peer = torch.nn.BCELoss(reduction=reduction)
     ours = tnn.BCELoss(reduction=reduction)
     assert_same(ours, P, target, lambda T: peer(T, as_tensor(target)))
+
+
+@settings(max_examples=20)
+@given(seeds, st.integers(1, 4), st.integers(1, 4), reductions, st.booleans())
+def test_divergence_of_distributions(seed, n, c, reduction, log_target):
+    rng = np.random.default_rng(seed)
+    log_q, target = np.log(rng.dirichlet(np.ones(c), n)), rng.dirichlet(np.ones(c), n)
+    if log_target:
+        target = np.log(target)
+    theirs = {"mean": "batchmean", "sum": "sum"}[reduction]
+    peer = torch.nn.KLDivLoss(reduction=theirs, log_target=log_target)
+    ours = tnn.KLDivLoss(log_target, reduction=reduction)
+    assert_same(ours, log_q, target, lambda T: peer(T, as_tensor(target)))
+
+
+@settings(max_examples=20)
+@given(seeds, st.integers(1, 4), st.integers(1, 4), reductions, st.booleans())
+def test_several_labels_a_row(seed, n, c, reduction, weighted):
+    rng = np.random.default_rng(seed)
+    Z, target = rng.normal(0, 3, (n, c)), rng.integers(0, 2, (n, c)).astype(float)
+    w = rng.uniform(0.1, 3, c) if weighted else None
+    weight = None if w is None else as_tensor(w)
+    peer = torch.nn.MultiLabelSoftMarginLoss(weight=weight, reduction=reduction)
+    ours = tnn.MultiLabelSoftMarginLoss(w, reduction=reduction)
+    assert_same(ours, Z, target, lambda T: peer(T, as_tensor(target)))
 
 
 @pytest.mark.parametrize("scale", [1e3, 1e5])
