@@ -963,7 +963,11 @@ def test_threads_are_put_back():
     tnn.fit(model, tnn.CrossEntropyLoss(), optimizer, DataLoader(X, y), epochs=1, progress=False)
     assert seen[-1] == [1] * len(before)  # a small network
     assert [pool.num_threads for pool in threads._pools()] == before
+    tnn.set_threads(None)  # nothing was overruled, and nothing changes
+    assert [pool.num_threads for pool in threads._pools()] == before
+    tnn.set_threads(1)
     tnn.set_threads(2)
+    assert [pool.num_threads for pool in threads._pools()] == [2] * len(before)
     try:
         tnn.fit(
             model, tnn.CrossEntropyLoss(), optimizer, DataLoader(X, y), epochs=1, progress=False

@@ -1,9 +1,9 @@
 """How many threads the work of a network is divided among.
 
 NumPy's matrix products run on all cores, and for large ones that is right. For small ones it is
-not: handing the work out takes longer than doing it, up to twice as long. `fit`, `evaluate` and
-`predict` therefore set the number by the largest product of a step, and put it back afterwards,
-whatever happens. `set_threads` overrules them.
+not: handing the work out takes longer than doing it, up to twice as long. `fit` and `evaluate`
+therefore set the number by the largest product of a step, and put it back afterwards, whatever
+happens. `set_threads` overrules them, and sets the number for a loop of your own.
 """
 
 from __future__ import annotations
@@ -23,15 +23,20 @@ __all__ = ["set_threads"]
 LARGE = 4_000_000
 
 _overruled: int | None = None
+_before: list[int] = []  # what the pools had when they were first overruled
 
 
 def set_threads(n: int | None) -> None:
-    """Fix the number of threads for `fit`, `evaluate` and `predict`, or leave it to them again.
+    """Fix the number of threads of NumPy's matrix products, or put back what it was.
+
+    A network whose largest product has fewer than 4 million multiply-adds is faster on one thread.
+    `fit` and `evaluate` see to that by themselves; for a loop of your own, this does.
 
     Parameters
     ----------
     n : int or None
-        The number for all matrix products; None lets each choose by the size of its work.
+        The number, from now on; `fit` and `evaluate` keep to it as well. None puts back what was
+        there before, and lets these choose by the size of their work.
 
     Examples
     --------
@@ -39,8 +44,14 @@ def set_threads(n: int | None) -> None:
     >>> tnn.set_threads(1)
     >>> tnn.set_threads(None)
     """
-    global _overruled
-    _overruled = None if n is None else check_integer("set_threads", "n", n, minimum=1)
+    global _overruled, _before
+    n = None if n is None else check_integer("set_threads", "n", n, minimum=1)
+    if _overruled is None:
+        _before = [pool.num_threads for pool in _pools()]
+    if n is not None or _overruled is not None:
+        for pool, number in zip(_pools(), _before, strict=True):
+            pool.set_num_threads(n or number)
+    _overruled = n
 
 
 class Threads:
