@@ -565,7 +565,6 @@ def _train_epoch(
 ) -> dict[str, float]:
     model, loss_fn, optimizer = state.model, state.loss_fn, state.optimizer
     means = _Means(loss_fn, functions)
-    batch = 0
     # What is not finite is looked for and explained, so NumPy need not warn of it as well.
     with (
         np.errstate(over="ignore", invalid="ignore"),

