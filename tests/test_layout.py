@@ -19,7 +19,7 @@ FOLDER = Path(tinynn.__file__).parent
 # that is not listed is "everything else" and stands at the top.
 LEVELS = [
     {"_version", "errors", "options", "primitives"},
-    {"random", "parameter", "schedules", "threads"},
+    {"random", "parameter", "schedules", "threads", "atomic"},
     {"initializers"},
     {"modules"},
     {"losses", "optimizers", "gradcheck", "metrics", "checkpoint", "plot"},

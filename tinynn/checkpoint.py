@@ -8,7 +8,6 @@ the old file or the new one whole.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynn.atomic import replacing
 from tinynn.errors import CheckpointError
 
 __all__ = ["read_checkpoint", "write_checkpoint"]
@@ -46,18 +46,8 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     arrays: dict[str, Array] = {}
     text = json.dumps({"version": VERSION, "state": _without_arrays(state, arrays)})
-    import tempfile  # here, as importing it takes as long as half of tinynn
-
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, state=np.array(text), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, state=np.array(text), **arrays)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

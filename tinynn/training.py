@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynn.atomic import check_writable
 from tinynn.checkpoint import read_checkpoint, write_checkpoint
 from tinynn.errors import (
     CheckpointError,
@@ -464,8 +465,8 @@ def fit(
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists():
         _resume(path, state, loaders, callbacks)
-    elif path is not None and not path.parent.is_dir():
-        raise CheckpointError(f"{path} cannot be written: there is no folder {path.parent}")
+    elif path is not None:
+        check_writable(path)
 
     modes = [(module, module.training) for _, module in model.named_modules()]
     try:
