@@ -7,15 +7,25 @@ own generator, which `manual_seed` sets. NumPy's global state is neither read no
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinynn.errors import OptionError
 
-__all__ = ["RNG", "as_generator", "manual_seed"]
+__all__ = ["RNG", "as_generator", "find_generators", "manual_seed"]
 
 RNG: TypeAlias = "np.random.Generator | int | None"
 
@@ -99,3 +109,105 @@ def _seeded(seed: Any, what: str) -> np.random.Generator:
     except TypeError:
         raise OptionError(f"{what}, but is {seed!r}") from None
     return np.random.default_rng(number)
+
+
+# ---- which generators a run draws from -------------------------------------------------------
+
+# Nothing is looked for inside of these; there may be a great many of them.
+_PLAIN = (int, float, complex, str, bytes, type(None), type, ModuleType, np.ndarray, np.generic)
+
+
+def find_generators(owners: Mapping[str, object]) -> dict[str, np.random.Generator]:
+    """Return every generator that things draw from, by the way that leads to it.
+
+    It is looked for in attributes, lists, tuples and dictionaries, and in functions: in what they
+    enclose, in their defaults, and in the global names that they and functions of the same file
+    use. A generator that several share is found once.
+
+    Parameters
+    ----------
+    owners : mapping of str to object
+        Where to begin, by name.
+
+    Returns
+    -------
+    dict of str to numpy.random.Generator
+        In an order that depends on how things were built, and on nothing else.
+
+    Examples
+    --------
+    >>> import tinynn as tnn
+    >>> from tinynn.random import find_generators
+    >>> model = tnn.ModuleList([tnn.Linear(2, 2), tnn.Dropout(rng=0)])
+    >>> rng = np.random.default_rng(1)
+    >>> owners = {"model": model, "transform": lambda X: X + rng.normal(size=X.shape)}
+    >>> list(find_generators(owners))
+    ['transform.rng', 'model._modules.1._generator']
+    """
+    found: dict[str, np.random.Generator] = {}
+    seen: dict[int, object] = {}  # by identity; holding the objects, so that none is replaced
+    waiting = deque(owners.items())
+    while waiting:
+        name, value = waiting.popleft()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, np.random.Generator):
+            found[name] = value
+            continue
+        waiting.extend(
+            (f"{name}.{inner}", member)
+            for inner, member in _members(value)
+            if not isinstance(member, _PLAIN)
+        )
+    return found
+
+
+def _members(value: Any) -> Iterable[tuple[object, object]]:
+    """Return what a thing holds, by name."""
+    if isinstance(value, dict):
+        return value.items()
+    if isinstance(value, list | tuple):
+        return enumerate(value)
+    if isinstance(value, FunctionType):
+        return _used_by(value)
+    if isinstance(value, MethodType):
+        return [("self", value.__self__), ("function", value.__func__)]
+    if isinstance(value, BuiltinFunctionType):
+        return [("self", value.__self__)]  # rng.normal itself, for instance
+    if isinstance(value, functools.partial):
+        return [("function", value.func), ("args", value.args), ("keywords", value.keywords)]
+    return _attributes(value)
+
+
+def _used_by(function: FunctionType) -> Iterator[tuple[str, object]]:
+    """Yield what a function encloses, its defaults, and the globals that it uses."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not bound yet
+            yield name, cell.cell_contents
+    yield "defaults", function.__defaults__
+    yield "keywords", function.__kwdefaults__
+    own = function.__globals__
+    for name in _global_names(function.__code__):
+        value = own.get(name)
+        # Not into the functions of other files: what they draw from is theirs.
+        if not isinstance(value, FunctionType) or value.__globals__ is own:
+            yield name, value
+
+
+def _global_names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names  # attributes too, but few of them are called as a global is
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):  # a function or comprehension inside of it
+            yield from _global_names(constant)
+
+
+def _attributes(value: object) -> Iterator[tuple[str, object]]:
+    """Yield the attributes of an object, in slots as well, and the methods of its classes."""
+    state = object.__getstate__(value)
+    for attributes in state if isinstance(state, tuple) else (state,):
+        yield from (attributes or {}).items()
+    for cls in type(value).__mro__:
+        for name, member in vars(cls).items():
+            if isinstance(member, FunctionType):
+                yield name, member
