@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn.atomic import check_writable
-from tinynn.checkpoint import read_checkpoint, write_checkpoint
+from tinynn.checkpoint import RunCheckpoint
 from tinynn.errors import (
-    CheckpointError,
     DataError,
     DivergedError,
     OptionError,
@@ -32,7 +30,7 @@ from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, DistillationLoss,
 from tinynn.metrics import Metric, get_metrics
 from tinynn.modules import Module, ModuleList, Sigmoid, Softmax
 from tinynn.optimizers import Optimizer
-from tinynn.random import as_generator
+from tinynn.random import as_generator, find_generators
 from tinynn.threads import largest_product, restored_threads
 
 if TYPE_CHECKING:
@@ -460,13 +458,13 @@ def fit(
         _check_data(name, loader, model, loss_fn)
     state = TrainingState(-1, epochs, model, loss_fn, optimizer, History())
     report = _Progress(check_flag("fit", "progress", progress), epochs)
+    saved = None
+    if checkpoint is not None:
+        saved = RunCheckpoint(Path(checkpoint), state, loaders, callbacks, functions)
     for callback in callbacks:
         getattr(callback, "begin", lambda: None)()
-    path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.exists():
-        _resume(path, state, loaders, callbacks)
-    elif path is not None:
-        check_writable(path)
+    if saved is not None:
+        saved.resume()
 
     modes = [(module, module.training) for _, module in model.named_modules()]
     try:
@@ -484,8 +482,8 @@ def fit(
             report.line(state.epoch, results, state.history.seconds[-1])
             for callback in callbacks:
                 callback(state)
-            if path is not None:
-                write_checkpoint(path, _run_state(state, loaders, callbacks))
+            if saved is not None:
+                saved.write()
     except KeyboardInterrupt:
         state.history.interrupted = True
         optimizer.zero_grad()  # part of a batch may have been added up
@@ -696,7 +694,8 @@ def _check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> Non
     if X is None or y is None or getattr(loader, "transform", None) is not None:
         return  # its batches are looked at as they come
     n = getattr(loader, "batch_size", 1)
-    states = [(g, g.bit_generator.state) for g in _generators(model).values()]
+    generators = find_generators({"model": model, "loss_fn": loss_fn})
+    states = [(g, g.bit_generator.state) for g in [as_generator(None), *generators.values()]]
     try:
         prediction = model.predict(X[:n])
         copy.copy(loss_fn)(prediction, y[:n])
@@ -813,83 +812,3 @@ def _first_not_finite(model: Module, loss_fn: Loss, X: Array, *y: Array) -> str:
         if not all(np.isfinite(gradient).all() for gradient in [delta, *gradients]):
             return f"{name}{module!r} gave the first gradient that is not finite"
     return "gradients added up over several backward passes are no longer finite"
-
-
-# ---- checkpoints ----------------------------------------------------------------------------
-
-
-def _generators(model: Module) -> dict[str, np.random.Generator]:
-    """Return every generator of a run by name: the library's, and those of modules."""
-    found = {"library": as_generator(None)}
-    for prefix, module in model.named_modules():
-        for name, value in vars(module).items():
-            if isinstance(value, np.random.Generator):
-                found[f"{prefix}.{name}"] = value
-    return found
-
-
-def _parts(
-    state: TrainingState, loaders: Mapping[str, Batches], callbacks: Sequence[Callback]
-) -> dict[str, Any]:
-    """Return everything of a run that has a state of its own, by name."""
-    parts = {"model": state.model, "optimizer": state.optimizer, **loaders}
-    parts |= {f"callback {i}": callback for i, callback in enumerate(callbacks)}
-    return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
-
-
-def _run_state(
-    state: TrainingState, loaders: Mapping[str, Batches], callbacks: Sequence[Callback]
-) -> dict[str, Any]:
-    """Return all that the rest of a run depends on."""
-    history = state.history
-    return {
-        "generators": {n: g.bit_generator.state for n, g in _generators(state.model).items()},
-        "parts": {n: p.state_dict() for n, p in _parts(state, loaders, callbacks).items()},
-        "history": {
-            "train_loss": history.train_loss,
-            "validation_loss": history.validation_loss,
-            "metrics": history.metrics,
-            "seconds": history.seconds,
-        },
-        "stopped": state.stopped,
-    }
-
-
-def _resume(
-    path: Path,
-    state: TrainingState,
-    loaders: Mapping[str, Batches],
-    callbacks: Sequence[Callback],
-) -> None:
-    """Set everything of a run to what the checkpoint says, or raise and leave all as it was."""
-    kept, before = read_checkpoint(path), _run_state(state, loaders, callbacks)
-    parts, generators = _parts(state, loaders, callbacks), _generators(state.model)
-
-    def take_up(run: dict[str, Any]) -> None:
-        for name, generator in generators.items():
-            generator.bit_generator.state = run["generators"][name]
-        for name, part in parts.items():
-            part.load_state_dict(run["parts"][name])
-
-    try:
-        theirs, ours = (sorted([*run["parts"], *run["generators"]]) for run in (kept, before))
-        history, stopped = History(**kept["history"]), bool(kept["stopped"])
-    except (LookupError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} was not written by fit; move it away, or name another file"
-        ) from error
-    if theirs != ours:
-        raise CheckpointError(
-            f"{path} belongs to another run: it holds {theirs}, but this run has {ours}; start it "
-            "with the same kinds of model, loaders and callbacks, or move the file away to start "
-            "anew"
-        )
-    try:
-        take_up(kept)
-    except Exception as error:
-        take_up(before)  # half of it may have been changed
-        raise CheckpointError(f"{path} does not fit this run: {error}") from error
-    # In the run that is gone on with, the last step had consumed its gradients.
-    state.optimizer._flat.consume()
-    # A run that was asked for more epochs than before goes on, unless a callback had ended it.
-    state.history, state.stopped = history, stopped
