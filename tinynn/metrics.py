@@ -56,7 +56,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
     0.5
     """
-    chosen, right = _classes("accuracy", prediction, target, threshold)
+    chosen, right = classes_of("accuracy", prediction, target, threshold)
     return float((chosen == right).mean())
 
 
@@ -89,7 +89,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
     """
     check_integer("top_k_accuracy", "k", k, minimum=1)
     P = np.asarray(prediction)
-    chosen, right = _classes("top_k_accuracy", P, target, 0.0)
+    chosen, right = classes_of("top_k_accuracy", P, target, 0.0)
     if P.ndim != 2 or P.shape[1] == 1:
         return float((chosen == right).mean())
     own = P[np.arange(len(P)), right]
@@ -125,7 +125,7 @@ def macro_f1(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     """
     from sklearn.metrics import f1_score
 
-    chosen, right = _classes("macro_f1", prediction, target, threshold)
+    chosen, right = classes_of("macro_f1", prediction, target, threshold)
     return float(f1_score(right, chosen, average="macro", zero_division=0))
 
 
@@ -159,7 +159,7 @@ def confusion_matrix(prediction: ArrayLike, target: ArrayLike, threshold: float 
     """
     from sklearn import metrics
 
-    chosen, right = _classes("confusion_matrix", prediction, target, threshold)
+    chosen, right = classes_of("confusion_matrix", prediction, target, threshold)
     columns = np.shape(prediction)[1] if np.ndim(prediction) == 2 else 1
     return np.asarray(metrics.confusion_matrix(right, chosen, labels=range(max(columns, 2))))
 
@@ -220,18 +220,23 @@ def r2(prediction: ArrayLike, target: ArrayLike) -> float:
     return float(r2_score(T.reshape(len(T), -1), P.reshape(len(P), -1)))
 
 
-def _classes(
+def predicted_classes(prediction: Array, threshold: float) -> Array:
+    """Return the class of the largest score of each row, or of one column whether it is above."""
+    if prediction.ndim == 2 and prediction.shape[1] > 1:
+        return prediction.argmax(axis=1)
+    return (prediction.reshape(-1) > threshold).astype(int)
+
+
+def classes_of(
     where: str, prediction: ArrayLike, target: ArrayLike, threshold: float
 ) -> tuple[Array, Array]:
     """Return the predicted and the right class of every row."""
     P, T = np.asarray(prediction), np.asarray(target)
+    chosen = predicted_classes(P, threshold)
     if P.ndim == 2 and P.shape[1] > 1:
-        chosen = P.argmax(axis=1)
         right = T.argmax(axis=1) if T.shape == P.shape else T
     else:
-        chosen, right = (P.reshape(-1) > threshold).astype(int), T
-        if T.shape in (P.shape, (P.size, 1)):
-            right = T.reshape(-1)
+        right = T.reshape(-1) if T.shape in (P.shape, (P.size, 1)) else T
     if right.shape != chosen.shape or chosen.size == 0:
         raise ShapeError(
             f"{where} takes predictions (N, C) with targets (N,) or (N, C), or one column of each, "

@@ -1,0 +1,125 @@
+"""What all pictures share: where they are drawn, in which colours, and what they ask of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tinynn.errors import DataError, OptionError, ShapeError
+from tinynn.metrics import classes_of
+from tinynn.modules import Module
+
+__all__ = [
+    "COLOURS",
+    "GREY",
+    "MARKERS",
+    "Model",
+    "classes",
+    "colour",
+    "limits",
+    "names",
+    "outputs",
+    "prepare",
+]
+
+Array: TypeAlias = NDArray[Any]
+Model: TypeAlias = Module | Callable[[Array], Any]
+
+# Ten colours that stay apart for every kind of colour vision, and in print: M. A. Petroff,
+# "Accessible color sequences for data visualization", 2021.
+COLOURS = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+GREY = "#555555"
+MARKERS = "os^DvP<X>*"
+
+
+def colour(index: int) -> str:
+    """Return the colour of a curve or class, the first one again after the last."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def prepare(ax: Any, figsize: tuple[float, float] = (6.4, 4.0)) -> Any:
+    """Return the Axes to draw on: the one given, or that of a new figure."""
+    try:
+        from matplotlib.axes import Axes
+    except ImportError:
+        raise ImportError("pictures need matplotlib: pip install 'tinynn-numpy[plot]'") from None
+    if ax is None:
+        from matplotlib import pyplot  # not where an Axes is given: it may choose a window system
+
+        _, ax = pyplot.subplots(figsize=figsize, layout="constrained")
+    elif not isinstance(ax, Axes):
+        raise OptionError(
+            f"ax must be one matplotlib Axes, but is {ax!r}; of a figure take "
+            "figure.add_subplot(), and of an array of Axes one of its members"
+        )
+    return ax
+
+
+def limits(where: str, name: str, value: Any) -> tuple[float, float]:
+    """Return the two ends of an axis, or raise an OptionError."""
+    try:
+        low, high = map(float, value)
+    except (TypeError, ValueError):
+        low, high = np.nan, np.nan
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise OptionError(f"{where}: {name} must be two rising numbers, but is {value!r}")
+    return low, high
+
+
+def names(where: str, class_names: Sequence[object] | None, n_classes: int) -> list[str]:
+    """Return a name for each class: those given, or the indices."""
+    if class_names is None:
+        return [str(index) for index in range(n_classes)]
+    if isinstance(class_names, str) or len(class_names) < n_classes:
+        raise OptionError(
+            f"{where}: class_names must have a name for each of the {n_classes} classes, but is "
+            f"{class_names!r}"
+        )
+    return [str(name) for name in class_names]
+
+
+def outputs(where: str, model: Model, X: Array) -> Array:
+    """Return what a model, or a function of rows, gives for each row: shape (N, K)."""
+    if isinstance(model, Module):
+        Y = model.predict(X.astype(model.dtype))
+    elif callable(model) and not isinstance(model, type):
+        Y = np.asarray(model(X))
+    else:
+        raise OptionError(
+            f"{where} draws a Module, or a function of an array of rows, but was given {model!r}"
+        )
+    if Y.ndim == 1:
+        Y = Y[:, np.newaxis]
+    if Y.ndim != 2 or len(Y) != len(X) or not Y.size:
+        raise ShapeError(
+            f"{where} draws outputs of shape (N, K), but {len(X)} rows gave an output of shape "
+            f"{Y.shape}"
+        )
+    return Y
+
+
+def classes(where: str, scores: Array, target: ArrayLike, threshold: float) -> tuple[Array, Array]:
+    """Return the predicted and the right class of every row, as indices among the scores."""
+    predicted, right = classes_of(where, scores, target, threshold)
+    C = max(scores.shape[1] if scores.ndim == 2 else 1, 2)
+    if (unknown := ~np.isin(right, range(C))).any():
+        row = int(unknown.argmax())
+        raise DataError(
+            f"{where}: {C} classes are told apart, so their indices go from 0 to {C - 1}, but row "
+            f"{row} is of class {right[row]}"
+        )
+    return predicted, right.astype(int)

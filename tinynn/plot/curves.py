@@ -1,0 +1,207 @@
+"""Curves: what training recorded, and activations with their derivatives."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinynn.errors import OptionError, TinyNNError
+from tinynn.modules import Module
+from tinynn.plot._axes import GREY, Array, colour, limits, prepare
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from tinynn.training import History
+
+__all__ = ["plot_activation", "plot_history"]
+
+
+def plot_history(
+    history: History | Mapping[str, History], quantity: str = "loss", ax: Axes | None = None
+) -> Axes:
+    """Draw how a loss or a metric went, for training and validation, in one run or in several.
+
+    Parameters
+    ----------
+    history : History or mapping of str to History
+        What `fit` returned; or several of them by name, such as ``{"Adam": a, "SGD": b}``, each in
+        its own colour.
+    quantity : str, default "loss"
+        Or the name of a metric, such as "accuracy".
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        What was drawn on.
+
+    Raises
+    ------
+    OptionError
+        Where nothing of that name was recorded, or something that is not one number an epoch.
+
+    Examples
+    --------
+    >>> from tinynn import History
+    >>> ax = plot_history(History(train_loss=[0.9, 0.5, 0.4]))
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('epoch', 'loss (mean of a sample)')
+    >>> runs = {"Adam": History(train_loss=[0.9, 0.4]), "SGD": History(train_loss=[0.9, 0.7])}
+    >>> [line.get_label() for line in plot_history(runs).lines]
+    ['Adam, training', 'SGD, training']
+    """
+    several = isinstance(history, Mapping)
+    histories = dict(history) if isinstance(history, Mapping) else {"": history}
+    if not histories:
+        raise OptionError("plot_history needs at least one History, but the mapping is empty")
+    curves = {name: _recorded(name, each, quantity) for name, each in histories.items()}
+    ax = prepare(ax)
+    parts = {part for each in curves.values() for part in each}
+    for i, (name, each) in enumerate(curves.items()):
+        for j, (part, values) in enumerate(each.items()):
+            few = len(values) <= 30
+            ax.plot(
+                range(1, len(values) + 1),
+                values,
+                label=f"{name}, {part}" if several else part,
+                color=colour(i if several else j),
+                linestyle="--" if several and part == "training" and len(parts) > 1 else "-",
+                marker="os"[part == "validation"] if few else None,
+                markersize=5,
+            )
+    words = quantity.replace("_", " ")
+    ax.set_title(f"{words[:1].upper()}{words[1:]} over training")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("loss (mean of a sample)" if quantity == "loss" else words)
+    _whole_numbers(ax.xaxis)
+    ax.grid(alpha=0.3)
+    if several:
+        _legend_of_pairs(ax, list(curves), sorted(parts))
+    else:
+        ax.legend()
+    return ax
+
+
+def plot_activation(
+    activation: Module | Iterable[Module],
+    ax: Axes | None = None,
+    *,
+    xlim: tuple[float, float] = (-4.0, 4.0),
+) -> Axes:
+    """Draw an activation with its derivative, or several of them in one picture.
+
+    The derivative is what the module's own `backpropagate` makes of a delta of ones.
+
+    Parameters
+    ----------
+    activation : Module or iterable of Module
+        A function of single numbers, such as ``ReLU()``; or several, such as
+        ``[ELU(0.5), ELU(1), ELU(2)]``, each in its own colour. They are afterwards as before.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default a new figure.
+    xlim : tuple of (float, float), default (-4, 4)
+        From where to where.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        What was drawn on: functions as solid lines, derivatives as dashed ones.
+
+    Raises
+    ------
+    OptionError
+        For a module that is not a function of single numbers, such as `Softmax`.
+
+    Examples
+    --------
+    >>> from tinynn import ELU
+    >>> ax = plot_activation([ELU(0.5), ELU(2)])
+    >>> [line.get_label() for line in ax.lines]
+    ['ELU(0.5)', 'ELU(0.5), derivative', 'ELU(2.0)', 'ELU(2.0), derivative']
+    """
+    modules = [activation] if isinstance(activation, Module) else list(activation)
+    if not modules:
+        raise OptionError("plot_activation needs at least one activation, but was given none")
+    x = np.linspace(*limits("plot_activation", "xlim", xlim), 1001)
+    curves = [_with_derivative(module, x) for module in modules]
+    ax = prepare(ax)
+    for i, (module, (y, derivative)) in enumerate(zip(modules, curves, strict=True)):
+        ax.plot(x, y, color=colour(i), label=repr(module))
+        ax.plot(x, derivative, "--", color=colour(i), label=f"{module!r}, derivative")
+    one = len(modules) == 1
+    ax.set_title(f"{modules[0]!r} and its derivative" if one else "Activations and derivatives")
+    ax.set_xlabel("x")
+    ax.set_ylabel("f(x), f′(x)")
+    ax.grid(alpha=0.3)
+    _legend_of_pairs(ax, [repr(module) for module in modules], ["f′(x)", "f(x)"])
+    return ax
+
+
+def _recorded(name: str, history: History, quantity: str) -> dict[str, list[float]]:
+    """Return the curves of one quantity, by whether they are of training or of validation."""
+    of_it = f" of {name!r}" if name else ""
+    if not hasattr(history, "to_dict"):
+        raise OptionError(
+            f"plot_history takes a History, or a mapping of names to some, but{of_it} was given "
+            f"{history!r}"
+        )
+    recorded = history.to_dict()
+    curves = {
+        part: recorded[f"{prefix}_{quantity}"]
+        for prefix, part in (("train", "training"), ("validation", "validation"))
+        if f"{prefix}_{quantity}" in recorded
+    }
+    if not curves:
+        known = sorted({name.split("_", 1)[1] for name in recorded}) or ["nothing"]
+        raise OptionError(
+            f"there is no {quantity!r}{of_it} to draw: recorded was {', '.join(known)}"
+        )
+    if any(np.ndim(value) for values in curves.values() for value in values):
+        raise OptionError(f"{quantity!r}{of_it} is not one number an epoch, so it has no curve")
+    return curves
+
+
+def _with_derivative(module: Module, x: Array) -> tuple[Array, Array]:
+    """Return f(x) and f′(x) of a module that is a function of single numbers."""
+    if not isinstance(module, Module):
+        raise OptionError(
+            f"plot_activation draws modules, such as ReLU(), but was given {module!r}"
+        )
+    own = copy.deepcopy(module).eval()  # gradients of its parameters add up in the copy
+    row, column = x[np.newaxis], x[:, np.newaxis]
+    cause, y, derivative = None, np.empty(0), np.empty(0)
+    try:
+        in_a_row = own(row)
+        y = own(column)
+        derivative = own.backpropagate(np.ones_like(y))
+    except TinyNNError as error:
+        cause = error
+    # What is beside a number must not matter: softmax, say, gives 1 for a number alone.
+    if cause or y.shape != column.shape or not np.allclose(in_a_row[0], y[:, 0], equal_nan=True):
+        raise OptionError(
+            f"plot_activation draws functions of single numbers, but {module!r} is not one"
+        ) from cause
+    return y[:, 0], derivative[:, 0]
+
+
+def _whole_numbers(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _legend_of_pairs(ax: Any, coloured: list[str], styled: list[str]) -> None:
+    """Name colours and line styles apart: shorter than to name every line."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour(i), label=label) for i, label in enumerate(coloured)]
+    if len(styled) > 1:
+        dashed, solid = styled
+        handles.append(Line2D([], [], color=GREY, linestyle="-", label=solid))
+        handles.append(Line2D([], [], color=GREY, linestyle="--", label=dashed))
+    ax.legend(handles=handles)
