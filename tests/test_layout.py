@@ -22,8 +22,8 @@ LEVELS = [
     {"random", "parameter", "schedules", "threads", "atomic"},
     {"initializers"},
     {"modules"},
-    {"losses", "optimizers", "gradcheck", "metrics", "checkpoint"},
-    {"plot"},
+    {"losses", "optimizers", "gradcheck", "metrics", "checkpoint", "walk"},
+    {"divergence", "plot", "refusals"},
     {"training"},
 ]
 DATA_MAY_IMPORT = {"data", "errors", "random"}

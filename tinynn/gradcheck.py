@@ -35,7 +35,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -47,10 +46,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinynn.errors import DataError, GradientError, OptionError, check_number
-from tinynn.modules.base import Module
+from tinynn.modules.base import Module, owner
 from tinynn.modules.containers import ModuleList
+from tinynn.options import short_repr
 from tinynn.parameter import Parameter
-from tinynn.random import RNG, as_generator
+from tinynn.random import RNG, as_generator, restored
 
 __all__ = ["GradientReport", "check_gradients"]
 
@@ -233,7 +233,7 @@ def check_gradients(
     generator = as_generator(0 if rng is None else rng)
     X = _as_values(shape_or_array, generator)
 
-    with _generator_restored(as_generator(None)):
+    with restored({}):
         subject = _Subject(module, X, loss_fn, target, generator)
         try:
             report = _prove(subject, generator, tolerance)
@@ -357,8 +357,7 @@ class _Subject:
     ) -> None:
         self.module = copy.deepcopy(module).astype(np.float64)
         # Messages show the module as its user wrote it.
-        self.title = _title(module)
-        self.members = dict(module.named_modules())
+        self.title = short_repr(module)
         self.X = X
         self.loss_fn = copy.deepcopy(loss_fn)
         self.target = target
@@ -399,15 +398,7 @@ class _Subject:
         return GradientError(f"{self.title}: {what}")
 
     def owner(self, name: str) -> str:
-        """Write where the parameter of a dotted name is, such as ``ModuleList[0] Linear(4, 3)``."""
-        prefix, _, _ = name.rpartition(".")
-        # `layers.0.weight` belongs to the module `layers.0`, but `scales.0` to the module itself.
-        while prefix and prefix not in self.members:
-            prefix, _, _ = prefix.rpartition(".")
-        if not prefix:
-            return self.title
-        steps = (f"[{s}]" if s.isdigit() else f".{s}" for s in prefix.split("."))
-        return f"{type(self.module).__name__}{''.join(steps)} {_title(self.members[prefix])}"
+        return owner(self.module, name)
 
 
 @dataclass
@@ -1206,21 +1197,6 @@ def _plain(value: Any) -> Any:
 
 
 # ---- small things -------------------------------------------------------------------------------
-
-
-@contextmanager
-def _generator_restored(generator: np.random.Generator) -> Iterator[None]:
-    before = generator.bit_generator.state
-    try:
-        yield
-    finally:
-        generator.bit_generator.state = before
-
-
-def _title(module: Module) -> str:
-    """Write a module on one line, and a long one in part."""
-    text = re.sub(r"\(\[ ", "([", " ".join(repr(module).split())).replace(", ])", "])")
-    return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
 def _unit(values: Array, index: int) -> Array:

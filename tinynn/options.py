@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import numpy as np
 
-__all__ = ["options_repr"]
+__all__ = ["options_repr", "short_repr"]
 
 _NOT_KEPT = object()
 
@@ -49,6 +50,29 @@ def options_repr(instance: object) -> str:
         elif not _same(value, option.default):
             arguments.append(f"{name}={_typed(value)}")
     return f"{type(instance).__name__}({', '.join(arguments)})"
+
+
+def short_repr(instance: object) -> str:
+    """Write an object on one line, and a long one in part.
+
+    Parameters
+    ----------
+    instance : object
+        Such as a network, whose text has a line for every module.
+
+    Returns
+    -------
+    str
+        At most 80 characters.
+
+    Examples
+    --------
+    >>> from tinynn import ModuleList, ReLU
+    >>> short_repr(ModuleList([ReLU()]))
+    'ModuleList([ReLU()])'
+    """
+    text = re.sub(r"\(\[ ", "([", " ".join(repr(instance).split())).replace(", ])", "])")
+    return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
 def _same(value: object, default: object) -> bool:

@@ -25,7 +25,7 @@ import numpy as np
 
 from tinynn.errors import OptionError
 
-__all__ = ["RNG", "as_generator", "find_generators", "manual_seed"]
+__all__ = ["RNG", "as_generator", "find_generators", "manual_seed", "restored"]
 
 RNG: TypeAlias = "np.random.Generator | int | None"
 
@@ -211,3 +211,31 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
         for name, member in vars(cls).items():
             if isinstance(member, FunctionType):
                 yield name, member
+
+
+@contextlib.contextmanager
+def restored(owners: Mapping[str, object]) -> Iterator[None]:
+    """Let things draw at random inside a with block, and put all their generators back after it.
+
+    Parameters
+    ----------
+    owners : mapping of str to object
+        As for `find_generators`; the library's own generator belongs to them in any case.
+
+    Examples
+    --------
+    >>> import tinynn as tnn
+    >>> from tinynn.random import restored
+    >>> noise = tnn.GaussianNoise(rng=0)
+    >>> with restored({"module": noise}):
+    ...     first = noise(np.zeros((1, 2)))
+    >>> bool((noise(np.zeros((1, 2))) == first).all())
+    True
+    """
+    generators = [as_generator(None), *find_generators(owners).values()]
+    before = [(generator, generator.bit_generator.state) for generator in generators]
+    try:
+        yield
+    finally:
+        for generator, state in before:
+            generator.bit_generator.state = state

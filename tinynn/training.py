@@ -6,7 +6,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -17,20 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinynn.checkpoint import RunCheckpoint
+from tinynn.divergence import check_steps, diverged, diverged_in_validation
 from tinynn.errors import (
     DataError,
     DivergedError,
     OptionError,
-    TinyNNError,
     check_flag,
     check_integer,
     check_number,
 )
-from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, DistillationLoss, Loss
+from tinynn.losses import Loss
 from tinynn.metrics import Metric, get_metrics
-from tinynn.modules import Module, ModuleList, Sigmoid, Softmax
+from tinynn.modules import Module
 from tinynn.optimizers import Optimizer
-from tinynn.random import as_generator, find_generators
+from tinynn.refusals import check_batches, check_callbacks, check_data, check_loader, check_parts
 from tinynn.threads import largest_product, restored_threads
 
 if TYPE_CHECKING:
@@ -448,14 +448,14 @@ def fit(
     """
     epochs = check_integer("fit", "epochs", epochs, minimum=0)
     functions = get_metrics(metrics)
-    _check_parts(model, loss_fn, optimizer)
-    _check_callbacks(callbacks)
+    check_parts(model, loss_fn, optimizer)
+    check_callbacks(callbacks)
     loaders = {"train_loader": train_loader}
     if validation_loader is not None:
         loaders["validation_loader"] = validation_loader
     for name, loader in loaders.items():
-        _check_loader(name, loader, epochs)
-        _check_data(name, loader, model, loss_fn)
+        check_loader(name, loader, epochs)
+        check_data(name, loader, model, loss_fn)
     state = TrainingState(-1, epochs, model, loss_fn, optimizer, History())
     report = _Progress(check_flag("fit", "progress", progress), epochs)
     saved = None
@@ -473,10 +473,12 @@ def fit(
             state.epoch = len(state.history)
             model.train()
             results = _train_epoch(state, train_loader, functions, report)
+            check_steps(state)
             if validation_loader is not None:
-                validation = evaluate(model, loss_fn, validation_loader, metrics)
-                if not math.isfinite(validation["loss"]):
-                    raise _diverged_in_validation(state, validation["loss"])
+                means = _evaluated(model, loss_fn, validation_loader, functions)
+                if means.not_finite is not None:
+                    raise diverged_in_validation(state, *means.not_finite)
+                validation = means.results()
                 results |= {f"validation_{name}": value for name, value in validation.items()}
             state.history._record(results, time.perf_counter() - start)
             report.line(state.epoch, results, state.history.seconds[-1])
@@ -539,8 +541,14 @@ def evaluate(
     >>> tnn.evaluate(model, tnn.CrossEntropyLoss(), loader, metrics=["accuracy"])["accuracy"]
     1.0
     """
-    functions = get_metrics(metrics)
-    _check_loader("the loader", loader, 1)
+    check_loader("the loader", loader, 1)
+    return _evaluated(model, loss_fn, loader, get_metrics(metrics)).results()
+
+
+def _evaluated(
+    model: Module, loss_fn: Loss, loader: Batches, functions: dict[str, Metric]
+) -> _Means:
+    """Go through a loader once in evaluation mode, and leave the model as it was."""
     means = _Means(loss_fn, functions)
     loss_fn = copy.copy(loss_fn)  # what the latest call of the caller's own kept stays
     with (
@@ -548,12 +556,15 @@ def evaluate(
         np.errstate(over="ignore", invalid="ignore"),
         restored_threads() as threads,
     ):
-        for batch, (X, y, *weight) in enumerate(_checked(loader)):
+        for batch, (X, y, *weight) in enumerate(check_batches(loader)):
             prediction = model(X)
             if batch == 0:
                 threads.choose(largest_product(model))
-            means.add(loss_fn(prediction, y, *weight), prediction, y, *weight)
-    return means.results()
+            loss = loss_fn(prediction, y, *weight)
+            if not math.isfinite(loss) and means.not_finite is None:
+                means.not_finite = (loss, X, y, *weight)
+            means.add(loss, prediction, y, *weight)
+    return means
 
 
 def _train_epoch(
@@ -570,7 +581,7 @@ def _train_epoch(
         restored_threads() as threads,
         report.batches(loader, state.epoch) as batches,
     ):
-        for batch, (X, y, *weight) in enumerate(_checked(batches)):
+        for batch, (X, y, *weight) in enumerate(check_batches(batches)):
             if batch == 0 and state.epoch == 0:
                 copy.copy(loss_fn)(model.predict(X), y, *weight)  # raises before anything changes
             prediction = model(X)
@@ -578,12 +589,12 @@ def _train_epoch(
                 threads.choose(largest_product(model))
             loss = loss_fn(prediction, y, *weight)
             if not math.isfinite(loss):
-                raise _diverged(state, batch, f"the loss is {loss}", X, y, *weight)
+                raise diverged(state, batch, f"the loss is {loss}", X, y, *weight)
             model.backpropagate(loss_fn.backpropagate(), input_gradient=False)
             try:
                 optimizer.step()
             except DivergedError:
-                raise _diverged(state, batch, "a gradient is not finite", X, y, *weight) from None
+                raise diverged(state, batch, "a gradient is not finite", X, y, *weight) from None
             means.add(loss, prediction, y, *weight)
     return {f"train_{name}": value for name, value in means.results().items()}
 
@@ -598,6 +609,8 @@ class _Means:
         self.n_samples: float = 0  # or, where rows have weights, their sum
         self.predictions: list[Array] = []
         self.targets: list[Array] = []
+        # The first loss that was not finite, and the batch that it was of.
+        self.not_finite: tuple[Any, ...] | None = None
 
     def add(
         self, loss: float, prediction: Array, target: Array, weight: Array | None = None
@@ -652,163 +665,3 @@ class _Progress:
     def text(self, text: str) -> None:
         if self.enabled:
             print(text, flush=True)
-
-
-# ---- what is refused before the first step --------------------------------------------------
-
-
-def _check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
-    if not isinstance(model, Module):
-        raise OptionError(f"fit trains a Module, but was given {model!r}")
-    if not isinstance(optimizer, Optimizer):
-        raise OptionError(f"fit needs an Optimizer, such as Adam, but was given {optimizer!r}")
-    if isinstance(loss_fn, type) or not hasattr(loss_fn, "backpropagate"):
-        raise OptionError(
-            f"fit needs a loss with backpropagate(), such as CrossEntropyLoss(), but was given "
-            f"{loss_fn!r}"
-        )
-    own = {id(parameter) for parameter in model.parameters()}
-    if not own & {id(parameter) for parameter in optimizer._flat.parameters}:
-        raise OptionError(
-            "the optimizer holds no parameter of this model, so nothing would be learned; make "
-            "it from model.parameters(), after any copy.deepcopy of the model"
-        )
-    last = _leaves(model)[-1][1] if _leaves(model) else model
-    for activation, loss_class, mend in (
-        (Softmax, CrossEntropyLoss, "; or give the loss from_logits=False"),
-        (Softmax, DistillationLoss, ""),
-        (Sigmoid, BCEWithLogitsLoss, ""),
-    ):
-        takes_logits = isinstance(loss_fn, loss_class) and getattr(loss_fn, "from_logits", True)
-        if isinstance(last, activation) and takes_logits:
-            name = activation.__name__
-            raise OptionError(
-                f"{loss_fn!r} takes raw scores and applies {name.lower()} itself, but the model "
-                f"ends in {last!r} already; take the last module away{mend}"
-            )
-
-
-def _check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> None:
-    """Try the first rows of a loader on model and loss, and look at all of its class indices."""
-    X, y = getattr(loader, "X", None), getattr(loader, "y", None)
-    if X is None or y is None or getattr(loader, "transform", None) is not None:
-        return  # its batches are looked at as they come
-    n = getattr(loader, "batch_size", 1)
-    generators = find_generators({"model": model, "loss_fn": loss_fn})
-    states = [(g, g.bit_generator.state) for g in [as_generator(None), *generators.values()]]
-    try:
-        prediction = model.predict(X[:n])
-        copy.copy(loss_fn)(prediction, y[:n])
-    except TinyNNError as error:
-        error.add_note(f"found in the first rows of {name}, before training")
-        raise
-    finally:
-        for generator, state in states:
-            generator.bit_generator.state = state
-    if isinstance(loss_fn, CrossEntropyLoss) and np.ndim(y) == 1:
-        C = prediction.shape[1]
-        wrong = (np.asarray(y) < 0) | (np.asarray(y) >= C)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise DataError(
-                f"{name}: the model tells {C} classes apart, so class indices go from 0 to "
-                f"{C - 1}, but row {row} of the data set is {y[row]}; give the last module more "
-                "outputs, or mend the labels"
-            )
-
-
-def _check_callbacks(callbacks: Sequence[Callback]) -> None:
-    listed = callbacks if isinstance(callbacks, Sequence) else [callbacks]
-    for callback in listed:
-        if listed is not callbacks or isinstance(callback, type) or not callable(callback):
-            raise OptionError(
-                "callbacks must be a list of functions of the TrainingState, such as "
-                f"[EarlyStopping()], but there is {callback!r}"
-            )
-
-
-def _check_loader(name: str, loader: Batches, passes: int) -> None:
-    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
-        raise OptionError(
-            f"{name} must be a DataLoader, or another iterable of batches, but is {loader!r}"
-        )
-    if passes > 1 and isinstance(loader, Iterator):
-        raise DataError(
-            f"{name} is a generator, which can be gone through only once, but there are {passes} "
-            "epochs; use a DataLoader, or a list of batches"
-        )
-    if isinstance(loader, Sized) and not len(loader):
-        raise DataError(
-            f"{name} has no batch: {loader!r}; with drop_last=True, batch_size must not be more "
-            "than the number of rows"
-        )
-
-
-def _checked(loader: Batches) -> Iterator[Any]:
-    """Yield the batches of a loader, each looked at."""
-    for batch in loader:
-        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-            parts = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
-            raise DataError(
-                "a loader gives batches (X, y) or (X, y, sample_weight), but this one gave a "
-                f"{type(batch).__name__}{parts}; arrays become batches in a DataLoader(X, y)"
-            )
-        yield batch
-
-
-def _leaves(model: Module) -> list[tuple[str, Module]]:
-    """Return the modules in forward order with their names, such as ``ModuleList[0]``."""
-    if not isinstance(model, ModuleList):
-        return [("", model)]
-    return [(f"ModuleList{path} ", module) for path, module in model._leaves()]
-
-
-# ---- what went wrong, and where -------------------------------------------------------------
-
-
-def _diverged(state: TrainingState, batch: int, what: str, X: Array, *y: Array) -> DivergedError:
-    """Return the error for numbers that are not finite, naming the module where they arose."""
-    return DivergedError(
-        f"in epoch {state.epoch + 1} of {state.epochs}, batch {batch + 1}, {what}: "
-        f"{_first_not_finite(state.model, state.loss_fn, X, *y)}. No step was taken on this batch. "
-        f"Try a learning rate below {state.optimizer.current_lr:g}, clip_norm=1.0 in the "
-        "optimizer, inputs scaled to mean 0 and deviation 1, or the initialization kaiming_normal"
-    )
-
-
-def _diverged_in_validation(state: TrainingState, loss: float) -> DivergedError:
-    """Return the error for a validation loss that is not finite after an epoch that went well."""
-    found = "the model gives outputs there that are not finite"
-    for name, parameter in state.model.named_parameters():
-        if not np.isfinite(parameter.data).all():
-            found = f"the parameter {name} is no longer finite after the last step"
-            break
-    return DivergedError(
-        f"in epoch {state.epoch + 1} of {state.epochs}, the loss on the validation data is {loss}: "
-        f"{found}. Try a learning rate below {state.optimizer.current_lr:g}, or clip_norm=1.0 in "
-        "the optimizer"
-    )
-
-
-def _first_not_finite(model: Module, loss_fn: Loss, X: Array, *y: Array) -> str:
-    """Go through one step again, on a copy, and say which module gave the first bad number."""
-    if not np.isfinite(X).all():
-        return "the features of the batch already hold NaN or infinity"
-    leaves = _leaves(copy.deepcopy(model))
-    for name, module in leaves:
-        for parameter_name, parameter in module.named_parameters():
-            if not np.isfinite(parameter.data).all():
-                return f"{name}{module!r} has a {parameter_name} that is not finite"
-        X = module(X)
-        if not np.isfinite(X).all():
-            return f"{name}{module!r} gave the first output that is not finite"
-    loss_fn = copy.copy(loss_fn)
-    if not math.isfinite(loss_fn(X, *y)):
-        return f"every output is finite, up to {np.abs(X).max():.3g}, but not {loss_fn!r}"
-    delta = loss_fn.backpropagate()
-    for name, module in reversed(leaves):
-        delta = module.backpropagate(delta)
-        gradients = [parameter.grad for parameter in module.parameters()]
-        if not all(np.isfinite(gradient).all() for gradient in [delta, *gradients]):
-            return f"{name}{module!r} gave the first gradient that is not finite"
-    return "gradients added up over several backward passes are no longer finite"

@@ -22,7 +22,7 @@ from tinynn.errors import (
     check_dtype,
     check_integer,
 )
-from tinynn.options import options_repr
+from tinynn.options import options_repr, short_repr
 from tinynn.parameter import Parameter
 
 __all__ = ["LoadResult", "Module"]
@@ -750,3 +750,35 @@ def _lengths(shape: Shape) -> list[str]:
 def is_known(shape: Shape) -> bool:
     """Tell whether a sample's shape is known in every axis."""
     return all(isinstance(length, int) for length in shape)
+
+
+def place(module: Module, name: str) -> str:
+    """Write the dotted name of a module inside of another one as errors do.
+
+    Examples
+    --------
+    >>> from tinynn import ModuleList, ReLU, Residual
+    >>> place(ModuleList([ReLU(), Residual(ModuleList([ReLU()]))]), "1.module.0")
+    'ModuleList[1].module[0]'
+    """
+    if not name:
+        return ""
+    steps = (f"[{step}]" if step.isdigit() else f".{step}" for step in name.split("."))
+    return type(module).__name__ + "".join(steps)
+
+
+def owner(module: Module, parameter_name: str) -> str:
+    """Write where the parameter of a dotted name is.
+
+    Examples
+    --------
+    >>> from tinynn import Linear, ModuleList
+    >>> owner(ModuleList([Linear(4, 3)]), "0.weight")
+    'ModuleList[0] Linear(4, 3)'
+    """
+    members = dict(module.named_modules())
+    name, _, _ = parameter_name.rpartition(".")
+    # `layers.0.weight` belongs to the module `layers.0`, but `scales.0` to the module itself.
+    while name not in members:
+        name, _, _ = name.rpartition(".")
+    return f"{place(module, name)} {short_repr(members[name])}".strip()

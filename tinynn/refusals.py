@@ -1,0 +1,126 @@
+"""What `fit` refuses before the first step, when nothing has changed yet."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinynn.errors import DataError, OptionError, TinyNNError
+from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, DistillationLoss, Loss
+from tinynn.modules import Module, ModuleList, Sigmoid, Softmax
+from tinynn.optimizers import Optimizer
+from tinynn.random import restored
+
+__all__: list[str] = []  # nothing here is for users
+
+Array: TypeAlias = NDArray[Any]
+Batches: TypeAlias = Iterable[Any]
+
+
+def check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
+    """Refuse what is no model, loss or optimizer, or is none of this model."""
+    if not isinstance(model, Module):
+        raise OptionError(f"fit trains a Module, but was given {model!r}")
+    if not isinstance(optimizer, Optimizer):
+        raise OptionError(f"fit needs an Optimizer, such as Adam, but was given {optimizer!r}")
+    if isinstance(loss_fn, type) or not hasattr(loss_fn, "backpropagate"):
+        raise OptionError(
+            f"fit needs a loss with backpropagate(), such as CrossEntropyLoss(), but was given "
+            f"{loss_fn!r}"
+        )
+    own = {id(parameter) for parameter in model.parameters()}
+    if not own & {id(parameter) for parameter in optimizer._flat.parameters}:
+        raise OptionError(
+            "the optimizer holds no parameter of this model, so nothing would be learned; make "
+            "it from model.parameters(), after any copy.deepcopy of the model"
+        )
+    last = _leaves(model)[-1][1] if _leaves(model) else model
+    for activation, loss_class, mend in (
+        (Softmax, CrossEntropyLoss, "; or give the loss from_logits=False"),
+        (Softmax, DistillationLoss, ""),
+        (Sigmoid, BCEWithLogitsLoss, ""),
+    ):
+        takes_logits = isinstance(loss_fn, loss_class) and getattr(loss_fn, "from_logits", True)
+        if isinstance(last, activation) and takes_logits:
+            name = activation.__name__
+            raise OptionError(
+                f"{loss_fn!r} takes raw scores and applies {name.lower()} itself, but the model "
+                f"ends in {last!r} already; take the last module away{mend}"
+            )
+
+
+def check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> None:
+    """Try the first rows of a loader on model and loss, and look at all of its class indices."""
+    X, y = getattr(loader, "X", None), getattr(loader, "y", None)
+    if X is None or y is None or getattr(loader, "transform", None) is not None:
+        return  # its batches are looked at as they come
+    n = getattr(loader, "batch_size", 1)
+    try:
+        with restored({"model": model, "loss_fn": loss_fn}):
+            prediction = model.predict(X[:n])
+            copy.copy(loss_fn)(prediction, y[:n])
+    except TinyNNError as error:
+        error.add_note(f"found in the first rows of {name}, before training")
+        raise
+    if isinstance(loss_fn, CrossEntropyLoss) and np.ndim(y) == 1:
+        C = prediction.shape[1]
+        wrong = (np.asarray(y) < 0) | (np.asarray(y) >= C)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise DataError(
+                f"{name}: the model tells {C} classes apart, so class indices go from 0 to "
+                f"{C - 1}, but row {row} of the data set is {y[row]}; give the last module more "
+                "outputs, or mend the labels"
+            )
+
+
+def check_callbacks(callbacks: Sequence[Callable[..., object]]) -> None:
+    """Refuse callbacks that cannot be called."""
+    listed = callbacks if isinstance(callbacks, Sequence) else [callbacks]
+    for callback in listed:
+        if listed is not callbacks or isinstance(callback, type) or not callable(callback):
+            raise OptionError(
+                "callbacks must be a list of functions of the TrainingState, such as "
+                f"[EarlyStopping()], but there is {callback!r}"
+            )
+
+
+def check_loader(name: str, loader: Batches, passes: int) -> None:
+    """Refuse what gives no batches, or not as often as there are epochs."""
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+        raise OptionError(
+            f"{name} must be a DataLoader, or another iterable of batches, but is {loader!r}"
+        )
+    if passes > 1 and isinstance(loader, Iterator):
+        raise DataError(
+            f"{name} is a generator, which can be gone through only once, but there are {passes} "
+            "epochs; use a DataLoader, or a list of batches"
+        )
+    if isinstance(loader, Sized) and not len(loader):
+        raise DataError(
+            f"{name} has no batch: {loader!r}; with drop_last=True, batch_size must not be more "
+            "than the number of rows"
+        )
+
+
+def check_batches(loader: Batches) -> Iterator[Any]:
+    """Yield the batches of a loader, each looked at."""
+    for batch in loader:
+        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+            parts = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+            raise DataError(
+                "a loader gives batches (X, y) or (X, y, sample_weight), but this one gave a "
+                f"{type(batch).__name__}{parts}; arrays become batches in a DataLoader(X, y)"
+            )
+        yield batch
+
+
+def _leaves(model: Module) -> list[tuple[str, Module]]:
+    """Return the modules in forward order with their names, such as ``ModuleList[0]``."""
+    if not isinstance(model, ModuleList):
+        return [("", model)]
+    return [(f"ModuleList{path} ", module) for path, module in model._leaves()]
