@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tinynn as tnn
 from tinynn.checkpoint import VERSION, read_checkpoint, write_checkpoint
 from tinynn.data import DataLoader
-from tinynn.errors import CheckpointError
+from tinynn.errors import CheckpointError, OptionError
 from tinynn.random import as_generator
 from tinynn.schedules import cosine
 
@@ -311,6 +311,112 @@ def test_interrupting_in_the_middle_of_an_epoch_loses_that_epoch_alone(tmp_path)
     np.testing.assert_equal(again.state(), expected)
 
 
+def test_times_are_kept_as_well(tmp_path):
+    first = Run().fit(2, tmp_path / "run")
+    again = Run().fit(4, tmp_path / "run")
+    assert again.history.seconds[:2] == first.history.seconds
+    assert len(again.history.seconds) == 4
+
+
+def test_a_run_that_is_complete_is_not_gone_on_with(tmp_path):
+    first = Run().fit(3, tmp_path / "run")
+    content = (tmp_path / "run").read_bytes()
+    for epochs in (3, 2, 0):
+        again = Run(seed=99).fit(epochs, tmp_path / "run")
+        assert again.history == first.history
+        np.testing.assert_equal(again.state(), first.state())
+    assert (tmp_path / "run").read_bytes() == content
+
+
+class Stateful:
+    """A callback and a schedule, with a state."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, state):
+        if isinstance(state, tnn.TrainingState):
+            self.seen.append(state.history.train_loss[-1])
+            return None
+        self.seen.append(state)  # the number of the step
+        return 0.1 / len(self.seen)
+
+    def state_dict(self):
+        return {"seen": self.seen}  # the list itself, as many would write it
+
+    def load_state_dict(self, state):
+        self.seen.clear()
+        self.seen.extend(state["seen"])
+
+
+def with_state(path, epochs, generator_seed=0):
+    """A run whose schedule has a state, and whose transform, loss and metric draw."""
+    rng = np.random.default_rng(generator_seed)
+    X, y = np.eye(6, dtype=np.float32), np.arange(6) % 3
+
+    class Loss(tnn.MSELoss):
+        def __call__(self, prediction, target, sample_weight=None):
+            noise = rng.normal(size=prediction.shape).astype(prediction.dtype)
+            return super().__call__(prediction, np.eye(3)[target] + noise, sample_weight)
+
+    def luck(prediction, target):
+        return rng.random()
+
+    schedule, callback = Stateful(), Stateful()
+    model = tnn.Linear(6, 3, rng=0)
+    history = tnn.fit(
+        model,
+        Loss(),
+        tnn.SGD(model.parameters(), schedule),
+        DataLoader(X, y, 2, shuffle=True, rng=1, transform=lambda X: X + rng.random()),
+        epochs=epochs,
+        metrics=[luck],
+        callbacks=[callback],
+        progress=False,
+        checkpoint=path,
+    )
+    return history.to_dict(), schedule.seen, callback.seen, model.state_dict(), rng.random()
+
+
+def test_states_of_schedules_losses_metrics_transforms_and_ones_own_callbacks(tmp_path):
+    straight = with_state(None, 5)
+    with_state(tmp_path / "run", 2)
+    np.testing.assert_equal(with_state(tmp_path / "run", 5, generator_seed=99), straight)
+
+
+def plain(lr, path, epochs, callbacks=()):
+    model = tnn.Linear(4, 2, rng=0)
+    optimizer = tnn.SGD(model.parameters(), lr)
+    loader = DataLoader(np.eye(4), [0, 1, 0, 1], 2, shuffle=True, rng=0)
+    tnn.fit(
+        model,
+        tnn.CrossEntropyLoss(),
+        optimizer,
+        loader,
+        epochs=epochs,
+        callbacks=callbacks,
+        progress=False,
+        checkpoint=path,
+    )
+    return optimizer.lr, model.weight.data.copy()
+
+
+def halve(state):
+    state.optimizer.lr /= 2
+
+
+def test_a_learning_rate_goes_on_as_callbacks_left_it_unless_the_script_has_another(tmp_path):
+    assert plain(0.8, tmp_path / "run", 2, [halve])[0] == 0.2
+    assert plain(0.8, tmp_path / "run", 3, [halve])[0] == 0.1
+    lr, weight = plain(0.3, tmp_path / "run", 3)  # nothing is left to do
+    assert lr == 0.3
+    lr, later = plain(0.3, tmp_path / "run", 4)
+    assert lr == 0.3
+    assert (weight != later).any()
+    assert plain(0.3, tmp_path / "run", 5, [halve])[0] == 0.15
+    assert plain(0.3, tmp_path / "run", 6, [halve])[0] == 0.075
+
+
 # ---- checkpoints that are refused change nothing -------------------------------------------------
 
 
@@ -352,8 +458,8 @@ def put(*names_and_value):
         (drop("generators"), "was not written by fit"),
         (drop("parts", "callback 0"), "does not fit this run: 'callback 0'"),
         (drop("generators", "model._modules.3.rng"), "does not fit this run"),
-        (put("run", "optimizer", "Lion"), "another run: there, optimizer is Lion, but here Adam;"),
-        (put("run", {}), "belongs to another run: there, model is None"),
+        (put("run", "optimizer", "Lion"), r"another run \(optimizer: there Lion, here Adam\);"),
+        (put("run", {}), r"belongs to another run \(model: there None"),
         (put("history", "train_loss", [0.5]), "was not written by fit"),
         (drop("parts", "model", "5.bias"), "does not fit this run: .* missing: 5.bias"),
         (put("parts", "model", []), "does not fit this run"),
@@ -383,17 +489,120 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path, change, messag
 
 @pytest.mark.parametrize(
     "other",
-    [{"hidden": 6}, {"optimizer": "SGD"}, {"loader_rng": None}, {"callbacks": False}],
+    [
+        (
+            {"hidden": 6},
+            r"does not fit this run: .* 0.weight has shape \(5, 4\), but \(6, 4\) came",
+        ),
+        ({"optimizer": "SGD"}, r"\(optimizer: there SGD, here Adam\); start the run as it was"),
+        ({"loader_rng": None}, r"\(generators: there {.*}, here {.*'validation_loader.rng'"),
+        ({"callbacks": False}, r"\(parts with a state: there"),
+        ({"kind": np.random.MT19937}, r"\(generators: there .*'train_loader.rng': 'MT19937'"),
+    ],
     ids=str,
 )
 def test_a_checkpoint_of_another_run_changes_nothing(tmp_path, other):
+    options, message = other
     path = tmp_path / "run"
-    Run(**other).fit(2, path)
-    run = Run(seed=5)
+    Run(**options).fit(2, path)
+    run = Run(seed=5).fit(1)  # its callback remembers a run
     before = run.state()
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=message):
         run.fit(4, path)
     np.testing.assert_equal(run.state(), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"model": [tnn.ReLU()]},
+            r"\(model: there \['ModuleList', 'Linear', 'Tanh', 'Linear'\], here",
+        ),
+        ({"loss_fn": tnn.MSELoss}, "loss: there CrossEntropyLoss, here MSELoss"),
+        ({"optimizer": tnn.AdamW}, "optimizer: there Adam, here AdamW"),
+        ({"lr": cosine(0.1, 5)}, "learning rate: there a number, here a schedule"),
+        ({"metrics": ["accuracy"]}, r"metrics: there \[\], here \['accuracy'\]"),
+        ({"validation": True}, r"loaders: there \['train_loader'\], here"),
+    ],
+)
+def test_what_makes_another_run(tmp_path, change, message):
+    def run(model=None, loss_fn=tnn.CrossEntropyLoss, optimizer=tnn.Adam, lr=0.1, **more):
+        network = tnn.ModuleList(
+            [tnn.Linear(4, 3, rng=0), *(model or [tnn.Tanh()]), tnn.Linear(3, 2, rng=0)]
+        )
+        y = np.eye(2)[[0, 1, 0, 1]]  # classes for one loss, numbers for the other
+        tnn.fit(
+            network,
+            loss_fn(),
+            optimizer(network.parameters(), lr=lr),
+            DataLoader(np.eye(4), y),
+            [(np.eye(4), y)] if more.get("validation") else None,
+            epochs=1,
+            metrics=more.get("metrics", ()),
+            progress=False,
+            checkpoint=tmp_path / "run",
+        )
+
+    run()
+    run()
+    with pytest.raises(CheckpointError, match=message):
+        run(**change)
+
+
+def test_a_part_that_fails_to_load_leaves_the_others_as_they_were(tmp_path):
+    class Fails(Stateful):
+        def load_state_dict(self, state):
+            super().load_state_dict(state)
+            if self.seen == [1, 2]:
+                raise ArithmeticError("no")
+
+    path = tmp_path / "run"
+    callbacks = [Fails(), Stateful()]
+    plain(0.1, path, 2, callbacks)
+    spoiled(path, put("parts", "callback 0", "seen", [1, 2]))
+    with pytest.raises(CheckpointError, match="does not fit this run: no"):
+        plain(0.1, path, 3, callbacks)
+    assert callbacks[0].seen == callbacks[1].seen
+    assert len(callbacks[0].seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "what"),
+    [
+        (
+            {"seen": {1, 2}},
+            r"state\['parts'\]\['callback 0'\]\['seen'\] is the set {1, 2}, which no",
+        ),
+        ({1: 2}, r"\['callback 0'\] is a dictionary with keys that are not text, \[1\], which no"),
+        (
+            {"a": [0, b""]},
+            r"\['a'\]\[1\] is the bytes b'', which no checkpoint can hold: it holds num",
+        ),
+        ({"a": 1j}, "is the complex 1j"),
+        ({"a": np.array([None])}, r"is the ndarray array\(\[None\]"),
+    ],
+)
+def test_what_no_checkpoint_can_hold_is_found_before_the_first_epoch(tmp_path, state, what):
+    class Odd(Stateful):
+        def state_dict(self):
+            return state
+
+    callback = Odd()
+    with pytest.raises(CheckpointError, match=what):
+        plain(0.1, tmp_path / "run", 2, [callback])
+    assert not callback.seen
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_needs_both_methods(tmp_path):
+    class Half(Stateful):
+        load_state_dict = property()  # none, as hasattr sees it
+
+    with pytest.raises(
+        OptionError, match=r"callback 0, .* has only one of state_dict\(\) and load"
+    ):
+        plain(0.1, tmp_path / "run", 2, [Half()])
 
 
 def test_damage_is_found_before_anything_changes(tmp_path):

@@ -1,7 +1,9 @@
 """The library's generator, what an ``rng`` argument means, and NumPy's global state left alone."""
 
+import functools
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 import tinynn as tnn
 from tinynn.data import DataLoader
 from tinynn.errors import OptionError
-from tinynn.random import as_generator, manual_seed
+from tinynn.random import as_generator, find_generators, manual_seed
 
 
 def test_manual_seed_repeats_and_is_that_of_numpy():
@@ -77,3 +79,116 @@ def test_without_a_seed_processes_differ():
         for _ in range(2)
     ]
     assert runs[0].stdout != runs[1].stdout
+
+
+# ---- which generators a run draws from -----------------------------------------------------------
+
+GLOBAL = np.random.default_rng(0)
+
+
+def draws_from_a_global(X):
+    return [X + GLOBAL.normal() for _ in range(2)]  # named in a function inside of it only
+
+
+def calls_another(X):
+    return draws_from_a_global(X)
+
+
+@dataclass(slots=True)
+class Slots:
+    rng: np.random.Generator
+
+
+class OfTheClass:
+    rng = GLOBAL
+
+    def __call__(self, X):
+        return X
+
+
+class NamesAGlobal:
+    def __call__(self, X):
+        return X + GLOBAL.normal()
+
+
+class NamesAGlobalInAModule(tnn.Module):
+    def __call__(self, X):
+        return X + GLOBAL.normal()
+
+
+def enclosing(rng):
+    return lambda X: X + rng.normal()
+
+
+def with_defaults(X, rng=GLOBAL):
+    return X + rng.normal()
+
+
+def with_keywords(X, *, rng=GLOBAL):
+    return X + rng.normal()
+
+
+def holding(rng):
+    module = tnn.Linear(2, 2)
+    module.inside = {"list": [1, (rng,)]}
+    return module
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda rng: rng,
+        lambda rng: rng.normal,
+        lambda rng: [{"rng": (rng,)}],
+        lambda rng: tnn.Dropout(rng=rng),
+        lambda rng: tnn.ModuleList([tnn.ModuleList([tnn.GaussianNoise(rng=rng)])]),
+        lambda rng: DataLoader(np.eye(2), [0, 1], rng=rng),
+        lambda rng: DataLoader(np.eye(2), [0, 1], transform=lambda X: X + rng.normal()),
+        lambda rng: functools.partial(np.add, rng),
+        lambda rng: functools.partial(enclosing(rng), 3),
+        lambda rng: functools.partial(max, key=enclosing(rng)),
+        lambda rng: NamesAGlobal().__call__,
+        lambda rng: NamesAGlobal(),
+        lambda rng: NamesAGlobalInAModule(),
+        lambda rng: OfTheClass(),
+        lambda rng: draws_from_a_global,
+        lambda rng: calls_another,
+        lambda rng: functools.cache(calls_another),
+        lambda rng: with_defaults,
+        lambda rng: with_keywords,
+        enclosing,
+        holding,
+        Slots,
+    ],
+)
+def test_a_generator_is_found_wherever_it_is_held(build):
+    thing = build(GLOBAL)
+    found = find_generators({"a": None, "thing": thing, "again": thing})
+    assert [*found.values()] == [GLOBAL]
+    assert next(iter(found)).startswith("thing")
+    assert list(find_generators({"a": None, "thing": build(GLOBAL)})) == list(found)
+
+
+def test_what_holds_none():
+    cyclic = []
+    cyclic.append(cyclic)
+    for thing in (None, 3, np.eye(2), np.random, tnn, cyclic, tnn.Linear(2, 2, rng=0)):
+        assert find_generators({"thing": thing}) == {}
+
+    def never():
+        return not_yet
+
+    assert find_generators({"thing": never}) == {}
+    not_yet = GLOBAL
+    assert list(find_generators({"thing": never}).values()) == [GLOBAL]
+
+
+def test_generators_of_libraries_are_not_looked_for_in_their_files():
+    # as_generator knows the library's own, but whoever calls it does not hold that.
+    assert find_generators({"thing": lambda X: X + as_generator(None).normal()}) == {}
+
+
+def test_two_generators_are_two():
+    model = tnn.ModuleList([tnn.Dropout(rng=0), tnn.Dropout(rng=0), tnn.Dropout(rng=GLOBAL)])
+    model.append(tnn.Dropout(rng=GLOBAL))
+    assert len(find_generators({"model": model})) == 3

@@ -223,7 +223,7 @@ class RunCheckpoint:
             "loaders": list(loaders),
             "metrics": list(metrics),
             "parts with a state": {name: type(part).__name__ for name, part in self.parts.items()},
-            "generators": list(self.generators),
+            "generators": {n: type(g.bit_generator).__name__ for n, g in self.generators.items()},
         }
         self.before: Any = copy.deepcopy(self._state())
         _without_arrays(self.before, {}, "state")  # found now, and not after the first epoch
@@ -293,8 +293,8 @@ class RunCheckpoint:
         for what, ours in self.described.items():
             if (theirs := kept["run"].get(what)) != ours:
                 raise CheckpointError(
-                    f"{self.path} belongs to another run: there, {what} is {theirs}, but here "
-                    f"{ours}; start the run as it was, or move the file away to start anew"
+                    f"{self.path} belongs to another run ({what}: there {theirs}, here {ours}); "
+                    "start the run as it was, or move the file away to start anew"
                 )
         return kept
 

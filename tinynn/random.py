@@ -203,14 +203,12 @@ def _global_names(code: CodeType) -> Iterator[str]:
 
 
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
-    """Yield the attributes of an object, in slots as well, and the methods of its classes."""
+    """Yield the attributes of an object, in slots as well, and those of its classes."""
     state = object.__getstate__(value)
     for attributes in state if isinstance(state, tuple) else (state,):
         yield from (attributes or {}).items()
-    for cls in type(value).__mro__:
-        for name, member in vars(cls).items():
-            if isinstance(member, FunctionType):
-                yield name, member
+    for cls in type(value).__mro__[:-1]:
+        yield from vars(cls).items()
 
 
 @contextlib.contextmanager

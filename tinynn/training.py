@@ -416,7 +416,10 @@ def fit(
     progress : bool, default True
         Whether to print a line an epoch, and in a terminal a moving bar.
     checkpoint : path_like, optional
-        A file that is written after every epoch, and gone on from if it is there.
+        A file that is written after every epoch, and gone on from if it is there: a script that was
+        killed is started again as it is, and ends to the last bit as if it had not been. The file
+        holds model, optimizer, history, what has a ``state_dict()`` among callbacks, loaders, loss
+        and schedule, and the state of every NumPy generator that any of them draws from.
 
     Returns
     -------
@@ -431,7 +434,8 @@ def fit(
     OptionError, ShapeError, DataError
         Before the first step, where model, loss, optimizer and data do not belong together.
     CheckpointError
-        Where the checkpoint does not belong to this run.
+        Where the checkpoint is of another run: other modules, another optimizer, and so on. Nothing
+        has been changed then. (More epochs and another learning rate are welcome.)
 
     Examples
     --------
