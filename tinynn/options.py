@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,7 +13,7 @@ __all__ = ["options_repr", "short_repr"]
 _NOT_KEPT = object()
 
 
-def options_repr(instance: object) -> str:
+def options_repr(instance: object, keep: Callable[[object], bool] = lambda _: True) -> str:
     """Write the call that builds such an object, from its constructor's signature.
 
     Required arguments come by position, the others by name and only where they are not the default.
@@ -22,6 +23,8 @@ def options_repr(instance: object) -> str:
     ----------
     instance : object
         A module, a loss, an optimizer.
+    keep : callable, optional
+        Tells for the value of an option whether it is written; by default all are.
 
     Returns
     -------
@@ -38,7 +41,8 @@ def options_repr(instance: object) -> str:
     by_position = True
     for name, option in inspect.signature(type(instance)).parameters.items():
         value = getattr(instance, name, _NOT_KEPT)
-        if value is _NOT_KEPT or isinstance(value, np.random.Generator):  # cannot be typed
+        # A generator cannot be typed.
+        if value is _NOT_KEPT or isinstance(value, np.random.Generator) or not keep(value):
             by_position = False
             continue
         if isinstance(option.default, bool) and not isinstance(value, bool):

@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+import re
 import threading
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -344,6 +346,134 @@ def test_the_summary_takes_a_shape_and_names_what_does_not_fit():
     with pytest.raises(ShapeError, match=r"^ModuleList\[1\] Linear\(12, 5\) takes 12 features"):
         model.summary((3, 2, 3))
     assert "(N, ...)" in ReLU().summary()
+
+
+def rows(model, *shape):
+    """The cells of every line but the header and the rules."""
+    lines = [line for line in model.summary(*shape).splitlines()[1:] if set(line) != {"-"}]
+    return [re.split(r"\s{2,}", line.strip()) for line in lines]
+
+
+def test_the_summary_takes_branches_apart():
+    model = ModuleList(
+        [
+            Linear(4, 3),
+            tnn.Residual(ModuleList([Linear(3, 2), Linear(2, 3)]), Linear(3, 3)),
+            tnn.Concat([tnn.Identity(), Linear(3, 5)], dim=-1),
+            tnn.Parallel([tnn.Identity(), BatchNorm()]),
+        ]
+    )
+    assert rows(model) == [
+        ["input", "(N, 4)"],
+        ["0", "Linear(4, 3)", "(N, 3)", "15"],
+        ["1", "Residual", "(N, 3)", "29"],
+        ["1.module", "ModuleList", "(N, 3)", "17"],
+        ["1.module.0", "Linear(3, 2)", "(N, 2)", "8"],
+        ["1.module.1", "Linear(2, 3)", "(N, 3)", "9"],
+        ["1.shortcut", "Linear(3, 3)", "(N, 3)", "12"],
+        ["2", "Concat(dim=-1)", "(N, 8)", "20"],
+        ["2.0", "Identity()", "(N, 3)", "0"],
+        ["2.1", "Linear(3, 5)", "(N, 5)", "20"],
+        ["3", "Parallel", "(N, 8)", "16"],
+        ["3.0", "Identity()", "(N, 8)", "0"],
+        ["3.1", "BatchNorm(8)", "(N, 8)", "16"],
+        ["total", "80"],
+    ]
+    positions = [row[0] for row in rows(model)[1:-1]]
+    assert positions == [name for name, _ in model.named_modules() if name]
+    indents = [len(line) - len(line.lstrip()) for line in model.summary().splitlines()[3:-2]]
+    assert indents == [2 * position.count(".") for position in positions]
+
+
+def test_the_summary_of_a_module_outside_of_a_list():
+    assert rows(tnn.Residual(Linear(3, 3))) == [
+        ["input", "(N, 3)"],
+        ["Residual", "(N, 3)", "12"],
+        ["module", "Linear(3, 3)", "(N, 3)", "12"],
+        ["total", "12"],
+    ]
+    assert rows(ModuleList()) == [["input", "(N, ...)"], ["total", "0"]]
+
+
+def test_the_summary_of_a_users_module_says_what_it_knows():
+    # Which way numbers take inside of it nobody can tell.
+    assert rows(Mixture(3), (3,)) == [
+        ["input", "(N, 3)"],
+        ["Mixture", "(N, 1)", "22"],
+        ["heads.0", "Linear(3, 1, dtype='float64')", "(N, 1)", "4"],
+        ["heads.1", "Linear(3, 1, dtype='float64')", "(N, 1)", "4"],
+        ["body", "ModuleList", "(N, 3)", "12"],
+        ["body.0", "Linear(3, 3, dtype='float64')", "(N, 3)", "12"],
+        ["body.1", "Tanh()", "(N, 3)", "0"],
+        ["total", "22"],
+    ]
+
+
+def test_the_summary_survives_a_module_that_knows_the_one_around_it():
+    inner, outer = Tanh(), tnn.Residual(Linear(2, 2))
+    inner.parent, outer.module.parent = inner, outer
+    assert rows(inner, (2,))[1] == ["Tanh()", "(N, 2)", "0"]
+    assert len(rows(outer)) == 4
+
+
+def test_the_summary_has_a_question_mark_for_what_is_open():
+    model = ModuleList([tnn.Flatten(), Linear(None, 3), BatchNorm()])
+    assert rows(model, (2, 2)) == [
+        ["input", "(N, 2, 2)"],
+        ["0", "Flatten()", "(N, 4)", "0"],
+        ["1", "Linear(None, 3)", "(N, 3)", "3 + ?"],
+        ["2", "BatchNorm(3)", "(N, 3)", "6"],
+        ["total", "9 + ?"],
+    ]
+    assert rows(BatchNorm())[1:] == [["BatchNorm()", "(N, ...)", "0 + ?"], ["total", "0 + ?"]]
+
+
+def test_the_summary_changes_nothing():
+    model = ModuleList([Linear(4, 3), Scale(3)])
+    model(np.ones((2, 4)))
+    kept = [dict(vars(module)) for _, module in model.named_modules()]
+    model.summary((4,))
+    model._repr_html_()
+    for (_, module), before in zip(model.named_modules(), kept, strict=True):
+        assert vars(module).keys() == before.keys()
+        assert all(vars(module)[name] is before[name] for name in before)
+
+
+def test_a_notebook_shows_the_same_table():
+    model = ModuleList([Linear(4, 3), ModuleList([BatchNorm(3), Tanh()]), Linear(3, 1000)])
+    table = ElementTree.fromstring(model._repr_html_())
+    assert table.tag == "table"
+    cells = [[cell.text or "" for cell in line] for line in table.iter("tr")]
+    assert cells[0] == ["position", "module", "output shape", "parameters"]
+    assert [[text for text in line if text] for line in cells[1:]] == rows(model)
+    steps = [line[0].get("style").split("padding-left: ")[1] for line in table.iter("tr")]
+    assert steps == ["0.5em"] * 4 + ["2em", "2em"] + ["0.5em"] * 2
+
+
+def test_a_notebook_is_shown_no_markup_of_a_users():
+    class Named(Module):
+        def __call__(self, X):
+            return X.copy()
+
+        def __repr__(self):
+            return "<script>alert('&')</script>"
+
+    html = ModuleList([Named()])._repr_html_()
+    assert "<script" not in html
+    (_, line) = next(ElementTree.fromstring(html).iter("tbody"))
+    assert line[1].text == "<script>alert('&')</script>"
+
+
+def test_a_module_that_cannot_be_tried_out_is_shown_as_text():
+    class Half(Linear):
+        output_shape = Module.output_shape
+
+        def __call__(self, X):
+            raise NotImplementedError
+
+    assert Half(2, 3)._repr_html_() is None
+    with pytest.raises(NotImplementedError):
+        Half(2, 3).summary()
 
 
 def test_the_output_shape_of_a_module_that_does_not_say_is_tried_out():

@@ -558,7 +558,8 @@ class Module:
         Returns
         -------
         str
-            One line a module, and the totals.
+            One line a module, what is inside of another indented under it, and the total. A
+            question mark stands for what is not known yet.
 
         Raises
         ------
@@ -577,9 +578,26 @@ class Module:
         ------------------------------------------------
         total                                         15
         """
-        from tinynn.modules.summary import summarize
+        from tinynn.modules.summary import as_text, summarize
 
-        return summarize(self, input_shape)
+        return as_text(summarize(self, input_shape))
+
+    def _repr_html_(self) -> str | None:
+        """Return the summary as HTML, which is what a notebook shows of a module."""
+        from tinynn.modules.summary import as_html, summarize
+
+        try:
+            return as_html(summarize(self))
+        except Exception:
+            # A module of a user's own that is half made, say; a notebook falls back to the text.
+            return None
+
+    def _inside(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
+        """Yield the name of each module right inside, the module, and the shape of its input."""
+        del input_shape  # only a container knows which way it takes
+        for name, member in self._members():
+            if isinstance(member, Module):
+                yield name, member, UNKNOWN
 
     # ---- copies and text --------------------------------------------------------------------
 

@@ -23,7 +23,15 @@ __all__ = ["Concat", "Parallel", "Residual"]
 Array = NDArray[Any]
 
 
-class Residual(Module):
+class _Beside(Module):
+    """What all branches share: each module inside is given the input as it came."""
+
+    def _inside(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
+        for name, module, _ in super()._inside(input_shape):
+            yield name, module, input_shape
+
+
+class Residual(_Beside):
     """A module and a way around it, ``Y = f(X) + g(X)``, where g is the identity by default.
 
     Parameters
@@ -110,7 +118,7 @@ class Residual(Module):
         return self.module._input_shape()
 
 
-class Branches(Module):
+class Branches(_Beside):
     """What `Parallel` and `Concat` share: several modules that are given the same input."""
 
     def __init__(self, modules: Iterable[Module]) -> None:

@@ -261,6 +261,12 @@ class ModuleList(Module, MutableSequence[Module]):
                 raise
         return shape
 
+    def _inside(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
+        shape = input_shape
+        for index, module in enumerate(self._modules):
+            yield str(index), module, shape
+            shape = module.output_shape(shape)
+
     def _last(self) -> tuple[str, Module]:
         leaves = list(self._leaves())
         return leaves[-1] if leaves else ("", self)

@@ -1,16 +1,32 @@
-"""The table that `Module.summary` returns."""
+"""The table of a network, as text for `Module.summary` and as HTML for a notebook."""
 
 from __future__ import annotations
 
-from tinynn.errors import ShapeError
-from tinynn.modules.base import Module, Shape, batch_text
+import html
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tinynn.modules.base import UNKNOWN, Module, Shape, batch_text
 from tinynn.modules.containers import ModuleList
+from tinynn.options import options_repr, short_repr
 
-__all__ = ["summarize"]
+__all__ = ["Row", "as_html", "as_text", "summarize"]
+
+HEADER = ("position", "module", "output shape", "parameters")
 
 
-def summarize(module: Module, input_shape: Shape | None = None) -> str:
-    """Return a table of positions, modules, output shapes and numbers of parameters.
+class Row(NamedTuple):
+    """One line of the table; `depth` tells inside of how many modules the one here is shown."""
+
+    depth: int
+    position: str
+    module: str
+    output_shape: str
+    parameters: str
+
+
+def summarize(module: Module, input_shape: Shape | None = None) -> list[Row]:
+    """Return the table: the input, every module from outside in, and the total.
 
     Parameters
     ----------
@@ -21,13 +37,56 @@ def summarize(module: Module, input_shape: Shape | None = None) -> str:
 
     Returns
     -------
+    list of Row
+        See `as_text` and `as_html`.
+
+    Raises
+    ------
+    ShapeError
+        Where the module cannot take such an input.
+
+    Examples
+    --------
+    >>> from tinynn import Linear, Residual
+    >>> for row in summarize(Residual(Linear(3, 3))):
+    ...     row[:4]
+    (0, 'input', '', '(N, 3)')
+    (0, '', 'Residual', '(N, 3)')
+    (1, 'module', 'Linear(3, 3)', '(N, 3)')
+    (0, 'total', '', '')
+    """
+    shape = module._input_shape() if input_shape is None else tuple(input_shape)
+    if shape and shape[-1] is ...:
+        # Of rows with so many features the number of axes is left open; a table shows the usual.
+        shape = shape[:-1] or shape
+    module.output_shape(shape)  # raises what does not fit, with its position
+    rows = list(_rows(module, shape, "", 0, set()))
+    if isinstance(module, ModuleList):  # it is the table itself, not a line of it
+        rows = [row._replace(depth=row.depth - 1) for row in rows[1:]]
+    return [
+        Row(0, "input", "", batch_text(shape), ""),
+        *rows,
+        Row(0, "total", "", "", _count(module)),
+    ]
+
+
+def as_text(rows: list[Row]) -> str:
+    """Write a table with spaces, what is inside of another module two further to the right.
+
+    Parameters
+    ----------
+    rows : list of Row
+        As `summarize` returns it.
+
+    Returns
+    -------
     str
-        The table; see `Module.summary`.
+        One line a row, and lines of dashes.
 
     Examples
     --------
     >>> from tinynn import ReLU
-    >>> print(summarize(ReLU(), (3,)))
+    >>> print(as_text(summarize(ReLU(), (3,))))
     position  module  output shape  parameters
     ------------------------------------------
     input             (N, 3)
@@ -35,45 +94,97 @@ def summarize(module: Module, input_shape: Shape | None = None) -> str:
     ------------------------------------------
     total                                    0
     """
-    shape = module._input_shape() if input_shape is None else tuple(input_shape)
-    if shape and shape[-1] is ...:
-        # Of rows with so many features the number of axes is left open; a table shows the usual.
-        shape = shape[:-1] or shape
-    rows = [
-        ("position", "module", "output shape", "parameters"),
-        ("input", "", batch_text(shape), ""),
-    ]
-    rows += _rows(module, shape, "")
-    total = f"{sum(parameter.size for parameter in module.parameters()):,}"
-    rows.append(("total", "", "", total))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    cells = [HEADER]
+    for depth, position, module, output_shape, parameters in rows:
+        step = "  " * depth
+        cells.append((step + position, step + module, output_shape, parameters))
+    widths = [max(len(line[column]) for line in cells) for column in range(4)]
     lines = [
         f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}".rstrip()
-        for a, b, c, d in rows
+        for a, b, c, d in cells
     ]
     rule = "-" * (sum(widths) + 6)
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def _rows(module: Module, shape: Shape, position: str) -> list[tuple[str, str, str, str]]:
-    """Return the rows of one module; a list is taken apart, its members indented."""
-    if not isinstance(module, ModuleList):
-        parameters = f"{sum(parameter.size for parameter in module.parameters()):,}"
-        output = module.output_shape(shape)
-        return [(position, repr(module), batch_text(output), parameters)]
-    rows = []
-    for index, member in enumerate(module):
-        here = f"{position}.{index}" if position else f"{index}"
-        try:
-            output = member.output_shape(shape)
-        except ShapeError as error:
-            error.locate(f"[{index}]")
-            raise
-        if isinstance(member, ModuleList):
-            parameters = f"{sum(parameter.size for parameter in member.parameters()):,}"
-            rows.append((here, "ModuleList", batch_text(output), parameters))
-            rows += [(f"  {p}", f"  {m}", s, n) for p, m, s, n in _rows(member, shape, here)]
-        else:
-            rows += _rows(member, shape, here)
-        shape = output
-    return rows
+def as_html(rows: list[Row]) -> str:
+    """Write a table as HTML, with styles of its own, as a notebook keeps few others.
+
+    Parameters
+    ----------
+    rows : list of Row
+        As `summarize` returns it.
+
+    Returns
+    -------
+    str
+        A ``<table>``, all text in it escaped.
+
+    Examples
+    --------
+    >>> from tinynn import ReLU
+    >>> "<td style='text-align: left; padding-left: 0.5em'>ReLU()</td>" in as_html(
+    ...     summarize(ReLU(), (3,))
+    ... )
+    True
+    """
+    head = "".join(_cell("th", text, "left" if i < 3 else "right") for i, text in enumerate(HEADER))
+    *body, total = [
+        "<tr>"
+        + _cell("td", position, "left", depth)
+        + _cell("td", module, "left", depth)
+        + _cell("td", output_shape, "left")
+        + _cell("td", parameters, "right")
+        + "</tr>"
+        for depth, position, module, output_shape, parameters in rows
+    ]
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+        f"<tfoot style='font-weight: bold'>{total}</tfoot></table>"
+    )
+
+
+def _cell(tag: str, text: str, align: str, depth: int = 0) -> str:
+    style = f"text-align: {align}; padding-left: {0.5 + 1.5 * depth:g}em"
+    return f"<{tag} style='{style}'>{html.escape(text)}</{tag}>"
+
+
+def _rows(module: Module, shape: Shape, position: str, depth: int, seen: set[int]) -> Iterator[Row]:
+    """Yield the row of a module, and those of all that is inside of it."""
+    seen.add(id(module))
+    inside = [found for found in module._inside(shape) if id(found[1]) not in seen]
+    output = batch_text(module.output_shape(shape))
+    yield Row(depth, position, _name(module, bool(inside)), output, _count(module))
+    for name, member, its_shape in inside:
+        here = f"{position}.{name}" if position else name
+        yield from _rows(member, its_shape, here, depth + 1, seen)
+
+
+def _name(module: Module, taken_apart: bool) -> str:
+    """Return how a module is written, without the modules inside, which have rows of their own."""
+    if not taken_apart and not isinstance(module, ModuleList):
+        return short_repr(module)
+    return options_repr(module, _holds_no_module).removesuffix("()")
+
+
+def _holds_no_module(value: object) -> bool:
+    members = value if isinstance(value, list | tuple) else [value]
+    return not any(isinstance(member, Module) for member in members)
+
+
+def _count(module: Module) -> str:
+    """Return how many parameters there are, with a question mark where some are not made yet."""
+    number = f"{sum(parameter.size for parameter in module.parameters()):,}"
+    return (
+        f"{number} + ?" if any(_is_open(inner) for _, inner in module.named_modules()) else number
+    )
+
+
+def _is_open(module: Module) -> bool:
+    """Tell whether a module waits for the size of its input to make its parameters."""
+    return (
+        type(module)._infer is not Module._infer
+        and module._input_shape() == UNKNOWN
+        and not isinstance(module, ModuleList)
+        and not any(module._inside(UNKNOWN))
+    )

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinynn.errors import OptionError, TinyNNError
 from tinynn.modules import Module
+from tinynn.options import short_repr
 from tinynn.plot._axes import GREY, Array, colour, limits, prepare
 
 if TYPE_CHECKING:
@@ -129,16 +130,18 @@ def plot_activation(
         raise OptionError("plot_activation needs at least one activation, but was given none")
     x = np.linspace(*limits("plot_activation", "xlim", xlim), 1001)
     curves = [_with_derivative(module, x) for module in modules]
+    labels = [short_repr(module) for module in modules]
     ax = prepare(ax)
-    for i, (module, (y, derivative)) in enumerate(zip(modules, curves, strict=True)):
-        ax.plot(x, y, color=colour(i), label=repr(module))
-        ax.plot(x, derivative, "--", color=colour(i), label=f"{module!r}, derivative")
-    one = len(modules) == 1
-    ax.set_title(f"{modules[0]!r} and its derivative" if one else "Activations and derivatives")
+    for i, (label, (y, derivative)) in enumerate(zip(labels, curves, strict=True)):
+        ax.plot(x, y, color=colour(i), label=label)
+        ax.plot(x, derivative, "--", color=colour(i), label=f"{label}, derivative")
+    ax.set_title(
+        f"{labels[0]} and its derivative" if len(labels) == 1 else "Activations and derivatives"
+    )
     ax.set_xlabel("x")
     ax.set_ylabel("f(x), f′(x)")
     ax.grid(alpha=0.3)
-    _legend_of_pairs(ax, [repr(module) for module in modules], ["f′(x)", "f(x)"])
+    _legend_of_pairs(ax, labels, ["f′(x)", "f(x)"])
     return ax
 
 

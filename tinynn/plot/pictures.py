@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from tinynn.errors import DataError, OptionError, ShapeError, check_flag, check_integer
 from tinynn.metrics import predicted_classes
 from tinynn.modules import Module
+from tinynn.options import short_repr
 from tinynn.parameter import Parameter
 from tinynn.plot._axes import COLOURS, GREY, Array, classes, names, prepare
 
@@ -175,7 +176,7 @@ def plot_weights(
         style = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest, "scale": "weight"}
     ax = _montage(where, images[:n], columns, labels[:n], [GREY] * n, ax, **style)
     of = f", the first {n:,} of {len(images):,}" if n < len(images) else ""
-    ax.set_title(f"Weights of {module!r}{of}")
+    ax.set_title(f"Weights of {short_repr(module)}{of}")
     return ax
 
 
@@ -297,7 +298,7 @@ def _first_weight(where: str, model: Module) -> tuple[Module, Array]:
             return module, weight.data
     raise OptionError(
         f"{where} needs a module with a weight of two axes or more, such as Linear or Conv2d, but "
-        f"there is none in {model!r}"
+        f"there is none in {short_repr(model)}"
     )
 
 
