@@ -10,8 +10,8 @@ import pytest
 
 import tinynn as tnn
 from tinynn.data import DataLoader
-from tinynn.errors import OptionError
-from tinynn.random import as_generator, find_generators, manual_seed
+from tinynn.errors import CheckpointError, OptionError
+from tinynn.random import as_generator, find_generators, manual_seed, set_state
 
 
 def test_manual_seed_repeats_and_is_that_of_numpy():
@@ -192,3 +192,38 @@ def test_two_generators_are_two():
     model = tnn.ModuleList([tnn.Dropout(rng=0), tnn.Dropout(rng=0), tnn.Dropout(rng=GLOBAL)])
     model.append(tnn.Dropout(rng=GLOBAL))
     assert len(find_generators({"model": model})) == 3
+
+
+@pytest.mark.parametrize("kind", ["MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"])
+def test_a_state_goes_from_one_generator_to_another(kind):
+    one, other = (np.random.Generator(getattr(np.random, kind)(seed)) for seed in (0, 1))
+    one.random(3)
+    one.integers(9, dtype=np.int32)
+    set_state(other, one.bit_generator.state)
+    np.testing.assert_array_equal(other.random(700), one.random(700))
+
+
+MT19937 = {"bit_generator": "MT19937", "state": {"key": np.zeros(624, np.uint32), "pos": 0}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        ("MT19937", MT19937 | {"state": MT19937["state"] | {"pos": 10**6}}),
+        ("MT19937", MT19937 | {"state": MT19937["state"] | {"pos": -5}}),
+        ("MT19937", MT19937 | {"state": {"key": np.zeros(2, np.uint32), "pos": 0}}),
+        ("Philox", np.random.Philox(0).state | {"buffer_pos": 10**6}),
+        ("Philox", np.random.Philox(0).state | {"buffer_pos": -(10**6)}),
+        ("PCG64", np.random.PCG64(0).state | {"state": {"state": 2**200, "inc": 1}}),
+        ("PCG64", MT19937),
+        ("PCG64", {"bit_generator": "PCG64"}),
+        ("PCG64", {}),
+        ("PCG64", None),
+    ],
+)
+def test_states_that_are_none_and_those_that_would_read_foreign_memory(kind, state):
+    generator = np.random.Generator(getattr(np.random, kind)(5))
+    before = generator.bit_generator.state
+    with pytest.raises(CheckpointError, match=f"no generator of the kind {kind} has such a state"):
+        set_state(generator, state)
+    np.testing.assert_equal(generator.bit_generator.state, before)

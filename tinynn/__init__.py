@@ -14,6 +14,7 @@ from tinynn.modules import *
 from tinynn.optimizers import *
 from tinynn.parameter import Parameter
 from tinynn.random import manual_seed
+from tinynn.saving import load, save
 from tinynn.threads import set_threads
 from tinynn.training import (
     EarlyStopping,
@@ -37,8 +38,10 @@ __all__ = [
     "evaluate",
     "fit",
     "initializers",
+    "load",
     "manual_seed",
     "metrics",
+    "save",
     "schedules",
     "set_threads",
 ]

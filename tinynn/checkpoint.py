@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tinynn.atomic import check_writable, replacing
 from tinynn.errors import CheckpointError, OptionError
-from tinynn.random import as_generator, find_generators
+from tinynn.random import as_generator, find_generators, set_state
 
 if TYPE_CHECKING:
     from tinynn.training import TrainingState
@@ -281,7 +281,7 @@ class RunCheckpoint:
         for name, part in self.parts.items():
             part.load_state_dict(run["parts"][name])
         for name, generator in self.generators.items():
-            generator.bit_generator.state = run["generators"][name]
+            set_state(generator, run["generators"][name])
 
     def _read(self) -> dict[str, Any]:
         """Return what the file holds, if it is of a run like this one."""

@@ -23,9 +23,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinynn.errors import OptionError
+from tinynn.errors import CheckpointError, OptionError
 
-__all__ = ["RNG", "as_generator", "find_generators", "manual_seed", "restored"]
+__all__ = [
+    "RNG",
+    "as_generator",
+    "find_generators",
+    "manual_seed",
+    "restored",
+    "set_state",
+]
 
 RNG: TypeAlias = "np.random.Generator | int | None"
 
@@ -97,6 +104,45 @@ def as_generator(rng: RNG) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
     return _seeded(rng, "rng must be a numpy.random.Generator, an integer of zero or more, or None")
+
+
+def set_state(generator: np.random.Generator, state: Any) -> None:
+    """Let a generator go on from a state, which may come from a file and is checked.
+
+    NumPy takes some states on trust that would let the generator read beyond its own memory.
+
+    Parameters
+    ----------
+    generator : numpy.random.Generator
+        It draws from then on what the other one would have drawn.
+    state : dict
+        What ``bit_generator.state`` of a generator of the same kind gave.
+
+    Raises
+    ------
+    CheckpointError
+        For anything else. The generator is as before then.
+
+    Examples
+    --------
+    >>> generator, other = np.random.default_rng(0), np.random.default_rng(1)
+    >>> set_state(other, generator.bit_generator.state)
+    >>> bool(other.random() == generator.random())
+    True
+    """
+    before = generator.bit_generator.state
+    try:
+        generator.bit_generator.state = state
+        # Where it stands in the numbers that it has made in advance.
+        taken: Any = generator.bit_generator.state
+        if not 0 <= taken["state"].get("pos", 0) <= 624 or not 0 <= taken.get("buffer_pos", 0) <= 4:
+            raise ValueError("its position is beyond its end")
+    except Exception as error:
+        generator.bit_generator.state = before
+        raise CheckpointError(
+            f"no generator of the kind {before['bit_generator']} has such a state "
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 def _seeded(seed: Any, what: str) -> np.random.Generator:

@@ -16,7 +16,7 @@ from tinynn.data._checks import (
     check_lengths,
 )
 from tinynn.errors import CheckpointError, DataError, check_flag, check_integer
-from tinynn.random import RNG, as_generator
+from tinynn.random import RNG, as_generator, set_state
 
 __all__ = ["DataLoader"]
 
@@ -209,8 +209,9 @@ class DataLoader:
         if self.rng is not None:
             kind = type(self.rng.bit_generator)
             try:
-                kind().state = saved  # a damaged state is found on a generator that nobody uses
-            except (KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
+                # A damaged state is found on a generator that nobody uses.
+                set_state(np.random.Generator(kind()), saved)
+            except CheckpointError as error:
                 raise CheckpointError(
                     f"DataLoader: the state must be one of a {kind.__name__} generator, but NumPy "
                     f"refuses it ({error}). Build the loader with the rng that the saved one had"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinynn.errors import OptionError, ShapeError, check_integer, check_number
-from tinynn.random import RNG, as_generator
+from tinynn.random import RNG, as_generator, set_state
 
 __all__ = ["Compose", "RandomFlip", "RandomNoise", "RandomShift"]
 
@@ -40,7 +40,7 @@ class _Random:
             Of a transform with the same kind of `rng`.
         """
         if self.rng is not None:
-            self.rng.bit_generator.state = state["rng"]
+            set_state(self.rng, state["rng"])
 
 
 class RandomShift(_Random):

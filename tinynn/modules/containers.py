@@ -129,6 +129,11 @@ class ModuleList(Module, MutableSequence[Module]):
 
     # ---- the list ---------------------------------------------------------------------------
 
+    @property
+    def modules(self) -> list[Module]:
+        """List of Module : what is in the list, as a plain one."""
+        return list(self._modules)
+
     def __len__(self) -> int:
         return len(self._modules)
 
