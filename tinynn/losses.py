@@ -26,7 +26,7 @@ from tinynn.errors import (
     check_number,
 )
 from tinynn.options import options_repr
-from tinynn.primitives import column_sums
+from tinynn.primitives import column_sums, constant
 
 __all__ = [
     "BCELoss",
@@ -584,50 +584,51 @@ class CrossEntropyLoss(Loss):
             raise DataError(f"{self!r} has no mean: every row of this batch has weight zero")
         else:
             factors = weights / (weights * v).sum()
+        if isinstance(factors, float):
+            factors = constant(factors, len(prediction), prediction.dtype)
         # Classes first, (C, N): sums over classes then run along whole rows of memory.
         P = prediction.T.copy(order="C")
         if self.from_logits:
             # log q_c = z_c − log Σ_k exp(z_k); the largest z is taken off first, lest exp overflow.
             P -= np.maximum.reduce(P, axis=0)
-            Q = np.exp(P)
-            total = column_sums(Q)  # over the classes, which stand first
-            Q /= total
+            E = np.exp(P)
+            total = column_sums(E)  # over the classes, which stand first
             log_total = np.log(total)
         else:
             # A softmax that has underflowed gives zeros; the floor keeps log q and 1/q finite.
-            Q = np.maximum(P, _floor(P.dtype))
-            P, log_total = np.log(Q), np.zeros((), P.dtype)
+            E = np.maximum(P, _floor(P.dtype))
+            P, total, log_total = np.log(E), 1, np.zeros((), P.dtype)
         if A is not None:
             at = None
             costs = (A * (log_total - P)).sum(axis=0)
         else:
-            at = y, np.arange(len(y))
-            costs = log_total - P[at]
+            at = y * len(y) + np.arange(len(y))  # where (y, n) lies in an array of (C, N)
+            costs = log_total - P.take(at)
             if v is not None:
                 costs *= v
-        self._saved = Q, at, v, A, factors
-        return costs.sum() * factors if isinstance(factors, float) else costs.dot(factors)
+        self._saved = E, total, at, v, A, factors
+        return costs.dot(factors)
 
     def _derivative(self) -> Array:
         # With a_c = w_c t_c, a row costs −Σ_c a_c log q_c, and so
         #   by a probability:  ∂ℓ/∂q_c = −a_c / q_c
         #   by a score:        ∂ℓ/∂z_c = q_c Σ_k a_k − a_c,   as ∂(log q_k)/∂z_c = 1[k = c] − q_c
         # For a class index y there is one a_y = v, and all others are zero.
-        Q, at, v, A, factors = self._saved
+        E, total, at, v, A, factors = self._saved
+        a = factors if v is None else v * factors  # a_y of every row, where A is None
         if self.from_logits and A is not None:
-            G = Q * A.sum(axis=0) - A
+            G = E * (A.sum(axis=0) * factors / total) - A * factors  # q = E / total
         elif self.from_logits:
-            G = Q.copy() if v is None else Q * v
-            G[at] -= 1 if v is None else v
+            G = E * (a / total)
+            G.put(at, G.take(at) - a)
         else:
             # Below the floor the loss is constant.
-            above = _floor(Q.dtype) < Q
+            above = _floor(E.dtype) < E
             if A is not None:
-                G = -A / Q * above
+                G = -A / E * above * factors
             else:
-                G = np.zeros_like(Q)
-                G[at] = (-1 if v is None else -v) / Q[at] * above[at]
-        G *= factors
+                G = np.zeros_like(E)
+                G.put(at, -a / E.take(at) * above.take(at))
         return G.T.copy(order="C")
 
     def _weighted_targets(
@@ -685,7 +686,7 @@ class CrossEntropyLoss(Loss):
             )
         y = target.astype(np.intp, copy=False)
         # Read as unsigned, a negative index is a very large one: one pass finds both.
-        if y.view(np.uintp).max() >= C:
+        if np.maximum.reduce(y.view(np.uintp)) >= C:
             row = first_row((y < 0) | (y >= C))
             raise DataError(
                 f"{self!r} takes class indices from 0 to {C - 1}, but row {row} is {y[row]}; the "

@@ -25,7 +25,7 @@ from tinynn.errors import (
 )
 from tinynn.options import options_repr
 from tinynn.parameter import FlatBuffer, Parameter
-from tinynn.primitives import add_scaled, blocks, flush_subnormals
+from tinynn.primitives import add_scaled, blocks, flush_subnormals, move_towards
 from tinynn.schedules import Schedule, rate_at
 
 __all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
@@ -148,7 +148,7 @@ class Optimizer:
 
     def _check_finite(self, g: Array) -> None:
         # One sum of squares tells nearly always. Where it overflows, each number is looked at.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             if math.isfinite(g.dot(g)) or np.isfinite(g).all():
                 return
         for index, parameter in enumerate(self._flat.parameters):
@@ -368,11 +368,9 @@ class Adam(Optimizer):
         rate = lr * root / (1 - beta1**t)
         for part in blocks(p.size):
             m, v, g_part = self._m[part], self._v[part], g[part]
-            m *= beta1
-            add_scaled(m, 1 - beta1, g_part)
-            v *= beta2
+            move_towards(m, g_part, 1 - beta1)
             step = np.square(g_part)
-            add_scaled(v, 1 - beta2, step)
+            move_towards(v, step, 1 - beta2)
             np.sqrt(v, out=step)
             step += self.eps * root
             np.divide(m, step, out=step)

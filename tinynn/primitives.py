@@ -18,9 +18,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["add_scaled", "add_to_rows", "blocks", "column_sums", "flush_subnormals"]
+__all__ = [
+    "add_scaled",
+    "add_to_rows",
+    "blocks",
+    "column_means",
+    "column_sums",
+    "constant",
+    "expm1_of_negative",
+    "flush_subnormals",
+    "move_towards",
+    "negative_part",
+    "positive_part",
+]
 
 Array = NDArray[Any]
+
+# Measured: from so many numbers on, zeros in an array are faster than one zero; and so many of them
+# still share the fastest cache with what they are compared to.
+_FEW, _SHORT = 500, 1 << 14
 
 # Measured: so many numbers of each of an optimizer's vectors are best worked on at a time.
 _BLOCK = 1 << 16
@@ -31,22 +47,38 @@ _VECTOR = 10_000
 _MATRIX = 8_192
 
 
-@functools.cache
-def _blas(name: str, dtype: np.dtype[Any]) -> Callable[..., Any] | None:
-    """Return SciPy's routine for a dtype, or None where there is none of that precision."""
-    if dtype not in (np.float32, np.float64):
-        return None
-    from scipy.linalg.blas import get_blas_funcs  # here, as importing tinynn loads no SciPy
+class _Routine(dict[Any, Any]):
+    """SciPy's routine of one name for each dtype; None for a dtype that BLAS does not know."""
 
-    routine: Callable[..., Any] = get_blas_funcs(name, dtype=dtype)
-    return routine
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def __missing__(self, dtype: np.dtype[Any]) -> Callable[..., Any] | None:
+        routine = None
+        if dtype in (np.float32, np.float64):
+            from scipy.linalg.blas import get_blas_funcs  # here: importing tinynn loads no SciPy
+
+            routine = get_blas_funcs(self.name, dtype=dtype)
+        self[dtype] = routine
+        return routine
 
 
-@functools.lru_cache(maxsize=64)
-def _ones(n: int, dtype: np.dtype[Any]) -> Array:
-    ones = np.ones(n, dtype)
-    ones.flags.writeable = False
-    return ones
+_GER, _AXPY, _SCAL = _Routine("ger"), _Routine("axpy"), _Routine("scal")
+
+
+@functools.lru_cache(maxsize=256)
+def constant(value: float, n: int, dtype: np.dtype[Any]) -> Array:
+    """Return a vector of n times the same number, which nobody can change.
+
+    Examples
+    --------
+    >>> constant(0.5, 3, np.dtype(float))
+    array([0.5, 0.5, 0.5])
+    """
+    vector = np.full(n, value, dtype)
+    vector.flags.writeable = False
+    return vector
 
 
 def column_sums(X: Array) -> Array:
@@ -68,8 +100,32 @@ def column_sums(X: Array) -> Array:
     array([4., 6.])
     """
     if X.ndim == 2:
-        return _ones(len(X), X.dtype).dot(X)
+        return constant(1.0, len(X), X.dtype).dot(X)
     return X.sum(axis=(0, *range(2, X.ndim)))
+
+
+def column_means(X: Array) -> Array:
+    """Return the mean of every column or channel, ``Σ_n X[n, c, ...] / n`` over n numbers.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, C) or (N, C, ...)
+        Any dtype, any memory order.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        Means over all axes but the second.
+
+    Examples
+    --------
+    >>> column_means(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([2., 3.])
+    """
+    if X.ndim == 2:
+        n = len(X)
+        return constant(1 / n, n, X.dtype).dot(X)
+    return column_sums(X) / (X.size // X.shape[1])
 
 
 def add_to_rows(Y: Array, b: Array) -> None:
@@ -91,13 +147,121 @@ def add_to_rows(Y: Array, b: Array) -> None:
            [1., 2.]])
     """
     dtype = Y.dtype
-    plain = b.dtype == dtype and Y.flags.c_contiguous and 0 < Y.size <= _MATRIX
-    ger = _blas("ger", dtype) if plain else None
+    plain = b.dtype is dtype and 0 < Y.size <= _MATRIX and Y.flags.c_contiguous
+    ger = _GER[dtype] if plain else None
     if ger is None:
         Y += b
     else:
         # A rank-one update of Yᵀ by b and ones; it lies in memory as BLAS expects a matrix.
-        ger(1.0, b, _ones(len(Y), dtype), 1, 1, Y.T, 1, 1, 1)
+        ger(1.0, b, constant(1.0, len(Y), dtype), 1, 1, Y.T, 1, 1, 1)
+
+
+def positive_part(X: Array) -> Array:
+    """Return ``max(x, 0)`` for every number.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+
+    Returns
+    -------
+    ndarray
+        A new array, in the memory order of X.
+
+    Examples
+    --------
+    >>> positive_part(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    return _beside_zero(np.maximum, X)
+
+
+def negative_part(X: Array) -> Array:
+    """Return ``min(x, 0)`` for every number.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+
+    Returns
+    -------
+    ndarray
+        A new array, in the memory order of X.
+
+    Examples
+    --------
+    >>> negative_part(np.array([-1.0, 2.0]))
+    array([-1.,  0.])
+    """
+    return _beside_zero(np.minimum, X)
+
+
+@functools.lru_cache(maxsize=32)
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    zeros = np.zeros(shape, dtype)
+    zeros.flags.writeable = False
+    return zeros
+
+
+def _beside_zero(extreme: np.ufunc, X: Array) -> Array:
+    # NumPy compares two arrays three times as fast as an array and a number: so zeros go along.
+    n = X.size
+    if n < _FEW:
+        return extreme(X, _zeros((), X.dtype))
+    if n <= _SHORT and X.flags.c_contiguous:
+        return extreme(X, _zeros(X.shape, X.dtype))
+    Y = np.empty_like(X)
+    y = Y.ravel("K")
+    x = X.ravel("K")  # a view where X lies plainly in memory, in whatever order
+    if x.base is None:
+        return extreme(X, 0)
+    for start in range(0, n, _SHORT):
+        part = slice(start, min(start + _SHORT, n))
+        extreme(x[part], _zeros((part.stop - start,), x.dtype), out=y[part])
+    return Y
+
+
+def expm1_of_negative(X: Array) -> Array:
+    """Return ``exp(x) − 1`` for numbers of zero or less, to full relative accuracy.
+
+    Parameters
+    ----------
+    X : ndarray
+        Overwritten.
+
+    Returns
+    -------
+    ndarray
+        X itself.
+
+    Examples
+    --------
+    >>> expm1_of_negative(np.array([-1e-20, 0.0]))
+    array([-1.e-20,  0.e+00])
+    """
+    if X.dtype in (np.float32, np.float64) and _is_vectorized("expm1"):
+        return np.expm1(X, out=X)
+    # With t = tanh(x/2) it is 2 t / (1 − t), and tanh is vectorized on every processor: where
+    # expm1 is not, it takes five times as long.
+    X *= 0.5
+    T = np.tanh(X, out=X)
+    D = 1 - T
+    T *= 2
+    T /= D
+    return T
+
+
+@functools.cache
+def _is_vectorized(ufunc: str) -> bool:
+    """Tell whether NumPy has an operation in a form made for this processor."""
+    loops = np.lib.introspect.opt_func_info(func_name=f"^{ufunc}$", signature="float32")
+    return any(
+        not loop["current"].startswith("baseline")
+        for forms in loops.values()
+        for loop in forms.values()
+    )
 
 
 def add_scaled(y: Array, a: float, x: Array) -> None:
@@ -120,14 +284,44 @@ def add_scaled(y: Array, a: float, x: Array) -> None:
     array([3., 7.])
     """
     dtype = y.dtype
-    plain = x.dtype == dtype and y.flags.c_contiguous and x.flags.c_contiguous
-    axpy = _blas("axpy", dtype) if plain else None
+    plain = x.dtype is dtype and y.flags.c_contiguous and x.flags.c_contiguous
+    axpy = _AXPY[dtype] if plain else None
     if axpy is None:
         y += a * x
         return
     n = y.size
+    if 0 < n <= _VECTOR:
+        axpy(x, y, n, a)
+        return
     for start in range(0, n, _VECTOR):
         axpy(x, y, min(_VECTOR, n - start), a, start, 1, start, 1)
+
+
+def move_towards(y: Array, x: Array, weight: float) -> None:
+    """Move a vector part of the way to another one in place, ``y ← (1 − weight) y + weight x``.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Changed.
+    x : ndarray of shape (n,)
+        Where to.
+    weight : float
+        How much of the way, 1 being all of it.
+
+    Examples
+    --------
+    >>> y = np.array([1.0, 1.0])
+    >>> move_towards(y, np.array([1.0, 3.0]), 0.5)
+    >>> y
+    array([1., 2.])
+    """
+    scal = _SCAL[y.dtype] if 0 < y.size <= _BLOCK and y.flags.c_contiguous else None
+    if scal is None:
+        y *= 1 - weight
+    else:
+        scal(1 - weight, y)
+    add_scaled(y, weight, x)
 
 
 def blocks(n: int) -> Iterator[slice]:

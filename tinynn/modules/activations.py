@@ -23,7 +23,7 @@ from tinynn.errors import (
 )
 from tinynn.modules.base import Module, Shape
 from tinynn.parameter import Parameter
-from tinynn.primitives import column_sums
+from tinynn.primitives import column_sums, expm1_of_negative, negative_part, positive_part
 
 __all__ = [
     "ELU",
@@ -69,7 +69,7 @@ class ReLU(Activation):
     """
 
     def __call__(self, X: Array) -> Array:
-        Y = np.maximum(X, 0)
+        Y = positive_part(X)
         self._saved = Y
         return Y
 
@@ -145,11 +145,11 @@ class ELU(Activation):
         self.alpha = check_number("ELU", "alpha", alpha)
 
     def __call__(self, X: Array) -> Array:
-        E = _expm1(np.minimum(X, 0))  # 0 above zero
+        E = expm1_of_negative(negative_part(X))  # 0 above zero
         self._saved = X, E
         if self.alpha == 1:
             return np.maximum(X, E)  # exp(x) − 1 is nowhere below x
-        return np.maximum(X, 0) + self.alpha * E
+        return positive_part(X) + self.alpha * E
 
     def backpropagate(self, delta: Array) -> Array:
         X, E = self._saved
@@ -280,12 +280,12 @@ class PReLU(Activation):
         if self.num_parameters > 1 and (X.ndim < 2 or X.shape[1] != self.num_parameters):
             self._check_input(X)
         self._saved = X
-        return np.maximum(X, 0) + self._slopes(X) * np.minimum(X, 0)
+        return positive_part(X) + self._slopes(X) * negative_part(X)
 
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
         # ∂y/∂a = min(x, 0), summed over all numbers that share the slope.
         X = self._saved
-        by_slope = delta * np.minimum(X, 0)
+        by_slope = delta * negative_part(X)
         if self.num_parameters == 1:
             self.weight.accumulate(by_slope.sum().reshape(1))
         else:
@@ -465,7 +465,7 @@ class Softplus(Activation):
     def __call__(self, X: Array) -> Array:
         self._saved = X
         Z = self.beta * X
-        return (np.maximum(Z, 0) + np.log1p(np.exp(np.minimum(Z, -Z)))) / self.beta
+        return (positive_part(Z) + np.log1p(np.exp(np.minimum(Z, -Z)))) / self.beta
 
     def backpropagate(self, delta: Array) -> Array:
         X = self._saved
@@ -539,20 +539,6 @@ class LogSoftmax(Activation):
         Y = self._saved
         # ∂y_j/∂x_i = 1[i = j] − S_i with S = exp(y), so ∂L/∂x_i = delta_i − S_i Σ_j delta_j.
         return delta - np.exp(Y) * delta.sum(axis=self.dim, keepdims=True)
-
-
-def _expm1(X: Array) -> Array:
-    """Return ``exp(x) − 1`` for ``x ≤ 0``, overwriting X, to full relative accuracy.
-
-    With ``t = tanh(x/2)`` it is ``2 t / (1 − t)``. NumPy has a vectorized tanh on every processor,
-    but not so for expm1, which takes five times as long where AVX-512 is missing.
-    """
-    X *= 0.5
-    T = np.tanh(X, out=X)
-    D = 1 - T
-    T *= 2
-    T /= D
-    return T
 
 
 def _check_axis(module: Module, dim: int, X: Array) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinynn.errors import ShapeError, check_dtype, check_flag, check_integer, check_number
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
-from tinynn.primitives import add_scaled, add_to_rows, column_sums
+from tinynn.primitives import add_to_rows, column_means, column_sums, move_towards
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
@@ -123,9 +123,9 @@ class BatchNorm(Module):
                     f"input has {n}, in shape {X.shape}; use larger batches, leave the short last "
                     "one out (drop_last=True), or switch to evaluation with eval()"
                 )
-            mean = column_sums(X) / n
+            mean = column_means(X)
             centred = X - _wide(mean, X)
-            variance = column_sums(centred * centred) / n
+            variance = column_means(centred * centred)
             if self.training and self.running_mean is not None:
                 self._track(mean, variance * (n / (n - 1)))
         else:
@@ -169,8 +169,7 @@ class BatchNorm(Module):
             weight = 1 / int(self.num_batches_tracked)
         for running, newest in ((self.running_mean, mean), (self.running_var, variance)):
             assert running is not None
-            running *= 1 - weight
-            add_scaled(running, weight, newest.real)
+            move_towards(running, newest.real, weight)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if self.num_features is not None:
