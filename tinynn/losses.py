@@ -597,7 +597,7 @@ class CrossEntropyLoss(Loss):
         else:
             # A softmax that has underflowed gives zeros; the floor keeps log q and 1/q finite.
             E = np.maximum(P, _floor(P.dtype))
-            P, total, log_total = np.log(E), 1, np.zeros((), P.dtype)
+            P, total, log_total = np.log(E), np.ones((), P.dtype), np.zeros((), P.dtype)
         if A is not None:
             at = None
             costs = (A * (log_total - P)).sum(axis=0)

@@ -25,7 +25,7 @@ from tinynn.errors import (
 )
 from tinynn.options import options_repr
 from tinynn.parameter import FlatBuffer, Parameter
-from tinynn.primitives import add_scaled, blocks, flush_subnormals, move_towards
+from tinynn.primitives import add_scaled, blocks, flush_subnormals, move_towards, sum_of_squares
 from tinynn.schedules import Schedule, rate_at
 
 __all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
@@ -148,9 +148,8 @@ class Optimizer:
 
     def _check_finite(self, g: Array) -> None:
         # One sum of squares tells nearly always. Where it overflows, each number is looked at.
-        with np.errstate(all="ignore"):
-            if math.isfinite(g.dot(g)) or np.isfinite(g).all():
-                return
+        if math.isfinite(sum_of_squares(g)) or np.isfinite(g).all():
+            return
         for index, parameter in enumerate(self._flat.parameters):
             bad = int((~np.isfinite(parameter.grad)).sum())
             if bad:

@@ -139,7 +139,7 @@ class Parameter:
         Parameters
         ----------
         A, B : ndarray
-            Matrices whose product has this parameter's shape.
+            Matrices, or a vector and a matrix, whose product has this parameter's shape.
 
         Raises
         ------
@@ -154,18 +154,18 @@ class Parameter:
         array([[6., 8.]])
         """
         grad = self._grad
-        in_place = (
-            self._consumed
-            and A.dtype == B.dtype == grad.dtype
-            and (A.shape[0], B.shape[1]) == grad.shape
-        )
-        if in_place and grad.flags.c_contiguous:
-            A.dot(B, grad)
-        elif in_place and grad.flags.f_contiguous:
-            B.T.dot(A.T, grad.T)  # (A B)ᵀ = Bᵀ Aᵀ
-        else:
-            self.accumulate(A.dot(B))
-        self._consumed = False
+        if self._consumed and A.dtype is B.dtype is grad.dtype:
+            try:
+                if grad.flags.c_contiguous:
+                    A.dot(B, grad)
+                else:
+                    B.T.dot(A.T, grad.T)  # (A B)ᵀ = Bᵀ Aᵀ
+            except ValueError:
+                pass  # the product is of another shape, or the gradient lies in another order
+            else:
+                self._consumed = False
+                return
+        self.accumulate(A.dot(B))
 
     def discard_gradient(self) -> None:
         """Set the gradient to zero.

@@ -27,9 +27,11 @@ __all__ = [
     "constant",
     "expm1_of_negative",
     "flush_subnormals",
+    "is_positive",
     "move_towards",
     "negative_part",
     "positive_part",
+    "sum_of_squares",
 ]
 
 Array = NDArray[Any]
@@ -64,7 +66,7 @@ class _Routine(dict[Any, Any]):
         return routine
 
 
-_GER, _AXPY, _SCAL = _Routine("ger"), _Routine("axpy"), _Routine("scal")
+_AXPY, _DOT, _GER, _SCAL = map(_Routine, ("axpy", "dot", "ger", "scal"))
 
 
 @functools.lru_cache(maxsize=256)
@@ -126,6 +128,31 @@ def column_means(X: Array) -> Array:
         n = len(X)
         return constant(1 / n, n, X.dtype).dot(X)
     return column_sums(X) / (X.size // X.shape[1])
+
+
+def sum_of_squares(x: Array) -> float:
+    """Return ``Σ x²``; infinity or NaN, without a warning, where it is no finite number.
+
+    Parameters
+    ----------
+    x : ndarray of float of shape (n,)
+        Any length.
+
+    Returns
+    -------
+    float
+        The sum.
+
+    Examples
+    --------
+    >>> sum_of_squares(np.array([3.0, 4.0]))
+    25.0
+    """
+    dot = _DOT[x.dtype] if 0 < x.size <= _VECTOR and x.flags.c_contiguous else None
+    if dot is not None:
+        return float(dot(x, x))
+    with np.errstate(all="ignore"):
+        return float(x.dot(x))
 
 
 def add_to_rows(Y: Array, b: Array) -> None:
@@ -196,6 +223,29 @@ def negative_part(X: Array) -> Array:
     array([-1.,  0.])
     """
     return _beside_zero(np.minimum, X)
+
+
+def is_positive(X: Array, dtype: np.dtype[Any]) -> Array:
+    """Return 1 for every number above zero, and 0 for all others.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+    dtype : numpy.dtype
+        Of the result.
+
+    Returns
+    -------
+    ndarray
+        A new array in the memory order of X.
+
+    Examples
+    --------
+    >>> is_positive(np.array([-1.0, 0.0, 2.0]), np.dtype(float))
+    array([0., 0., 1.])
+    """
+    return np.greater(X, _zeros((), X.dtype)).astype(dtype)
 
 
 @functools.lru_cache(maxsize=32)

@@ -23,7 +23,13 @@ from tinynn.errors import (
 )
 from tinynn.modules.base import Module, Shape
 from tinynn.parameter import Parameter
-from tinynn.primitives import column_sums, expm1_of_negative, negative_part, positive_part
+from tinynn.primitives import (
+    column_sums,
+    expm1_of_negative,
+    is_positive,
+    negative_part,
+    positive_part,
+)
 
 __all__ = [
     "ELU",
@@ -75,7 +81,7 @@ class ReLU(Activation):
 
     def backpropagate(self, delta: Array) -> Array:
         Y = self._saved
-        derivative = (Y > 0).astype(delta.dtype)
+        derivative = is_positive(Y, delta.dtype)
         derivative *= delta
         return derivative
 
@@ -113,7 +119,7 @@ class LeakyReLU(Activation):
     def backpropagate(self, delta: Array) -> Array:
         X = self._saved
         a = self.negative_slope
-        derivative = (X > 0).astype(delta.dtype)  # 1 above zero and 0 elsewhere
+        derivative = is_positive(X, delta.dtype)
         derivative *= 1 - a
         derivative += a
         derivative *= delta
@@ -157,7 +163,7 @@ class ELU(Activation):
         if self.alpha == 1:
             derivative = E + 1
         else:
-            derivative = (X > 0).astype(E.dtype)
+            derivative = is_positive(X, E.dtype)
             derivative *= 1 - self.alpha
             derivative += self.alpha * (E + 1)
         derivative *= delta
@@ -292,7 +298,7 @@ class PReLU(Activation):
             self.weight.accumulate(column_sums(by_slope))
         if not input_gradient:
             return None
-        above = (X > 0).astype(delta.dtype)
+        above = is_positive(X, delta.dtype)
         return delta * (above + (1 - above) * self._slopes(X))
 
     def _slopes(self, X: Array) -> Array:

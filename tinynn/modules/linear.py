@@ -11,7 +11,7 @@ from tinynn.errors import check_dtype, check_flag, check_integer
 from tinynn.initializers import Initializer, get_initializer, initial
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
-from tinynn.primitives import add_to_rows, column_sums
+from tinynn.primitives import add_to_rows, constant
 from tinynn.random import RNG, as_generator
 
 __all__ = ["Linear"]
@@ -103,12 +103,13 @@ class Linear(Module):
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
         # Y[n, f] = Σ_d X[n, d] W[f, d] + b[f], so
         #   ∂L/∂W[f, d] = Σ_n delta[n, f] X[n, d]
-        #   ∂L/∂b[f]    = Σ_n delta[n, f]
+        #   ∂L/∂b[f]    = Σ_n delta[n, f], or 1ᵀ · delta
         #   ∂L/∂X[n, d] = Σ_f delta[n, f] W[f, d]
         X = self._saved
         self.weight.accumulate_product(delta.T, X)
         if self.bias is not None:
-            self.bias.accumulate(column_sums(delta))
+            ones = constant(1.0, len(delta), delta.dtype)
+            self.bias.accumulate_product(ones, delta)
         return delta.dot(self.weight.data) if input_gradient else None
 
     def output_shape(self, input_shape: Shape) -> Shape:
