@@ -18,12 +18,13 @@ FOLDER = Path(tinynn.__file__).parent
 # What stands higher may import what stands lower; never the other way, nor its neighbours. A file
 # that is not listed is "everything else" and stands at the top.
 LEVELS = [
-    {"_version", "errors", "options", "primitives"},
+    {"_version", "errors", "options", "primitives", "tables"},
     {"random", "parameter", "schedules", "threads", "atomic"},
     {"initializers"},
     {"modules"},
-    {"losses", "optimizers", "gradcheck", "metrics", "checkpoint", "walk"},
-    {"divergence", "plot", "refusals"},
+    {"losses", "optimizers", "gradcheck", "metrics", "checkpoint"},
+    {"walk", "plot"},
+    {"divergence", "refusals"},
     {"training"},
 ]
 DATA_MAY_IMPORT = {"data", "errors", "random"}

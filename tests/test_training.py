@@ -710,7 +710,7 @@ def test_refuses(options, error, message):
 
 def test_refuses_what_is_no_module():
     model = network()
-    with pytest.raises(OptionError, match=r"fit trains a Module, but was given \[Linear"):
+    with pytest.raises(OptionError, match=r"fit takes a Module, but was given \[Linear"):
         quiet(list(model), CrossEntropyLoss(), Adam(model.parameters()), LOADER)
 
 

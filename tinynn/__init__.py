@@ -16,6 +16,7 @@ from tinynn.parameter import Parameter
 from tinynn.random import manual_seed
 from tinynn.saving import load, save
 from tinynn.threads import set_threads
+from tinynn.tracing import Trace, TracedModule, trace
 from tinynn.training import (
     EarlyStopping,
     History,
@@ -31,6 +32,8 @@ __all__ = [
     "History",
     "Parameter",
     "ReduceLROnPlateau",
+    "Trace",
+    "TracedModule",
     "TrainingState",
     "__version__",
     "check_gradients",
@@ -44,6 +47,7 @@ __all__ = [
     "save",
     "schedules",
     "set_threads",
+    "trace",
 ]
 __all__ += errors.__all__
 __all__ += losses.__all__

@@ -83,8 +83,8 @@ def first_not_finite(
     if not np.isfinite(X).all():
         row = int((~np.isfinite(X)).reshape(len(X), -1).any(axis=1).argmax())
         return f"the features of the batch already hold NaN or infinity, first in row {row}", "data"
-    walk, loss_fn = Walk(model), copy.copy(loss_fn)
-    output = walk.forward(X)
+    walk = Walk(model, loss_fn)
+    walk.forward(X)
     for call in walk.outputs:
         for name, parameter in call.parameters.items():
             if not np.isfinite(parameter.data).all():
@@ -95,14 +95,12 @@ def first_not_finite(
         if not np.isfinite(call.output).all():
             largest = f"from numbers of up to {np.abs(call.input).max(initial=0):.3g}"
             return f"{call.title} gave the first output that is not finite, {largest}", "forward"
-    with np.errstate(over="ignore", invalid="ignore"):
-        loss, largest = loss_fn(output, *y), f"{np.abs(output).max(initial=0):.3g}"
-        if not math.isfinite(loss):
-            return f"every output is finite, up to {largest}, but not {loss_fn!r}", "loss"
-        delta = loss_fn.backpropagate()
-    if not np.isfinite(delta).all():
+    if not math.isfinite(walk.loss(*y)):
+        largest = f"{np.abs(walk.prediction).max(initial=0):.3g}"
+        return f"every output is finite, up to {largest}, but not {loss_fn!r}", "loss"
+    if not np.isfinite(walk.delta).all():
         return f"{loss_fn!r} gave the first gradient that is not finite", "backward"
-    walk.backward(delta)
+    walk.backward()
     for call in walk.gradients:
         for name, gradient in call.gradients.items():
             if not np.isfinite(gradient).all():

@@ -231,7 +231,7 @@ class ElementwiseLoss(Loss):
 
 
 class MSELoss(ElementwiseLoss):
-    """Mean squared error, ``mean((p − t)²)`` over all numbers of the batch.
+    """Mean squared error, ``L = mean((p − t)²)`` over all numbers of the batch.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ class MSELoss(ElementwiseLoss):
 
 
 class L1Loss(ElementwiseLoss):
-    """Mean absolute error, ``mean(|p − t|)`` over all numbers of the batch.
+    """Mean absolute error, ``L = mean(|p − t|)`` over all numbers of the batch.
 
     At the kink, where prediction and target are equal, the derivative is taken to be 0.
 
@@ -291,7 +291,8 @@ class L1Loss(ElementwiseLoss):
 class HuberLoss(ElementwiseLoss):
     """Squared error for small differences, absolute error for large ones.
 
-    With ``d = |p − t|`` a number costs ``½ d²`` up to delta, and ``delta · (d − ½ delta)`` beyond.
+    With ``d = |p − t|`` a number costs ``½ d²`` up to delta, and ``delta · (d − ½ delta)`` beyond:
+    ``ℓ = q · (d − ½ q)`` with the smaller one q of d and delta.
 
     Parameters
     ----------
@@ -334,8 +335,8 @@ class BCEWithLogitsLoss(ElementwiseLoss):
     """Binary cross-entropy on raw scores: every number is a decision of its own.
 
     With the probability ``q = 1 / (1 + exp(−z))`` of a score z and a target t in [0, 1], a number
-    costs ``−w t log q − (1 − t) log(1 − q)``. It is computed from the score, so that no logarithm
-    of zero arises.
+    costs ``ℓ = −w t log q − (1 − t) log(1 − q)``. It is computed from the score, so that no
+    logarithm of zero arises.
 
     Parameters
     ----------
@@ -393,8 +394,8 @@ class BCEWithLogitsLoss(ElementwiseLoss):
 class BCELoss(ElementwiseLoss):
     """Binary cross-entropy on probabilities, as after a `Sigmoid`.
 
-    A number with probability q and target t costs ``−t log q − (1 − t) log(1 − q)``. Wherever you
-    can, end the model without a Sigmoid and use `BCEWithLogitsLoss`, which loses no digits.
+    A number with probability q and target t costs ``ℓ = −t log q − (1 − t) log(1 − q)``. Wherever
+    you can, end the model without a Sigmoid and use `BCEWithLogitsLoss`, which loses no digits.
 
     Parameters
     ----------
@@ -431,7 +432,7 @@ class MultiLabelSoftMarginLoss(BCEWithLogitsLoss):
     """Binary cross-entropy on raw scores, with a weight for every class: any number may apply.
 
     A row with scores z and targets t, one of each for every class, costs
-    ``−mean_c w_c (t_c log q_c + (1 − t_c) log(1 − q_c))`` with ``q = 1 / (1 + exp(−z))``.
+    ``ℓ = −mean_c w_c (t_c log q_c + (1 − t_c) log(1 − q_c))`` with ``q = 1 / (1 + exp(−z))``.
 
     Parameters
     ----------
@@ -475,7 +476,7 @@ class MultiLabelSoftMarginLoss(BCEWithLogitsLoss):
 
 
 class KLDivLoss(ElementwiseLoss):
-    """Kullback-Leibler divergence between distributions, ``Σ_c t_c (log t_c − log q_c)``.
+    """Kullback-Leibler divergence between distributions, ``ℓ = Σ_c t_c (log t_c − log q_c)``.
 
     Predictions are logarithms of probabilities, as after a `LogSoftmax`.
 
@@ -531,9 +532,9 @@ class CrossEntropyLoss(Loss):
     """Cross-entropy between a target distribution over classes and the predicted one.
 
     With raw scores z the predicted distribution is ``q = softmax(z)``, and a row costs
-    ``−Σ_c w_c t_c log q_c``, where t is the target distribution (all weight on one class, if it is
-    given as an index) and w are class weights. The derivative by the scores is ``q − t``: what is
-    predicted, minus what should have been.
+    ``ℓ = −Σ_c w_c t_c log q_c``, where t is the target distribution (all weight on one class, if it
+    is given as an index) and w are class weights. The derivative by the scores is ``q − t``: what
+    is predicted, minus what should have been.
 
     Parameters
     ----------
@@ -708,8 +709,8 @@ class DistillationLoss(Loss):
     """Cross-entropy with a teacher's softened scores: what a student learns from.
 
     With the temperature T, teacher and student distributions are ``softmax(scores / T)``, and a row
-    costs ``T² · Σ_c t_c (log t_c − log q_c)``. The factor T² keeps the size of the gradients when T
-    changes.
+    costs ``ℓ = T² · Σ_c t_c (log t_c − log q_c)``. The factor T² keeps the size of the gradients
+    when T changes.
 
     Parameters
     ----------

@@ -21,23 +21,33 @@ Array: TypeAlias = NDArray[Any]
 Batches: TypeAlias = Iterable[Any]
 
 
-def check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
-    """Refuse what is no model, loss or optimizer, or is none of this model."""
+def check_model(where: str, model: Module, loss_fn: Loss) -> None:
+    """Refuse what is no model or no loss."""
     if not isinstance(model, Module):
-        raise OptionError(f"fit trains a Module, but was given {model!r}")
-    if not isinstance(optimizer, Optimizer):
-        raise OptionError(f"fit needs an Optimizer, such as Adam, but was given {optimizer!r}")
+        raise OptionError(f"{where} takes a Module, but was given {model!r}")
     if isinstance(loss_fn, type) or not hasattr(loss_fn, "backpropagate"):
         raise OptionError(
-            f"fit needs a loss with backpropagate(), such as CrossEntropyLoss(), but was given "
+            f"{where} needs a loss with backpropagate(), such as CrossEntropyLoss(), but was given "
             f"{loss_fn!r}"
         )
+
+
+def check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
+    """Refuse what is no model, loss or optimizer, or what does not belong together."""
+    check_model("fit", model, loss_fn)
+    if not isinstance(optimizer, Optimizer):
+        raise OptionError(f"fit needs an Optimizer, such as Adam, but was given {optimizer!r}")
     own = {id(parameter) for parameter in model.parameters()}
     if not own & {id(parameter) for parameter in optimizer._flat.parameters}:
         raise OptionError(
             "the optimizer holds no parameter of this model, so nothing would be learned; make "
             "it from model.parameters(), after any copy.deepcopy of the model"
         )
+    check_last(model, loss_fn)
+
+
+def check_last(model: Module, loss_fn: Loss) -> None:
+    """Refuse a last module that does what the loss does once more."""
     last = _leaves(model)[-1][1] if _leaves(model) else model
     for activation, loss_class, mend in (
         (Softmax, CrossEntropyLoss, "; or give the loss from_logits=False"),

@@ -16,7 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tinynn.losses import Loss
 from tinynn.modules.base import Module, place
+from tinynn.optimizers import Optimizer
 from tinynn.options import short_repr
 from tinynn.parameter import Parameter
 from tinynn.random import restored
@@ -76,13 +78,17 @@ class Walk:
     ----------
     model : Module
         Left as it is.
+    loss_fn : Loss
+        Likewise.
     optimizer : Optimizer, optional
         One of the model's, copied along with it: its ``step()`` then changes the copy.
 
     Attributes
     ----------
-    model, optimizer : Module and Optimizer
+    model, loss_fn, optimizer : Module, Loss and Optimizer
         The copies.
+    prediction, delta : ndarray
+        What the model gave, and the derivative of the loss by it.
     calls : list of Call
         In the order in which modules were called: a container before what is inside of it.
     outputs : list of Call
@@ -92,65 +98,58 @@ class Walk:
 
     Examples
     --------
-    >>> from tinynn import Linear, ModuleList, ReLU
+    >>> from tinynn import Linear, ModuleList, MSELoss, ReLU
     >>> model = ModuleList([Linear(2, 3), ModuleList([ReLU()])])
-    >>> walk = Walk(model)
-    >>> output = walk.forward(np.ones((4, 2)))
+    >>> walk = Walk(model, MSELoss())
+    >>> walk.forward(np.ones((4, 2)))
     >>> [call.name for call in walk.calls]
     ['', '0', '1', '1.0']
-    >>> walk.backward(np.ones((4, 3))).shape
-    (4, 2)
+    >>> walk.loss(np.zeros((4, 3))) >= 0
+    True
+    >>> walk.backward()
     >>> [call.position for call in walk.gradients]
     ['ModuleList[1][0]', 'ModuleList[1]', 'ModuleList[0]', '']
     """
 
-    def __init__(self, model: Module, optimizer: Any = None) -> None:
-        self.model, self.optimizer = copy.deepcopy((model, optimizer))
+    prediction: Array
+    delta: Array
+
+    def __init__(self, model: Module, loss_fn: Loss, optimizer: Optimizer | None = None) -> None:
+        # In one go, so that the copy of the optimizer holds the parameters of that of the model.
+        self.model, self.loss_fn, self.optimizer = copy.deepcopy((model, loss_fn, optimizer))
         self.calls: list[Call] = []
         self.outputs: list[Call] = []
         self.gradients: list[Call] = []
 
-    def forward(self, X: ArrayLike) -> Array:
-        """Call the model; whatever it draws at random, the library's generator is put back.
-
-        Parameters
-        ----------
-        X : array_like of shape (N, ...)
-            A batch.
-
-        Returns
-        -------
-        ndarray
-            The output.
-        """
-        with self._taking_notes(), restored({}):
-            return self.model(np.array(X))
-
-    def backward(self, delta: Array) -> Array:
-        """Backpropagate through the latest call.
-
-        Parameters
-        ----------
-        delta : ndarray
-            The derivative of the loss by the output.
-
-        Returns
-        -------
-        ndarray
-            The derivative of the loss by the input.
-        """
+    def forward(self, X: ArrayLike) -> None:
+        """Call the model on a batch of shape (N, ...)."""
         with self._taking_notes():
-            return self.model.backpropagate(delta)
+            self.prediction = self.model(np.array(X))
+
+    def loss(self, *y: Any) -> float:
+        """Return the loss for targets, and where there are any, weights of rows."""
+        with self._taking_notes():
+            loss = self.loss_fn(self.prediction, *y)
+            self.delta = self.loss_fn.backpropagate()
+        return loss
+
+    def backward(self) -> None:
+        """Backpropagate from the loss through the model."""
+        with self._taking_notes():
+            self.model.backpropagate(self.delta)
 
     @contextmanager
     def _taking_notes(self) -> Iterator[None]:
-        """Let every module of the copy be of a class that takes notes, inside a with block."""
+        """Let every module of the copy be of a class that takes notes, inside a with block.
+
+        What the copies draw from the library's generator is put back after it.
+        """
         modules = [(name, module, type(module)) for name, module in self.model.named_modules()]
         try:
             for name, module, kind in modules:
                 module.__class__ = _note_taking(kind, name, self)
             # Numbers that are not finite are what a walk may be looking for.
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"), restored({}):
                 yield
         finally:
             for _, module, kind in modules:

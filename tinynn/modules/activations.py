@@ -59,7 +59,7 @@ class Activation(Module):
 
 
 class ReLU(Activation):
-    """Rectified linear unit, ``max(x, 0)``.
+    """Rectified linear unit, ``y = max(x, 0)``.
 
     At the kink the derivative is taken to be 0, as in PyTorch.
 
@@ -87,7 +87,7 @@ class ReLU(Activation):
 
 
 class LeakyReLU(Activation):
-    """Leaky rectified linear unit, ``x`` above zero and ``negative_slope · x`` below.
+    """Leaky rectified linear unit, ``y = max(x, 0) + negative_slope · min(x, 0)``.
 
     At the kink the derivative is taken to be the slope, as in PyTorch.
 
@@ -127,7 +127,7 @@ class LeakyReLU(Activation):
 
 
 class ELU(Activation):
-    """Exponential linear unit, ``x`` above zero and ``alpha · (exp(x) − 1)`` below.
+    """Exponential linear unit, ``y = max(x, 0) + alpha · (exp(min(x, 0)) − 1)``.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ class ELU(Activation):
 
 
 class Sigmoid(Activation):
-    """Logistic function, ``1 / (1 + exp(−x))``.
+    """Logistic function, ``y = 1 / (1 + exp(−x))``.
 
     It is computed as ``½ tanh(½ x) + ½``, which is the same function and overflows nowhere.
 
@@ -195,7 +195,7 @@ class Sigmoid(Activation):
 
 
 class Tanh(Activation):
-    """Hyperbolic tangent.
+    """Hyperbolic tangent, ``y = tanh(x)``.
 
     Examples
     --------
@@ -215,7 +215,7 @@ class Tanh(Activation):
 
 
 class SELU(ELU):
-    """Scaled exponential linear unit, ``1.0507 ·`` ELU with α = 1.6733.
+    """Scaled exponential linear unit, ``y = scale · ELU(x)`` with scale 1.0507 and α = 1.6733.
 
     With these two numbers mean zero and variance one are a fixed point of a network with LeCun
     initialization: it normalizes itself.
@@ -246,7 +246,7 @@ class SELU(ELU):
 class PReLU(Activation):
     """Parametric rectified linear unit: the slope below zero is learned.
 
-    ``y = x`` above zero and ``a · x`` below, with one a for all channels or one for each. At the
+    ``y = max(x, 0) + a · min(x, 0)``, with one a for all channels or one for each. At the
     kink the derivative is taken to be a, as in PyTorch.
 
     Parameters
@@ -319,7 +319,7 @@ class PReLU(Activation):
 
 
 class Hardtanh(Activation):
-    """Straight line cut off at both ends, ``min(max(x, min_val), max_val)``.
+    """Straight line cut off at both ends, ``y = min(max(x, min_val), max_val)``.
 
     At both kinks the derivative is taken to be 0, as in PyTorch.
 
@@ -354,7 +354,7 @@ class Hardtanh(Activation):
 
 
 class ReLU6(Hardtanh):
-    """Rectified linear unit with a ceiling, ``min(max(x, 0), 6)``.
+    """Rectified linear unit with a ceiling, ``y = min(max(x, 0), 6)``.
 
     References
     ----------
@@ -372,7 +372,7 @@ class ReLU6(Hardtanh):
 
 
 class GELU(Activation):
-    """Gaussian error linear unit, ``x · Φ(x)``, with Φ the normal distribution function.
+    """Gaussian error linear unit, ``y = x · Φ(x)``, with Φ the normal distribution function.
 
     Parameters
     ----------
@@ -420,7 +420,7 @@ class GELU(Activation):
 
 
 class SiLU(Activation):
-    """Sigmoid linear unit, ``x · σ(x)`` with the logistic function σ; also known as Swish.
+    """Sigmoid linear unit, ``y = x · σ(x)`` with the logistic function σ; also known as Swish.
 
     References
     ----------
@@ -444,7 +444,7 @@ class SiLU(Activation):
 
 
 class Softplus(Activation):
-    """Smooth rectifier, ``log(1 + exp(β x)) / β``.
+    """Smooth rectifier, ``y = log(1 + exp(β x)) / β``.
 
     It is computed as ``max(x, 0) + log(1 + exp(−β |x|)) / β``, which is the same and overflows
     nowhere. (PyTorch returns x itself for ``β x > 20``, which differs by less than 3e-9.)
@@ -480,7 +480,7 @@ class Softplus(Activation):
 
 
 class Softmax(Activation):
-    """Exponentials that sum to one, ``exp(x_i) / Σ_j exp(x_j)``: probabilities along one axis.
+    """Exponentials that sum to one, ``y_i = exp(x_i) / Σ_j exp(x_j)``, along one axis.
 
     The largest input is subtracted first, which changes nothing and lets nothing overflow.
 
@@ -517,7 +517,7 @@ class Softmax(Activation):
 
 
 class LogSoftmax(Activation):
-    """Logarithm of softmax, ``x_i − log Σ_j exp(x_j)``, computed without a logarithm of zero.
+    """Logarithm of softmax, ``y_i = x_i − log Σ_j exp(x_j)``, computed without a logarithm of zero.
 
     Parameters
     ----------

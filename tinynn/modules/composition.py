@@ -214,7 +214,7 @@ class Parallel(Branches):
 
 
 class Concat(Branches):
-    """Several modules on one input, their outputs side by side along one axis.
+    """Several modules on one input, ``Y = [f₁(X), f₂(X), …]`` side by side along one axis.
 
     Parameters
     ----------

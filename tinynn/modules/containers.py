@@ -20,7 +20,7 @@ Array = NDArray[Any]
 class ModuleList(Module, MutableSequence[Module]):
     """A list of modules that is itself a module: each feeds the next.
 
-    With modules ``f₁ … f_L``, the output is ``f_L(… f₂(f₁(X)))``. By the chain rule the derivative
+    With modules ``f₁ … f_L`` it is ``Y = f_L(… f₂(f₁(X)))``. By the chain rule the derivative
     of the loss by the input of ``f_i`` is what ``f_i.backpropagate`` makes of the derivative by its
     output, so the backward pass is the same list read backwards.
 

@@ -21,7 +21,7 @@ Pair: TypeAlias = int | tuple[int, int]
 
 
 class Conv2d(Module):
-    """Convolution of images: at every position, a linear map of the pixels under a kernel.
+    """Convolution of images, ``Y = W ∗ X + b``: a linear map of the pixels under a moving kernel.
 
     With x zero where it is read outside of the image, and for one group of channels,
     ``Y[n, o, h, w] = b[o] + Σ_{c, i, j} W[o, c, i, j] · x[n, c, h·s + i·d − p, w·s + j·d − p]``

@@ -385,8 +385,8 @@ class GroupNorm(Module):
 class InstanceNorm(GroupNorm):
     """Instance normalization: mean and deviation of every channel of every sample.
 
-    It is group normalization with one channel a group, and as in PyTorch it learns no scale and
-    shift unless asked to. It keeps no running averages.
+    ``Y = γ (X − μ) / σ + β``: it is group normalization with one channel a group, and as in PyTorch
+    it learns no scale γ and shift β unless asked to. It keeps no running averages.
 
     Parameters
     ----------

@@ -254,6 +254,8 @@ def _counts(window: Window, n: int, include_padding: bool) -> Array:
 class GlobalAvgPool2d(Module):
     """The mean of every channel over all pixels: ``(N, C, H, W)`` becomes ``(N, C)``.
 
+    ``Y[n, c] = mean_{h, w} X[n, c, h, w]``
+
     Raises
     ------
     ShapeError

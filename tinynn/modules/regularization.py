@@ -19,6 +19,7 @@ Array = NDArray[Any]
 class Dropout(Module):
     """Inverted dropout: numbers are zeroed with probability p, the others grow by 1/(1 − p).
 
+    ``Y = X · M / (1 − p)`` with a mask M of ones, and of zeros where numbers are dropped.
     The expected value stays what it was, so evaluation leaves the input as it is.
 
     Parameters
@@ -68,7 +69,7 @@ class Dropout(Module):
 
 
 class GaussianNoise(Module):
-    """Normal noise added to every number in training.
+    """Normal noise added to every number in training, ``Y = X + std · ε`` with ε from N(0, 1).
 
     Parameters
     ----------

@@ -19,6 +19,8 @@ Array = NDArray[Any]
 class Flatten(Module):
     """Lay every sample out as one row: ``(N, C, H, W)`` becomes ``(N, C·H·W)``.
 
+    ``Y[n] = X[n].ravel()``
+
     Examples
     --------
     >>> import numpy as np
@@ -43,6 +45,8 @@ class Flatten(Module):
 
 class Reshape(Module):
     """Give every sample another shape, of as many numbers: ``(N, 784)`` becomes ``(N, 1, 28, 28)``.
+
+    ``Y[n] = X[n].reshape(shape)``
 
     Parameters
     ----------
@@ -86,7 +90,7 @@ class Reshape(Module):
 
 
 class Identity(Module):
-    """Hand on a copy of the input, for a branch that changes nothing.
+    """Hand on a copy of the input, ``Y = X``, for a branch that changes nothing.
 
     Examples
     --------

@@ -8,6 +8,7 @@ are afterwards as before. Importing this asks nothing of matplotlib; drawing doe
 from tinynn.plot.curves import plot_activation, plot_history
 from tinynn.plot.pictures import plot_confusion_matrix, plot_images, plot_weights
 from tinynn.plot.plane import plot_decision_regions, plot_function
+from tinynn.plot.steps import plot_trace
 
 __all__ = [
     "plot_activation",
@@ -16,5 +17,6 @@ __all__ = [
     "plot_function",
     "plot_history",
     "plot_images",
+    "plot_trace",
     "plot_weights",
 ]
