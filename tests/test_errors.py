@@ -45,6 +45,7 @@ def test_the_parents_that_a_user_of_numpy_expects():
         "GradientError": AssertionError,
         "DivergedError": FloatingPointError,
         "DataError": ValueError,
+        "SizeError": MemoryError,
         "CheckpointError": ValueError,
     }
     assert set(expected) == set(DRAWN)

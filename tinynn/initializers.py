@@ -20,7 +20,18 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, ShapeError
+from tinynn.errors import (
+    DataError,
+    OptionError,
+    ShapeError,
+    as_array,
+    check_choice,
+    check_number,
+    check_shape,
+    fitting_memory,
+    shown,
+)
+from tinynn.random import as_generator
 
 __all__ = [
     "kaiming_normal",
@@ -63,7 +74,8 @@ def zeros(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:  # noqa: ARG0
     array([[0., 0.],
            [0., 0.]])
     """
-    return np.zeros(shape)
+    with fitting_memory(f"an array of shape {shown(shape)}"):
+        return np.zeros(check_shape("zeros", "shape", shape))
 
 
 def normal(
@@ -90,7 +102,10 @@ def normal(
     >>> normal((3, 2), np.random.default_rng(0)).shape
     (3, 2)
     """
-    return rng.normal(mean, std, shape)
+    mean = check_number("normal", "mean", mean)
+    std = check_number("normal", "std", std, minimum=0)
+    with fitting_memory(f"an array of shape {shown(shape)}"):
+        return as_generator(rng).normal(mean, std, check_shape("normal", "shape", shape))
 
 
 def uniform(shape: Shape, rng: np.random.Generator, a: float = 0.0, b: float = 1.0) -> NDArray[Any]:
@@ -115,7 +130,11 @@ def uniform(shape: Shape, rng: np.random.Generator, a: float = 0.0, b: float = 1
     >>> bool((abs(uniform((3, 2), np.random.default_rng(0), a=-0.1, b=0.1)) <= 0.1).all())
     True
     """
-    return rng.uniform(a, b, shape)
+    a, b = check_number("uniform", "a", a), check_number("uniform", "b", b)
+    if not (a <= b and math.isfinite(b - a)):
+        raise OptionError(f"uniform: a must not be above b, but they are {a} and {b}")
+    with fitting_memory(f"an array of shape {shown(shape)}"):
+        return as_generator(rng).uniform(a, b, check_shape("uniform", "shape", shape))
 
 
 def kaiming_normal(
@@ -149,7 +168,7 @@ def kaiming_normal(
     >>> float(weights.std().round(2))  # sqrt(2 / 800)
     0.05
     """
-    return normal(shape, rng, std=gain / math.sqrt(_fan(shape, mode)))
+    return normal(shape, rng, std=_deviation("kaiming_normal", gain, _fan(shape, mode)))
 
 
 def kaiming_uniform(
@@ -183,7 +202,7 @@ def kaiming_uniform(
     >>> float(abs(weights).max().round(2))  # sqrt(6 / 600)
     0.1
     """
-    return _symmetric(shape, rng, std=gain / math.sqrt(_fan(shape, mode)))
+    return _symmetric(shape, rng, std=_deviation("kaiming_uniform", gain, _fan(shape, mode)))
 
 
 def xavier_normal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> NDArray[Any]:
@@ -214,7 +233,7 @@ def xavier_normal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> 
     >>> float(weights.std().round(2))  # sqrt(2 / 800)
     0.05
     """
-    return normal(shape, rng, std=gain / math.sqrt(_mean_fan(shape)))
+    return normal(shape, rng, std=_deviation("xavier_normal", gain, _mean_fan(shape)))
 
 
 def xavier_uniform(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> NDArray[Any]:
@@ -245,7 +264,7 @@ def xavier_uniform(shape: Shape, rng: np.random.Generator, gain: float = 1.0) ->
     >>> float(abs(weights).max().round(2))  # sqrt(6 / 600)
     0.1
     """
-    return _symmetric(shape, rng, std=gain / math.sqrt(_mean_fan(shape)))
+    return _symmetric(shape, rng, std=_deviation("xavier_uniform", gain, _mean_fan(shape)))
 
 
 def lecun_normal(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:
@@ -332,7 +351,7 @@ def get_initializer(init: str | Initializer) -> Initializer:
     if not isinstance(init, str) or init not in __all__:
         raise OptionError(
             f"init must be one of {', '.join(__all__)}, or a function of (shape, rng), but is "
-            f"{init!r}"
+            f"{shown(init)}"
         )
     function: Initializer = globals()[init]
     return function
@@ -342,17 +361,19 @@ def initial(
     init: str | Initializer, shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """Draw a parameter's initial values, and check what a user's own function returns."""
-    values = np.asarray(get_initializer(init)(shape, rng))
+    values = as_array(_name(init), get_initializer(init)(shape, rng))
     if values.shape != shape:
         raise ShapeError(
             f"init must return weights of shape {shape}, but {_name(init)} returned {values.shape}"
         )
+    if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
+        raise DataError(f"init must return finite real numbers, but {_name(init)} did not")
     return values.astype(dtype)
 
 
 def _fan(shape: Shape, mode: Mode) -> int:
-    if mode not in ("fan_in", "fan_out"):
-        raise OptionError(f"mode must be 'fan_in' or 'fan_out', but is {mode!r}")
+    check_choice("init", "mode", mode, ("fan_in", "fan_out"))
+    shape = check_shape("init", "shape", shape)
     if len(shape) < 2:
         raise ShapeError(
             f"fan-in and fan-out need a weight of at least two axes, (out, in), but the shape is "
@@ -360,6 +381,11 @@ def _fan(shape: Shape, mode: Mode) -> int:
         )
     out_features, in_features, *receptive_field = shape
     return (in_features if mode == "fan_in" else out_features) * math.prod(receptive_field)
+
+
+def _deviation(where: str, gain: float, fan: float) -> float:
+    # Where there is no input there is no weight either, so any deviation will do.
+    return check_number(where, "gain", gain, minimum=0) / math.sqrt(max(fan, 1))
 
 
 def _mean_fan(shape: Shape) -> float:

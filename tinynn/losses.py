@@ -22,8 +22,11 @@ from tinynn.errors import (
     OptionError,
     ShapeError,
     StateError,
+    as_array,
+    check_choice,
     check_flag,
     check_number,
+    shown,
 )
 from tinynn.options import options_repr
 from tinynn.primitives import column_sums, constant
@@ -75,10 +78,8 @@ class Loss:
     _saved: Any = None
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
-        if reduction not in ("mean", "sum"):
-            name = type(self).__name__
-            raise OptionError(f"{name}: reduction must be 'mean' or 'sum', but is {reduction!r}")
-        self.reduction = reduction
+        name = type(self).__name__
+        self.reduction: Reduction = check_choice(name, "reduction", reduction, ("mean", "sum"))
 
     def __call__(
         self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None
@@ -107,7 +108,7 @@ class Loss:
             For targets or weights that cannot be, naming the first such row.
         """
         self._saved = None  # should this call fail, there is nothing to backpropagate
-        P = np.asarray(prediction)
+        P = as_array("prediction", prediction)
         if P.dtype.kind not in "fc":
             P = self._numbers("prediction", P).astype(np.float64)
         if P.ndim == 0 or P.size == 0:
@@ -115,7 +116,7 @@ class Loss:
                 f"{self!r} takes a batch of predictions, (N, ...), but was given shape {P.shape}"
             )
         S = None if sample_weight is None else self._weights(sample_weight, P)
-        value = self._forward(P, np.asarray(target), S)
+        value = self._forward(P, as_array("target", target), S)
         return complex(value) if P.dtype.kind == "c" else float(value)  # type: ignore[return-value]
 
     def backpropagate(self) -> Array:
@@ -167,7 +168,7 @@ class Loss:
         return values
 
     def _weights(self, sample_weight: ArrayLike, prediction: Array) -> Array:
-        S = np.asarray(sample_weight)
+        S = as_array("sample_weight", sample_weight)
         if S.shape != prediction.shape[:1]:
             raise ShapeError(
                 f"{self!r} takes one sample_weight a row, of shape {prediction.shape[:1]}, but was "
@@ -802,11 +803,11 @@ def _check_unit_targets(loss: Loss, target: Array) -> None:
 
 
 def _weights_option(loss: Loss, weights: ArrayLike) -> Array:
-    W = np.asarray(weights)
+    W = as_array(f"{type(loss).__name__}: weights", weights)
     if W.dtype.kind not in "fiub" or W.ndim > 1 or not np.isfinite(W).all() or (W < 0).any():
         raise OptionError(
             f"{type(loss).__name__}: weights must be finite numbers of zero or more, in one row, "
-            f"but are {weights!r}"
+            f"but are {shown(weights)}"
         )
     return W.astype(np.float64)
 

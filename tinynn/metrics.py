@@ -13,7 +13,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinynn.errors import OptionError, ShapeError, check_integer
+from tinynn.errors import (
+    DataError,
+    OptionError,
+    ShapeError,
+    as_array,
+    check_integer,
+    check_number,
+    fitting_memory,
+    shown,
+)
 
 __all__ = [
     "accuracy",
@@ -88,7 +97,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
     0.5
     """
     check_integer("top_k_accuracy", "k", k, minimum=1)
-    P = np.asarray(prediction)
+    P = as_array("top_k_accuracy: predictions", prediction)
     chosen, right = classes_of("top_k_accuracy", P, target, 0.0)
     if P.ndim != 2 or P.shape[1] == 1:
         return float((chosen == right).mean())
@@ -161,7 +170,8 @@ def confusion_matrix(prediction: ArrayLike, target: ArrayLike, threshold: float 
 
     chosen, right = classes_of("confusion_matrix", prediction, target, threshold)
     columns = np.shape(prediction)[1] if np.ndim(prediction) == 2 else 1
-    return np.asarray(metrics.confusion_matrix(right, chosen, labels=range(max(columns, 2))))
+    with fitting_memory("confusion_matrix: a row and a column for every class"):
+        return np.asarray(metrics.confusion_matrix(right, chosen, labels=range(max(columns, 2))))
 
 
 def mean_absolute_error(prediction: ArrayLike, target: ArrayLike) -> float:
@@ -231,7 +241,9 @@ def classes_of(
     where: str, prediction: ArrayLike, target: ArrayLike, threshold: float
 ) -> tuple[Array, Array]:
     """Return the predicted and the right class of every row."""
-    P, T = np.asarray(prediction), np.asarray(target)
+    threshold = check_number(where, "threshold", threshold)
+    P, T = _numbers(where, "predictions", prediction), _numbers(where, "targets", target)
+    n_classes = P.shape[1] if P.ndim == 2 and P.shape[1] > 1 and P.size else 2
     chosen = predicted_classes(P, threshold)
     if P.ndim == 2 and P.shape[1] > 1:
         right = T.argmax(axis=1) if T.shape == P.shape else T
@@ -242,11 +254,29 @@ def classes_of(
             f"{where} takes predictions (N, C) with targets (N,) or (N, C), or one column of each, "
             f"for at least one row, but was given shapes {P.shape} and {T.shape}"
         )
-    return chosen, right
+    wrong = (right != np.floor(right)) | (right < 0) | (right >= n_classes)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{where} takes class indices from 0 to {n_classes - 1} as targets, but row {row} is "
+            f"{right[row]}"
+        )
+    return chosen, right.astype(np.intp)
+
+
+def _numbers(where: str, what: str, values: ArrayLike) -> Array:
+    """Return an array of finite real numbers, or raise a DataError."""
+    array = as_array(f"{where}: {what}", values)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{where} takes real numbers as {what}, but was given {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise DataError(f"{where} takes finite numbers as {what}, but at {place} is {array[place]}")
+    return array
 
 
 def _alike(where: str, prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    P, T = np.asarray(prediction), np.asarray(target)
+    P, T = _numbers(where, "predictions", prediction), _numbers(where, "targets", target)
     if P.shape != T.shape or P.size == 0:
         raise ShapeError(
             f"{where} takes predictions and targets of one shape, with at least one row, but was "
@@ -282,7 +312,7 @@ def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
     True
     """
     if isinstance(metrics, str) or not isinstance(metrics, Sequence):
-        raise OptionError(f"metrics must be a list, such as ['accuracy'], but is {metrics!r}")
+        raise OptionError(f"metrics must be a list, such as ['accuracy'], but is {shown(metrics)}")
     found: dict[str, Metric] = {}
     for metric in metrics:
         if isinstance(metric, str) and metric in _BY_NAME:
@@ -292,7 +322,7 @@ def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
         else:
             raise OptionError(
                 f"metrics must be among {', '.join(_BY_NAME)}, or functions of (prediction, "
-                f"target), but one is {metric!r}"
+                f"target), but one is {shown(metric)}"
             )
         if name in found or name == "loss":
             raise OptionError(

@@ -19,9 +19,12 @@ from tinynn.errors import (
     CheckpointError,
     DivergedError,
     OptionError,
+    as_array,
     check_flag,
     check_integer,
     check_number,
+    check_state,
+    shown,
 )
 from tinynn.options import options_repr
 from tinynn.parameter import FlatBuffer, Parameter
@@ -204,13 +207,14 @@ class Optimizer:
             Where it does not fit. Nothing has been changed then.
         """
         name = type(self).__name__
+        state = check_state(name, state)
         wanted = {"step_count", *self.state_vectors}
         if wanted != set(state) - {"lr"}:
             raise CheckpointError(
                 f"{name} takes a state with {sorted(wanted)}, but was given {sorted(state)}; it "
                 "may be that of another optimizer"
             )
-        vectors = {vector: np.asarray(state[vector]) for vector in self.state_vectors}
+        vectors = {vector: as_array(vector, state[vector]) for vector in self.state_vectors}
         for vector, values in vectors.items():
             if values.shape != self._flat.data.shape or values.dtype.kind != "f":
                 raise CheckpointError(
@@ -580,7 +584,7 @@ def _norm(g: Array) -> float:
 
 def _betas(where: str, betas: tuple[float, float]) -> tuple[float, float]:
     if not isinstance(betas, tuple | list) or len(betas) != 2:
-        raise OptionError(f"{where}: betas must be two numbers, but is {betas!r}")
+        raise OptionError(f"{where}: betas must be two numbers, but is {shown(betas)}")
     first, second = (
         check_number(where, "betas", beta, minimum=0, maximum=1, below=True) for beta in betas
     )

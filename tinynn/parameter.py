@@ -15,7 +15,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from tinynn.errors import OptionError, ShapeError, StateError
+from tinynn.errors import (
+    OptionError,
+    ShapeError,
+    StateError,
+    as_array,
+    check_dtype,
+    check_flag,
+    check_sequence,
+    shown,
+)
 
 __all__ = ["FlatBuffer", "Parameter"]
 
@@ -54,7 +63,7 @@ class Parameter:
     __slots__ = ("__weakref__", "_consumed", "_data", "_grad", "_home", "decay")
 
     def __init__(self, data: ArrayLike, decay: bool = True) -> None:
-        array = np.array(data, order="K")
+        array = np.array(as_array("Parameter: data", data), order="K")
         if array.dtype.kind != "f":
             raise OptionError(
                 f"Parameter: data must be of a floating-point dtype, but is of {array.dtype}; "
@@ -64,7 +73,7 @@ class Parameter:
         self._grad: Array = np.zeros_like(array)
         self._consumed = False
         self._home: FlatBuffer | None = None
-        self.decay = decay
+        self.decay = check_flag("Parameter", "decay", decay)
 
     @property
     def data(self) -> Array:
@@ -123,7 +132,11 @@ class Parameter:
         >>> bias.grad
         array([2., 4.])
         """
-        if gradient.shape != self._grad.shape:
+        try:
+            fits = gradient.shape == self._grad.shape
+        except AttributeError:
+            raise _no_array("accumulate", gradient) from None
+        if not fits:
             raise ShapeError(
                 f"a gradient of shape {gradient.shape} came for a parameter of shape {self.shape}"
             )
@@ -154,18 +167,21 @@ class Parameter:
         array([[6., 8.]])
         """
         grad = self._grad
-        if self._consumed and A.dtype is B.dtype is grad.dtype:
-            try:
-                if grad.flags.c_contiguous:
-                    A.dot(B, grad)
+        try:
+            if self._consumed and A.dtype is B.dtype is grad.dtype:
+                try:
+                    if grad.flags.c_contiguous:
+                        A.dot(B, grad)
+                    else:
+                        B.T.dot(A.T, grad.T)  # (A B)ᵀ = Bᵀ Aᵀ
+                except ValueError:
+                    pass  # the product is of another shape, or the gradient lies in another order
                 else:
-                    B.T.dot(A.T, grad.T)  # (A B)ᵀ = Bᵀ Aᵀ
-            except ValueError:
-                pass  # the product is of another shape, or the gradient lies in another order
-            else:
-                self._consumed = False
-                return
-        self.accumulate(A.dot(B))
+                    self._consumed = False
+                    return
+            self.accumulate(A.dot(B))
+        except AttributeError:
+            raise _no_array("accumulate_product", B if isinstance(A, np.ndarray) else A) from None
 
     def discard_gradient(self) -> None:
         """Set the gradient to zero.
@@ -203,7 +219,8 @@ class Parameter:
         >>> weight.dtype, weight.grad.dtype
         (dtype('float64'), dtype('float64'))
         """
-        if np.dtype(dtype) == self._data.dtype:
+        dtype = check_dtype("Parameter.astype", dtype)
+        if dtype == self._data.dtype:
             return
         self._leave("was converted to another dtype")
         self._data = self._data.astype(dtype, order="K")
@@ -232,7 +249,7 @@ class Parameter:
             self._data = before
 
     def _copy(self, place: Array, values: ArrayLike, what: str) -> None:
-        array = np.asarray(values)
+        array = as_array(f"Parameter.{what}", values)
         if array.shape != place.shape:
             raise ShapeError(
                 f"Parameter.{what} has shape {place.shape}, but was assigned an array of shape "
@@ -370,14 +387,14 @@ class FlatBuffer:
         return FlatBuffer, (self.parameters,)
 
 
+def _no_array(method: str, value: object) -> OptionError:
+    return OptionError(f"Parameter.{method} takes NumPy arrays, but was given {shown(value)}")
+
+
 def _checked(parameters: Iterable[Parameter]) -> list[Parameter]:
     """Return the parameters as a list, or say what is wrong with them."""
-    found = list(parameters) if isinstance(parameters, Iterable) else parameters
-    if not isinstance(found, list) or not all(isinstance(p, Parameter) for p in found):
-        raise OptionError(
-            "an optimizer takes parameters, as model.parameters() gives them, but was given "
-            f"{found!r}"
-        )
+    mend = "; an optimizer takes parameters, as model.parameters() gives them"
+    found = check_sequence("parameters", "parameters", parameters, Parameter, "Parameter", mend)
     if not found:
         raise OptionError(
             "an optimizer was given no parameters: does the model have any, and was "

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinynn.errors import CheckpointError, OptionError
+from tinynn.errors import CheckpointError, OptionError, shown
 
 __all__ = [
     "RNG",
@@ -153,7 +153,7 @@ def _seeded(seed: Any, what: str) -> np.random.Generator:
         if number < 0:
             raise TypeError
     except TypeError:
-        raise OptionError(f"{what}, but is {seed!r}") from None
+        raise OptionError(f"{what}, but is {shown(seed)}") from None
     return np.random.default_rng(number)
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn.errors import DataError, OptionError, TinyNNError
+from tinynn.errors import DataError, OptionError, TinyNNError, shown
 from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, DistillationLoss, Loss
 from tinynn.modules import Module, ModuleList, Sigmoid, Softmax
 from tinynn.optimizers import Optimizer
@@ -21,22 +21,11 @@ Array: TypeAlias = NDArray[Any]
 Batches: TypeAlias = Iterable[Any]
 
 
-def check_model(where: str, model: Module, loss_fn: Loss) -> None:
-    """Refuse what is no model or no loss."""
-    if not isinstance(model, Module):
-        raise OptionError(f"{where} takes a Module, but was given {model!r}")
-    if isinstance(loss_fn, type) or not hasattr(loss_fn, "backpropagate"):
-        raise OptionError(
-            f"{where} needs a loss with backpropagate(), such as CrossEntropyLoss(), but was given "
-            f"{loss_fn!r}"
-        )
-
-
 def check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
     """Refuse what is no model, loss or optimizer, or what does not belong together."""
     check_model("fit", model, loss_fn)
     if not isinstance(optimizer, Optimizer):
-        raise OptionError(f"fit needs an Optimizer, such as Adam, but was given {optimizer!r}")
+        raise OptionError(f"fit needs an Optimizer, such as Adam, but was given {shown(optimizer)}")
     own = {id(parameter) for parameter in model.parameters()}
     if not own & {id(parameter) for parameter in optimizer._flat.parameters}:
         raise OptionError(
@@ -61,6 +50,21 @@ def check_last(model: Module, loss_fn: Loss) -> None:
                 f"{loss_fn!r} takes raw scores and applies {name.lower()} itself, but the model "
                 f"ends in {last!r} already; take the last module away{mend}"
             )
+
+
+def check_model(where: str, model: object, loss_fn: object) -> None:
+    """Refuse what is no model, or no loss."""
+    if not isinstance(model, Module):
+        raise OptionError(f"{where} takes a Module, but was given {shown(model)}")
+    if (
+        isinstance(loss_fn, type | Module)
+        or not callable(loss_fn)
+        or not hasattr(loss_fn, "backpropagate")
+    ):
+        raise OptionError(
+            f"{where} needs a loss with backpropagate(), such as CrossEntropyLoss(), but was given "
+            f"{shown(loss_fn)}"
+        )
 
 
 def check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> None:
@@ -95,7 +99,7 @@ def check_callbacks(callbacks: Sequence[Callable[..., object]]) -> None:
         if listed is not callbacks or isinstance(callback, type) or not callable(callback):
             raise OptionError(
                 "callbacks must be a list of functions of the TrainingState, such as "
-                f"[EarlyStopping()], but there is {callback!r}"
+                f"[EarlyStopping()], but there is {shown(callback)}"
             )
 
 
@@ -103,7 +107,7 @@ def check_loader(name: str, loader: Batches, passes: int) -> None:
     """Refuse what gives no batches, or not as often as there are epochs."""
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise OptionError(
-            f"{name} must be a DataLoader, or another iterable of batches, but is {loader!r}"
+            f"{name} must be a DataLoader, or another iterable of batches, but is {shown(loader)}"
         )
     if passes > 1 and isinstance(loader, Iterator):
         raise DataError(
@@ -112,8 +116,8 @@ def check_loader(name: str, loader: Batches, passes: int) -> None:
         )
     if isinstance(loader, Sized) and not len(loader):
         raise DataError(
-            f"{name} has no batch: {loader!r}; with drop_last=True, batch_size must not be more "
-            "than the number of rows"
+            f"{name} has no batch: {shown(loader)}; with drop_last=True, batch_size must not be "
+            "more than the number of rows"
         )
 
 

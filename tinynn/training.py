@@ -22,15 +22,26 @@ from tinynn.errors import (
     DataError,
     DivergedError,
     OptionError,
+    as_array,
+    check_choice,
     check_flag,
     check_integer,
     check_number,
+    check_state,
+    shown,
 )
 from tinynn.losses import Loss
 from tinynn.metrics import Metric, get_metrics
 from tinynn.modules import Module
 from tinynn.optimizers import Optimizer
-from tinynn.refusals import check_batches, check_callbacks, check_data, check_loader, check_parts
+from tinynn.refusals import (
+    check_batches,
+    check_callbacks,
+    check_data,
+    check_loader,
+    check_model,
+    check_parts,
+)
 from tinynn.threads import largest_product, restored_threads
 
 if TYPE_CHECKING:
@@ -162,14 +173,17 @@ class Monitor:
 
     def __init__(self, monitor: str, patience: int, min_delta: float, mode: str | None) -> None:
         name = type(self).__name__
+        if not isinstance(monitor, str):
+            raise OptionError(
+                f"{name}: monitor must be a name, such as 'validation_loss', but is "
+                f"{shown(monitor)}"
+            )
         self.monitor = monitor
         self.patience = check_integer(name, "patience", patience, minimum=0)
         self.min_delta = check_number(name, "min_delta", min_delta, minimum=0)
         if mode is None:
             mode = "min" if "loss" in monitor or "error" in monitor else "max"
-        if mode not in ("min", "max"):
-            raise OptionError(f"{name}: mode must be 'min' or 'max', but is {mode!r}")
-        self.mode = mode
+        self.mode: str = check_choice(name, "mode", mode, ("min", "max"))
         self.begin()
 
     def begin(self) -> None:
@@ -179,6 +193,7 @@ class Monitor:
 
     def _look(self, state: TrainingState) -> bool:
         """Take note of an epoch, and tell whether it is the best so far."""
+        check_handed_over(self, state)
         recorded = state.history.to_dict()
         if self.monitor not in recorded:
             raise OptionError(
@@ -194,6 +209,24 @@ class Monitor:
             return False
         self.best, self.best_epoch = value, state.epoch
         return True
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        """Take up what a checkpoint kept of the best epoch."""
+        name, best, epoch = type(self).__name__, state["best"], state["best_epoch"]
+        if epoch is not None:
+            epoch = check_integer(name, "best_epoch", epoch, minimum=0)
+        if best is not None and not isinstance(best, float):  # which may be NaN
+            best = check_number(name, "best", best)
+        self.best, self.best_epoch = best, epoch
+
+
+def check_handed_over(callback: Monitor, state: TrainingState) -> None:
+    """Refuse what is no `TrainingState`: callbacks are called by `fit`."""
+    if not isinstance(state, TrainingState):
+        raise OptionError(
+            f"{type(callback).__name__} takes the TrainingState that fit hands to its callbacks, "
+            f"but was given {shown(state)}; give fit callbacks=[...]"
+        )
 
 
 class EarlyStopping(Monitor):
@@ -269,6 +302,7 @@ class EarlyStopping(Monitor):
         state : TrainingState
             What `fit` hands over.
         """
+        check_handed_over(self, state)
         if self._best_state:
             state.model.load_state_dict(self._best_state)
 
@@ -284,8 +318,10 @@ class EarlyStopping(Monitor):
         state : mapping
             As `state_dict` returns it.
         """
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self._best_state = dict(state["arrays"])
+        state = check_state("EarlyStopping", state, self.state_dict())
+        arrays = check_state("EarlyStopping", state["arrays"])
+        self._take_up(state)
+        self._best_state = {name: as_array(name, array) for name, array in arrays.items()}
 
 
 class ReduceLROnPlateau(Monitor):
@@ -344,6 +380,7 @@ class ReduceLROnPlateau(Monitor):
         state : TrainingState
             What `fit` hands over.
         """
+        check_handed_over(self, state)
         lr = state.optimizer.lr
         if callable(lr):
             raise OptionError(
@@ -372,8 +409,11 @@ class ReduceLROnPlateau(Monitor):
         state : mapping
             As `state_dict` returns it.
         """
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self._waiting_since = state["waiting_since"]
+        name = "ReduceLROnPlateau"
+        state = check_state(name, state, self.state_dict())
+        waiting_since = check_integer(name, "waiting_since", state["waiting_since"], minimum=-1)
+        self._take_up(state)
+        self._waiting_since = waiting_since
 
 
 def fit(
@@ -545,6 +585,7 @@ def evaluate(
     >>> tnn.evaluate(model, tnn.CrossEntropyLoss(), loader, metrics=["accuracy"])["accuracy"]
     1.0
     """
+    check_model("evaluate", model, loss_fn)
     check_loader("the loader", loader, 1)
     return _evaluated(model, loss_fn, loader, get_metrics(metrics)).results()
 

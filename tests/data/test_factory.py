@@ -298,10 +298,10 @@ X9, y9 = numbered([3, 3, 3])
         ((X9[:2], [0.5, 1.5]), {}, r"each of the 3 splits needs a row of the data, which has 2"),
         (
             (X9, y9),
-            {"class_names": "abcd"},
+            {"class_names": list("abcd")},
             r"needs a row of class 3 \(d\), which has 0\. Give more",
         ),
-        ((X9, y9), {"class_names": "ab"}, r"y must lie between 0 and 1, .* but row \d is 2"),
+        ((X9, y9), {"class_names": ["a", "b"]}, r"y must lie between 0 and 1, .* but row \d is 2"),
         (
             (X9[:, 0], y9),
             {},
@@ -366,8 +366,8 @@ def test_data_that_cannot_be_split_or_trained_on(arguments, options, message):
         ({"flatten": 1}, r"flatten must be True or False, but is 1"),
         ({"scale": None}, r"scale must be True or False, but is None"),
         ({"scale_targets": "no"}, r"scale_targets must be True or False"),
-        ({"dtype": int}, r"dtype must be a floating dtype .* but is <class 'int'>"),
-        ({"dtype": "float31"}, r"dtype must be a floating dtype .* but is 'float31'"),
+        ({"dtype": int}, r"dtype must be a real floating-point dtype, .* but is <class 'int'>"),
+        ({"dtype": "float31"}, r"dtype must be a real floating-point dtype, .* but is 'float31'"),
         ({"train_transform": 1}, r"train_transform must be a function"),
         ({"rng": "x"}, r"rng must be a numpy\.random\.Generator"),
     ],

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn.errors import DataError, OptionError
+from tinynn.errors import DataError, OptionError, as_array, shown
 
 Array: TypeAlias = NDArray[Any]
 
@@ -53,7 +53,7 @@ def check_lengths(X: Array, y: Array, where: str, names: tuple[str, str] = ("X",
 def as_function(value: object, name: str) -> Any:
     """Return None or something that can be called."""
     if value is not None and not callable(value):
-        raise OptionError(f"{name} must be a function of a batch, or None, but is {value!r}")
+        raise OptionError(f"{name} must be a function of a batch, or None, but is {shown(value)}")
     return value
 
 
@@ -67,13 +67,7 @@ def _as_numbers(values: object, name: str, strings: str) -> Array:
     if isinstance(values, np.memmap):
         array: Array = values  # stays a memory map: the pages come as they are asked for
     else:
-        try:
-            array = np.asarray(values)
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                f"{name} must be an array of numbers with rows of equal shape, but NumPy cannot "
-                f"make one of it ({error}). Pad or cut the rows to one shape"
-            ) from None
+        array = as_array(name, values)
     if array.ndim == 0:
         mend = ".toarray()" if hasattr(values, "toarray") else "[None] if it is one sample"
         raise DataError(
@@ -108,7 +102,7 @@ def _refuse_dtype(array: Array, name: str, strings: str) -> None:
         mend = "convert it to numbers, for instance with .astype(numpy.float32)"
     raise DataError(
         f"{name} must hold booleans, integers or floats, but its dtype is {array.dtype}, and row "
-        f"{row} is {array[row]!r:.60}: {mend}"
+        f"{row} is {shown(array[row])}: {mend}"
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinynn.data._checks import Array, as_targets
-from tinynn.errors import DataError, check_integer
+from tinynn.errors import DataError, OptionError, check_integer, fitting_memory, shown
 
 __all__ = ["one_hot"]
 
@@ -43,7 +43,16 @@ def one_hot(y: ArrayLike, n_classes: int, *, dtype: DTypeLike = np.float32) -> A
     """
     C = check_integer("one_hot", "n_classes", n_classes, minimum=1)
     indices = as_class_indices(y, C, "one_hot: y")
-    rows = np.zeros((len(indices), C), dtype)
+    try:
+        found = np.dtype(dtype)
+    except Exception:  # nothing that NumPy knows, which it says in many ways
+        found = np.dtype(object)
+    if found.kind not in "fiub":
+        raise OptionError(
+            f"one_hot: dtype must be one of numbers, such as numpy.float32, but is {shown(dtype)}"
+        )
+    with fitting_memory(f"one_hot: {len(indices)} rows of {C} columns"):
+        rows = np.zeros((len(indices), C), found)
     rows[np.arange(len(indices)), indices] = 1
     return rows
 

@@ -7,7 +7,7 @@ all rows would let the training look at the data it is judged on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,17 @@ from tinynn.data._checks import (
 )
 from tinynn.data.encoding import as_class_indices
 from tinynn.data.loader import DataLoader
-from tinynn.errors import DataError, OptionError, check_flag, check_integer, check_number
+from tinynn.errors import (
+    DataError,
+    OptionError,
+    as_array,
+    check_dtype,
+    check_flag,
+    check_integer,
+    check_number,
+    fitting_memory,
+    shown,
+)
 from tinynn.random import RNG, as_generator
 
 __all__ = ["DataLoaderFactory", "RawArrays"]
@@ -255,7 +265,8 @@ class DataLoaderFactory:
 
     def _raw_arrays(self) -> RawArrays:
         """Return what the subclass supplies, in its one form."""
-        raw = self.arrays()
+        with fitting_memory(f"{self._where}: the data set"):
+            raw = self.arrays()
         if not isinstance(raw, tuple) or len(raw) not in (2, 4, 5):
             came = f"{len(raw)} things" if isinstance(raw, tuple) else f"a {type(raw).__name__}"
             raise DataError(
@@ -318,7 +329,7 @@ class DataLoaderFactory:
                     )
             return y, y_test
         if raw.class_names is not None:
-            self.class_names = tuple(str(class_name) for class_name in raw.class_names)
+            self.class_names = _class_names(self._where, raw.class_names)
         elif y.ndim != 1:
             raise DataError(
                 f"{name} must hold class labels of shape (N,), but is {y.dtype} of shape "
@@ -430,25 +441,27 @@ class DataLoaderFactory:
         return 0.0
 
     def _floating(self, value: DTypeLike) -> np.dtype[Any]:
-        try:
-            dtype = np.dtype(value)
-        except TypeError:
-            dtype = np.dtype(object)
-        if dtype.kind != "f":
-            raise OptionError(
-                f"{self._where}: dtype must be a floating dtype such as numpy.float32, but is "
-                f"{value!r}"
-            )
-        return dtype
+        return check_dtype(self._where, value)
+
+
+def _class_names(where: str, names: Any) -> tuple[str, ...]:
+    """Return names of classes as texts, or raise an OptionError."""
+    listed = isinstance(names, Sized) and isinstance(names, Iterable)
+    if not listed or isinstance(names, str | bytes | Mapping | Set):
+        raise OptionError(
+            f"{where}: class_names must be a list of names, such as ['cat', 'dog'], but is "
+            f"{shown(names)}"
+        )
+    for name in names:
+        if not isinstance(name, str | int | np.integer):
+            raise OptionError(f"{where}: class_names must be texts, but one is {shown(name)}")
+    return tuple(str(name) for name in names)
 
 
 def _as_labels(values: ArrayLike, name: str) -> Array:
     """Return targets or labels as an array; here, and only here, labels may be strings."""
     if not isinstance(values, np.memmap):
-        try:
-            array: Array = np.asarray(values)
-        except (TypeError, ValueError):
-            return as_targets(values, name)  # which says what is wrong
+        array = as_array(name, values)
         # Columns of strings come as objects from pandas, and in a dtype of their own from NumPy.
         if array.dtype.kind in "OT" and all(isinstance(label, str) for label in array.flat):
             array = np.array(array.tolist())

@@ -15,7 +15,7 @@ from tinynn.data._checks import (
     as_targets,
     check_lengths,
 )
-from tinynn.errors import CheckpointError, DataError, check_flag, check_integer
+from tinynn.errors import CheckpointError, DataError, as_array, check_flag, check_integer, shown
 from tinynn.random import RNG, as_generator, set_state
 
 __all__ = ["DataLoader"]
@@ -140,13 +140,14 @@ class DataLoader:
         """Apply `transform`, and catch the one that forgot its ``return``."""
         rows = len(X_batch)
         result = self.transform(X_batch)
-        if np.shape(result)[:1] != (rows,):
-            came = "None" if result is None else f"shape {np.shape(result)}"
+        changed = as_array("DataLoader: what transform returns", result)
+        if changed.shape[:1] != (rows,):
+            came = "None" if result is None else f"shape {changed.shape}"
             raise DataError(
                 f"DataLoader: transform must return an array with the {rows} rows of its batch, "
                 f"but returned {came}. End it with a return of the changed batch"
             )
-        return np.asarray(result)
+        return changed
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs to go on with the same orders.
@@ -194,7 +195,7 @@ class DataLoader:
         if not isinstance(state, dict) or set(state) != set(wanted):
             raise CheckpointError(
                 f"DataLoader: the state must be a dictionary with the keys {wanted}, but is "
-                f"{state!r:.60}. Pass what state_dict() returned"
+                f"{shown(state)}. Pass what state_dict() returned"
             )
         saved = state["rng"]
         if (saved is None) != (self.rng is None):

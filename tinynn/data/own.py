@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from tinynn.data.factory import DataLoaderFactory, RawArrays
+from tinynn.errors import StateError
 
 __all__ = ["ArrayDataLoaderFactory"]
 
@@ -62,5 +63,8 @@ class ArrayDataLoaderFactory(DataLoaderFactory):
 
     def arrays(self) -> RawArrays:
         """Return the arrays that the constructor was given."""
-        assert self._raw is not None
+        if self._raw is None:
+            raise StateError(
+                "ArrayDataLoaderFactory keeps no raw arrays once it is built; the loaders have them"
+            )
         return self._raw

@@ -13,7 +13,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, ShapeError, check_integer, check_number
+from tinynn.errors import (
+    CheckpointError,
+    DataError,
+    ShapeError,
+    check_functions,
+    check_integer,
+    check_number,
+    check_state,
+    shown,
+)
 from tinynn.random import RNG, as_generator, set_state
 
 __all__ = ["Compose", "RandomFlip", "RandomNoise", "RandomShift"]
@@ -39,8 +48,15 @@ class _Random:
         state : dict
             Of a transform with the same kind of `rng`.
         """
+        name = type(self).__name__
+        saved = check_state(name, state, ["rng"])["rng"]
+        if (saved is None) != (self.rng is None):
+            raise CheckpointError(
+                f"{name}: one of this transform and the saved one has a generator of its own, the "
+                "other draws from the library's. Build it with the rng that the saved one had"
+            )
         if self.rng is not None:
-            set_state(self.rng, state["rng"])
+            set_state(self.rng, saved)
 
 
 class RandomShift(_Random):
@@ -141,6 +157,11 @@ class RandomNoise(_Random):
 
     def __call__(self, X: Array) -> Array:
         """Return the changed batch."""
+        if _batch("RandomNoise", X).dtype.kind != "f":
+            raise DataError(
+                f"RandomNoise adds to floating-point features, but these are {X.dtype}, in which "
+                "it would be cut off; convert them first, with .astype(numpy.float32)"
+            )
         noise = as_generator(self.rng).standard_normal(X.shape, np.float32)
         return X + (self.std * noise).astype(X.dtype)
 
@@ -163,12 +184,7 @@ class Compose:
     """
 
     def __init__(self, transforms: Sequence[Callable[[Array], Array]]) -> None:
-        self.transforms = list(transforms)
-        for transform in self.transforms:
-            if not callable(transform):
-                raise OptionError(
-                    f"Compose: transforms must be functions, but one is {transform!r}"
-                )
+        self.transforms = check_functions("Compose: transforms", transforms)
 
     def __call__(self, X: Array) -> Array:
         """Return the changed batch."""
@@ -192,16 +208,22 @@ class Compose:
         state : dict
             Of the same transforms.
         """
-        for i, transform in enumerate(self.transforms):
-            if str(i) in state:
-                transform.load_state_dict(state[str(i)])  # type: ignore[attr-defined]
+        for i, saved in check_state("Compose", state, self.state_dict()).items():
+            self.transforms[int(i)].load_state_dict(saved)
 
     def __repr__(self) -> str:
         return f"Compose({self.transforms!r})"
 
 
+def _batch(where: str, X: Array) -> Array:
+    """Return a batch, which the transforms of this file may change in place: so an array."""
+    if not isinstance(X, np.ndarray):
+        raise DataError(f"{where} takes a batch as a NumPy array, but was given {shown(X)}")
+    return X
+
+
 def _images(where: str, X: Array) -> tuple[int, int, int, int]:
-    if X.ndim != 4:
+    if _batch(where, X).ndim != 4:
         raise ShapeError(
             f"{where} takes images of shape (N, C, H, W), but was given shape {X.shape}; build the "
             "data factory with flatten=False"

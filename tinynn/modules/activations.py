@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinynn.errors import (
     OptionError,
     ShapeError,
+    check_choice,
     check_dtype,
     check_integer,
     check_number,
@@ -392,9 +393,7 @@ class GELU(Activation):
     """
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise OptionError(f"GELU: approximate must be 'none' or 'tanh', not {approximate!r}")
-        self.approximate = approximate
+        self.approximate = check_choice("GELU", "approximate", approximate, ("none", "tanh"))
 
     def __call__(self, X: Array) -> Array:
         if self.approximate == "tanh":

@@ -17,10 +17,17 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from tinynn.errors import (
     CheckpointError,
     DataError,
+    OptionError,
     ShapeError,
+    SizeError,
     StateError,
+    as_array,
     check_dtype,
+    check_flag,
     check_integer,
+    check_state,
+    shown,
+    size_error,
 )
 from tinynn.options import options_repr, short_repr
 from tinynn.parameter import Parameter
@@ -106,6 +113,10 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _checked_init(cls.__init__)  # type: ignore[method-assign]
+        if "output_shape" in vars(cls):
+            cls.output_shape = _checked_shape(cls.output_shape)  # type: ignore[method-assign]
         if "__call__" in vars(cls):
             cls.__call__ = _checked_call(cls.__call__)  # type: ignore[method-assign]
         if "backpropagate" in vars(cls):
@@ -305,8 +316,10 @@ class Module:
         >>> bool((fresh.weight.data == trained.weight.data).all())
         True
         """
+        where = type(self).__name__
+        strict = check_flag(where, "strict", strict)
         own = dict(self._named_state())
-        arrays = {name: np.asarray(value) for name, value in state.items()}
+        arrays = {name: as_array(name, value) for name, value in check_state(where, state).items()}
         missing = [name for name in own if name not in arrays]
         unexpected = [name for name in arrays if name not in own]
         problems = [f"missing: {', '.join(missing)}"] if strict and missing else []
@@ -316,9 +329,14 @@ class Module:
                 problems.append(f"{name} has shape {own[name].shape}, but {array.shape} came")
             elif name in own and array.dtype.kind not in "fiub":
                 problems.append(f"{name} holds {own[name].dtype}, but {array.dtype} came")
+            elif name in own and not _fits(array, own[name].dtype):
+                problems.append(
+                    f"{name} holds {own[name].dtype}, but numbers came that are too large for it, "
+                    "or not whole"
+                )
         if problems:
             raise CheckpointError(
-                f"this state does not fit {type(self).__name__}: {'; '.join(problems)}. Nothing "
+                f"this state does not fit {where}: {'; '.join(problems)}. Nothing "
                 "was loaded; build the model as it was when the state was saved"
             )
         for name, array in arrays.items():
@@ -347,8 +365,9 @@ class Module:
         >>> BatchNorm(3).train().training
         True
         """
+        mode = check_flag(f"{type(self).__name__}.train", "mode", mode)
         for _, module in self.named_modules():
-            module.training = bool(mode)
+            module.training = mode
         return self
 
     def eval(self) -> Self:
@@ -533,7 +552,7 @@ class Module:
         array([[0., 2.]])
         """
         size = check_integer("predict", "batch_size", batch_size, minimum=1)
-        rows = X if isinstance(X, np.ndarray) else np.asarray(X)
+        rows = as_array("predict: X", X)
         if rows.ndim == 0:
             raise ShapeError("predict takes a batch of shape (N, ...), but was given one number")
         with self._borrowed("everything"):
@@ -612,7 +631,7 @@ class Module:
 
     def _as_input(self, X: ArrayLike) -> Array:
         """Return any array-like input as floating-point (or complex) numbers."""
-        array = np.asarray(X)
+        array = as_array(f"{type(self).__name__}: X", X)
         if array.dtype.kind in "fc":
             return array
         if array.dtype.kind in "biu":
@@ -665,7 +684,10 @@ def _checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
             X = self._as_input(X)
         # Should the call fail, nothing of it or of the one before is left to backpropagate.
         self._output_shape = None
-        output = function(self, X)
+        try:
+            output = function(self, X)
+        except MemoryError as error:
+            raise _too_large(self, f"the output for an input of shape {X.shape}", error) from None
         if not isinstance(output, np.ndarray):
             raise ShapeError(
                 f"{self!r} must return an array from __call__, but returned {type(output).__name__}"
@@ -683,18 +705,86 @@ def _checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def backpropagate(self: Module, delta: Array, input_gradient: bool = True) -> Any:
         if type(delta) is not np.ndarray:
-            delta = np.asarray(delta)
+            delta = as_array(f"{type(self).__name__}: delta", delta)
         if delta.shape != self._output_shape:
             raise _unfit_delta(self, delta)
         if not self._accumulates:
             for parameter in self.parameters():
                 parameter.discard_consumed()
+        if input_gradient is not True and input_gradient is not False:
+            input_gradient = check_flag(type(self).__name__, "input_gradient", input_gradient)
         if can_skip:
             return function(self, delta, input_gradient)
         gradient = function(self, delta)
         return gradient if input_gradient else None
 
     return backpropagate
+
+
+def _checked_init(function: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a constructor: parameters may be larger than the memory."""
+
+    @functools.wraps(function)
+    def __init__(self: Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        try:
+            function(self, *args, **kwargs)
+        except MemoryError as error:
+            raise _too_large(self, "a parameter of this size", error) from None
+
+    return __init__
+
+
+def _checked_shape(function: Callable[..., Shape]) -> Callable[..., Shape]:
+    """Wrap `output_shape` in the check of a sample's shape."""
+
+    @functools.wraps(function)
+    def output_shape(self: Module, input_shape: Shape) -> Shape:
+        if type(input_shape) is not tuple or not all(
+            type(length) is int and length >= 0 for length in input_shape
+        ):
+            input_shape = as_shape(self, input_shape)
+        return function(self, input_shape)
+
+    return output_shape
+
+
+def as_shape(module: Module, shape: object) -> Shape:
+    """Return the shape of a sample as far as it is known, in plain ints, or say what is wrong."""
+    lengths = tuple(shape) if isinstance(shape, tuple | list) else (-1,)
+    open_end = lengths[-1:] == (...,)
+    known = [None if n is None else _length(n) for n in (lengths[:-1] if open_end else lengths)]
+    if -1 in known:
+        raise OptionError(
+            f"{type(module).__name__}: the shape of a sample must be a tuple of integers, without "
+            f"the batch axis, but is {shown(shape)}"
+        )
+    return (*known, ...) if open_end else tuple(known)
+
+
+def _length(value: object) -> int:
+    """Return the length of an axis, -1 for what can be none."""
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return max(int(value), -1) if is_integer else -1  # type: ignore[call-overload]
+
+
+def _too_large(module: Module, what: str, error: MemoryError) -> MemoryError:
+    if isinstance(error, SizeError):
+        return error
+    return size_error(f"{type(module).__name__}: {what}", error)
+
+
+def _fits(array: Array, dtype: np.dtype[Any]) -> bool:
+    """Tell whether saved numbers can be held by a dtype: nothing overflows, and counts are whole.
+
+    What is not finite already was saved so, and is loaded as it is.
+    """
+    if array.dtype == dtype:
+        return True
+    with np.errstate(all="ignore"):
+        converted = array.astype(dtype)
+    if dtype.kind == "f":
+        return bool((np.isfinite(converted) == np.isfinite(array)).all())
+    return bool((converted == array).all())
 
 
 def _taken_apart(name: str, value: object) -> Iterator[tuple[str, object]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, ShapeError, check_whole
+from tinynn.errors import OptionError, ShapeError, check_sequence, check_whole, shown
 from tinynn.modules.base import UNKNOWN, Module, Shape, batch_text
 from tinynn.modules.containers import _locate
 
@@ -59,7 +59,7 @@ class Residual(_Beside):
     def __init__(self, module: Module, shortcut: Module | None = None) -> None:
         for name, part in (("module", module), ("shortcut", shortcut)):
             if not isinstance(part, Module) and not (name == "shortcut" and part is None):
-                raise OptionError(f"Residual: {name} must be a Module, but is {part!r}")
+                raise OptionError(f"Residual: {name} must be a Module, but is {shown(part)}")
         if module is shortcut:
             raise OptionError("Residual: module and shortcut must be two modules, not one twice")
         self.module = module
@@ -122,13 +122,10 @@ class Branches(_Beside):
     """What `Parallel` and `Concat` share: several modules that are given the same input."""
 
     def __init__(self, modules: Iterable[Module]) -> None:
-        self._modules = list(modules)
         name = type(self).__name__
+        self._modules = check_sequence(name, "modules", modules, Module, "Module")
         if not self._modules:
             raise OptionError(f"{name} needs at least one module")
-        for index, module in enumerate(self._modules):
-            if not isinstance(module, Module):
-                raise OptionError(f"{name}[{index}] must be a Module, but is {module!r}")
         if len({id(module) for module in self._modules}) < len(self._modules):
             raise OptionError(f"{name} was given the same module twice; use copy.deepcopy")
         self._flow(UNKNOWN)

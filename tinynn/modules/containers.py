@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, ShapeError, TinyNNError
+from tinynn.errors import OptionError, ShapeError, TinyNNError, check_sequence, shown
 from tinynn.modules.base import UNKNOWN, Module, Shape
 from tinynn.parameter import Parameter
 
@@ -58,7 +58,7 @@ class ModuleList(Module, MutableSequence[Module]):
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._modules: list[Module] = []
-        self._change(list(modules))
+        self._change(check_sequence("ModuleList", "modules", modules, Module, "Module"))
 
     # ---- the two passes ---------------------------------------------------------------------
 
@@ -210,7 +210,9 @@ class ModuleList(Module, MutableSequence[Module]):
         for index, module in enumerate(self._modules):
             if not isinstance(module, Module):
                 hint = "; an instance is needed: add ()" if isinstance(module, type) else ""
-                raise OptionError(f"ModuleList[{index}] must be a Module, but is {module!r}{hint}")
+                raise OptionError(
+                    f"ModuleList[{index}] must be a Module, but is {shown(module)}{hint}"
+                )
             for name, inner in module.named_modules():
                 position = f"ModuleList[{index}]" + (f" ({name})" if name else "")
                 if inner is self:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tinynn.modules.base import UNKNOWN, Module, Shape, batch_text
+from tinynn.modules.base import UNKNOWN, Module, Shape, as_shape, batch_text
 from tinynn.modules.containers import ModuleList
 from tinynn.options import options_repr, short_repr
 
@@ -55,7 +55,7 @@ def summarize(module: Module, input_shape: Shape | None = None) -> list[Row]:
     (1, 'module', 'Linear(3, 3)', '(N, 3)')
     (0, 'total', '', '')
     """
-    shape = module._input_shape() if input_shape is None else tuple(input_shape)
+    shape = module._input_shape() if input_shape is None else as_shape(module, input_shape)
     if shape and shape[-1] is ...:
         # Of rows with so many features the number of axes is left open; a table shows the usual.
         shape = shape[:-1] or shape
