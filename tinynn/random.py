@@ -12,6 +12,7 @@ import functools
 import operator
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -28,6 +29,7 @@ from tinynn.errors import CheckpointError, OptionError, shown
 __all__ = [
     "RNG",
     "as_generator",
+    "drawing_from",
     "find_generators",
     "manual_seed",
     "restored",
@@ -35,6 +37,9 @@ __all__ = [
 ]
 
 RNG: TypeAlias = "np.random.Generator | int | None"
+
+# What stands in for the library's generator, in one thread and inside of one with block.
+_stand_in: ContextVar[np.random.Generator | None] = ContextVar("_stand_in", default=None)
 
 
 @functools.cache
@@ -100,10 +105,37 @@ def as_generator(rng: RNG) -> np.random.Generator:
     True
     """
     if rng is None:
-        return _library()
+        return _stand_in.get() or _library()
     if isinstance(rng, np.random.Generator):
         return rng
     return _seeded(rng, "rng must be a numpy.random.Generator, an integer of zero or more, or None")
+
+
+@contextlib.contextmanager
+def drawing_from(generator: np.random.Generator) -> Iterator[None]:
+    """Let another generator stand in for the library's inside a with block, in this thread.
+
+    So a run has randomness of its own, and whoever draws meanwhile in another thread is not
+    disturbed by it.
+
+    Parameters
+    ----------
+    generator : numpy.random.Generator
+        What ``rng=None`` stands for meanwhile.
+
+    Examples
+    --------
+    >>> from tinynn.random import as_generator, drawing_from
+    >>> with drawing_from(np.random.default_rng(7)):
+    ...     first = as_generator(None).random()
+    >>> bool(first == as_generator(7).random())
+    True
+    """
+    token = _stand_in.set(generator)
+    try:
+        yield
+    finally:
+        _stand_in.reset(token)
 
 
 def set_state(generator: np.random.Generator, state: Any) -> None:

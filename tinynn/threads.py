@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +24,10 @@ LARGE = 4_000_000
 
 _overruled: int | None = None
 _before: list[int] = []  # what the pools had when they were first overruled
+
+_lock = threading.Lock()
+_n_inside = 0  # how many `restored_threads` blocks somebody is in
+_outermost: list[tuple[Any, int]] = []  # what the pools had before the first of these
 
 
 def set_threads(n: int | None) -> None:
@@ -57,10 +61,17 @@ def set_threads(n: int | None) -> None:
 class Threads:
     """The threads of NumPy's BLAS, inside a `restored_threads` block."""
 
+    def __init__(self, before: list[tuple[Any, int]]) -> None:
+        self._before = before
+
     def choose(self, largest_product: int) -> None:
-        """Set the number that suits a largest product of so many multiply-adds."""
-        n = _overruled or (1 if largest_product < LARGE else os.cpu_count() or 1)
-        for pool in _pools():
+        """Set the number that suits a largest product of so many multiply-adds.
+
+        It is never more than there was before, which is all cores, unless somebody has shared them
+        out: joblib among its processes, say, or OMP_NUM_THREADS.
+        """
+        for pool, before in self._before:
+            n = _overruled or (1 if largest_product < LARGE else before)
             if pool.num_threads != n:
                 pool.set_num_threads(n)
 
@@ -68,12 +79,21 @@ class Threads:
 @contextmanager
 def restored_threads() -> Iterator[Threads]:
     """Let the number of threads be chosen inside a with block, and put it back after it."""
-    before = [(pool, pool.num_threads) for pool in _pools()]
+    # The pools belong to the process, but several threads of it may be inside at once: the first
+    # one in remembers, and the last one out restores.
+    global _n_inside
+    with _lock:
+        before = [(pool, pool.num_threads) for pool in _pools()]
+        if not _n_inside:
+            _outermost[:] = before
+        _n_inside += 1
     try:
-        yield Threads()
+        yield Threads(_outermost)
     finally:
-        for pool, n in before:
-            pool.set_num_threads(n)
+        with _lock:
+            _n_inside -= 1
+            for pool, n in before if _n_inside else _outermost:
+                pool.set_num_threads(n)
 
 
 def largest_product(model: Any) -> int:
