@@ -27,7 +27,9 @@ __all__ = [
     "constant",
     "expm1_of_negative",
     "flush_subnormals",
+    "in_memory_order_of",
     "is_positive",
+    "keep_freed_memory",
     "move_towards",
     "negative_part",
     "positive_part",
@@ -128,6 +130,46 @@ def column_means(X: Array) -> Array:
         n = len(X)
         return constant(1 / n, n, X.dtype).dot(X)
     return column_sums(X) / (X.size // X.shape[1])
+
+
+def in_memory_order_of(Y: Array, X: Array) -> Array:
+    """Return X as it is if it lies in memory in the order of Y, and a copy in that order if not.
+
+    Parameters
+    ----------
+    Y, X : ndarray
+        Of one shape.
+
+    Returns
+    -------
+    ndarray
+        Equal to X; operations on it together with Y run along memory.
+
+    Examples
+    --------
+    >>> in_memory_order_of(np.zeros((2, 3), order="F"), np.ones((2, 3))).flags.f_contiguous
+    True
+    """
+    if X.strides == Y.strides:
+        return X
+    ordered = np.empty_like(Y, dtype=X.dtype)
+    ordered[...] = X
+    return ordered
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of arrays that come and go in every step.
+
+    The C library of GNU/Linux gives freed memory back to the system, and has to ask for it again,
+    page by page, in the next step. From the first large block that it is asked for and given back,
+    it learns to keep twice as much (`mallopt(3)`, M_MMAP_THRESHOLD). Elsewhere this does nothing.
+
+    Examples
+    --------
+    >>> keep_freed_memory()
+    """
+    np.empty(31 << 20, np.uint8)  # never written to, so it costs no memory
 
 
 def sum_of_squares(x: Array) -> float:

