@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 from hypothesis import settings
 
 # Tests import `cases` and `strategies`. The folder above stays off the path: what is tested is the
@@ -11,6 +13,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 settings.register_profile("tinynn", deadline=None)  # nothing here asserts a time
 settings.load_profile("tinynn")
+
+
+@pytest.fixture(autouse=True)
+def _global_state_of_numpy_is_left_alone():
+    """Watch over every test that nobody draws from NumPy's global generator, or seeds it."""
+    before = np.random.get_state(legacy=False)  # noqa: NPY002 - read here, to know that it stays
+    yield
+    after = np.random.get_state(legacy=False)  # noqa: NPY002 - likewise
+    np.testing.assert_equal(after, before, "NumPy's global generator was used")
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,0 +1,205 @@
+"""Everything public in tinynn that draws, found by its signature, and how to draw from it.
+
+Run as a script it prints a digest of all that each of them gives, for one process to compare with
+another.
+"""
+
+import hashlib
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+
+import numpy as np
+from cases import CASES, Example
+from strategies import spaced
+from stress._run import KINDS
+
+import tinynn as tnn
+from tinynn.data import (
+    ArrayDataLoaderFactory,
+    DataLoader,
+    DataLoaderFactory,
+    PlaneDataLoaderFactory,
+)
+from tinynn.data.factory import RawArrays
+from tinynn.random import as_generator
+
+__all__ = ["PARTS", "digest", "digests"]
+
+# Whoever takes one of these draws; and modules and data factories are all taken to.
+ARGUMENTS = {"rng", "random_state", "seed"}
+
+
+def public():
+    """Yield everything public that can be called, and where it is from."""
+    for info in pkgutil.walk_packages(tnn.__path__, "tinynn."):
+        if not info.name.rpartition(".")[2].startswith("_"):
+            module = importlib.import_module(info.name)
+            for name in module.__all__:
+                value = getattr(module, name)
+                if callable(value) and getattr(value, "__module__", "") == info.name:
+                    yield info.name, value
+
+
+def draws(value):
+    """Tell whether something draws random numbers, as far as one can see."""
+    if isinstance(value, type) and issubclass(value, tnn.Module | DataLoaderFactory):
+        return value not in (tnn.Module, DataLoaderFactory)
+    try:
+        return bool(ARGUMENTS & set(inspect.signature(value).parameters))
+    except ValueError:
+        return False
+
+
+# ---- how to draw from each kind of thing ---------------------------------------------------------
+# Each takes the thing and an `rng`, and yields arrays, texts, and lists or dictionaries of these.
+
+
+def from_module(cls, rng):
+    """Build it in every way, and run both passes in training."""
+    for case in CASES[cls]:
+        letters = set(re.findall("[A-Z]", case.axes[0]))
+        letters |= {n for n in inspect.signature(case.build).parameters if re.fullmatch("[A-Z]", n)}
+        example = Example(case, case.axes[0], dict.fromkeys(letters, 4), dict(case.fixed), seed=0)
+        if "rng" in inspect.signature(cls).parameters:
+            example.options["rng"] = rng
+        module = example.rebuild()
+        yield module.state_dict()
+        X = spaced(example.shape, 0)
+        for _ in range(2):
+            Y = module(X)
+            yield [Y, module.backpropagate(spaced(Y.shape, 1))]
+        yield [parameter.grad for parameter in module.parameters()]
+
+
+def from_factory(cls, rng):
+    """Go through all batches, twice."""
+    X, y = np.arange(60 * 784).reshape(60, 1, 28, 28) % 251, np.arange(60) % 3
+
+    class Small(cls):
+        def arrays(self):
+            # What is downloaded has nothing random in it, and need not be there.
+            return RawArrays(X, y) if "MNIST" in cls.__name__ else super().arrays()
+
+    ways = {
+        ArrayDataLoaderFactory: [{"X": X.reshape(60, -1), "y": y}],
+        PlaneDataLoaderFactory: [
+            {"kind": kind, "n_samples": 90}
+            for kind in ("sine", "quadrants", "moons", "circles", "spirals")
+        ],
+    }
+    for way in ways.get(cls, [{}]):
+        data = Small(**way, rng=rng)
+        for loader in (data.train_loader, data.validation_loader, data.test_loader):
+            yield [list(loader) for _ in range(2)]
+
+
+def from_transform(cls, rng):
+    """Change some images."""
+    transform = cls(rng=rng)
+    for i in range(3):
+        yield transform(spaced((9, 2, 5, 5), i))
+
+
+def from_initializer(function, rng):
+    """Draw weights."""
+    yield function((6, 5), as_generator(rng))
+
+
+def from_data_loader(cls, rng):
+    """Shuffle a few times."""
+    loader = cls(np.arange(40.0).reshape(20, 2), np.arange(20), 3, shuffle=True, rng=rng)
+    yield [list(loader) for _ in range(3)]
+
+
+def from_check_gradients(function, rng):
+    """Check a module that draws, too."""
+    model = tnn.ModuleList([tnn.Linear(4, 3, rng=rng), tnn.Dropout(rng=rng), tnn.ELU()])
+    yield str(function(model, (5, 4), rng=rng))
+
+
+def from_manual_seed(function, rng):
+    """Draw from the library's generator."""
+    if rng is not None:
+        function(rng)
+    yield as_generator(None).random(5)
+
+
+def from_as_generator(function, rng):
+    """Draw."""
+    yield function(rng).random(5)
+
+
+def from_fit(function, rng):
+    """Train for two epochs with everything in it that draws."""
+    if rng is not None:
+        tnn.manual_seed(rng)
+    for kind in ("dense", "images"):
+        run = KINDS[kind]() | {"epochs": 2, "progress": False}
+        yield function(**run).to_dict()
+        yield run["model"].state_dict()
+        yield run["optimizer"].state_dict()
+
+
+RECIPES = {
+    DataLoader: from_data_loader,
+    tnn.check_gradients: from_check_gradients,
+    tnn.manual_seed: from_manual_seed,
+    as_generator: from_as_generator,
+    tnn.fit: from_fit,
+}
+
+
+def recipe(home, value):
+    """Return how to draw from something."""
+    if value in RECIPES:
+        return RECIPES[value]
+    if home == "tinynn.initializers":
+        return from_initializer
+    if home == "tinynn.data.transforms":
+        return from_transform
+    if isinstance(value, type) and issubclass(value, tnn.Module):
+        return from_module
+    if isinstance(value, type) and issubclass(value, DataLoaderFactory):
+        return from_factory
+    raise LookupError(f"{value} draws random numbers: add to RECIPES in {__file__} how to do so")
+
+
+PARTS = {
+    value.__name__: (value, recipe(home, value))
+    for home, value in public()
+    if draws(value) or value is tnn.fit
+}
+
+
+def digest(name, rng=None):
+    """Return a digest of all that one of them gives."""
+    value, draw = PARTS[name]
+    text = hashlib.sha256()
+
+    def take(item):
+        if isinstance(item, dict):
+            item = list(item.items())
+        if isinstance(item, list | tuple):
+            for inner in item:
+                take(inner)
+        elif isinstance(item, np.ndarray):
+            text.update(f"{item.dtype} {item.shape}".encode() + item.tobytes())
+        else:
+            text.update(repr(item).encode())
+
+    for item in draw(value, rng):
+        take(item)
+    return text.hexdigest()
+
+
+def digests():
+    """Return the digests of all, drawing from the library's generator and from a seed."""
+    tnn.manual_seed(5)
+    return {name: [digest(name), digest(name, 7)] for name in PARTS}
+
+
+if __name__ == "__main__":
+    print(json.dumps(digests()))
