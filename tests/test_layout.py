@@ -18,7 +18,7 @@ FOLDER = Path(tinynn.__file__).parent
 # What stands higher may import what stands lower; never the other way, nor its neighbours. A file
 # that is not listed is "everything else" and stands at the top.
 LEVELS = [
-    {"_version", "errors", "options", "primitives", "tables"},
+    {"_version", "errors", "options", "primitives", "processes", "tables"},
     {"random", "parameter", "schedules", "threads", "atomic"},
     {"initializers"},
     {"modules"},

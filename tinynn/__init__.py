@@ -5,7 +5,17 @@ Every module owns its forward pass, ``module(X)``, and under it its hand-written
 initial weights in `tinynn.initializers`, learning rates that change in `tinynn.schedules`.
 """
 
-from tinynn import data, errors, initializers, losses, metrics, modules, optimizers, schedules
+from tinynn import (
+    data,
+    distributed,
+    errors,
+    initializers,
+    losses,
+    metrics,
+    modules,
+    optimizers,
+    schedules,
+)
 from tinynn._version import __version__
 from tinynn.errors import *
 from tinynn.gradcheck import GradientReport, check_gradients
@@ -38,6 +48,7 @@ __all__ = [
     "__version__",
     "check_gradients",
     "data",
+    "distributed",
     "evaluate",
     "fit",
     "initializers",

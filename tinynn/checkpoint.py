@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynn import processes
 from tinynn.atomic import check_writable, replacing
 from tinynn.errors import CheckpointError, OptionError
 from tinynn.random import as_generator, find_generators, set_state
@@ -152,8 +153,8 @@ class RunCheckpoint:
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : Path or None
+        The file. None keeps none, and lets several processes begin alike.
     state : TrainingState
         Model, loss, optimizer and history.
     loaders : mapping of str to iterable
@@ -195,13 +196,15 @@ class RunCheckpoint:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         state: TrainingState,
         loaders: Mapping[str, Any],
         callbacks: Sequence[Callable[[TrainingState], object]],
         metrics: Mapping[str, Any],
     ) -> None:
-        check_writable(path)
+        is_first = processes.current.rank == 0  # of several processes, the one that has the file
+        if path is not None and is_first:
+            check_writable(path)
         self.path, self.state = path, state
         everything = {
             "model": state.model,
@@ -226,12 +229,17 @@ class RunCheckpoint:
             "generators": {n: type(g.bit_generator).__name__ for n, g in self.generators.items()},
         }
         self.before: Any = copy.deepcopy(self._state())
-        _without_arrays(self.before, {}, "state")  # found now, and not after the first epoch
-        self.kept = self._read() if path.exists() else None
+        self.kept: Any = None
+        if path is not None and is_first:
+            _without_arrays(self.before, {}, "state")  # found now, and not after the first epoch
+            self.kept = self._read(path) if path.exists() else None
+        if processes.current.size > 1:
+            self.kept = processes.current.broadcast(self.kept or self.before)
 
     def write(self) -> None:
-        """Write the file, atomically."""
-        write_checkpoint(self.path, self._state())
+        """Write the file, atomically; of several processes, one does."""
+        if self.path is not None and processes.current.rank == 0:
+            write_checkpoint(self.path, self._state())
 
     def resume(self) -> None:
         """Set everything of the run to what the file says, if it is there, or leave all as it was.
@@ -283,17 +291,17 @@ class RunCheckpoint:
         for name, generator in self.generators.items():
             set_state(generator, run["generators"][name])
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, path: Path) -> dict[str, Any]:
         """Return what the file holds, if it is of a run like this one."""
-        kept = read_checkpoint(self.path)
+        kept = read_checkpoint(path)
         if not _is_run(kept):
             raise CheckpointError(
-                f"{self.path} was not written by fit; move it away, or name another file"
+                f"{path} was not written by fit; move it away, or name another file"
             )
         for what, ours in self.described.items():
             if (theirs := kept["run"].get(what)) != ours:
                 raise CheckpointError(
-                    f"{self.path} belongs to another run ({what}: there {theirs}, here {ours}); "
+                    f"{path} belongs to another run ({what}: there {theirs}, here {ours}); "
                     "start the run as it was, or move the file away to start anew"
                 )
         return kept

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynn import processes
 from tinynn.errors import DivergedError
 from tinynn.losses import Loss
 from tinynn.modules.base import Module, owner
@@ -26,7 +27,11 @@ Array: TypeAlias = NDArray[Any]
 def diverged(state: TrainingState, batch: int, what: str, X: Array, *y: Array) -> DivergedError:
     """Return the error for a batch on which numbers are not finite, naming where they arose."""
     stepped = state.optimizer.step_count > 0
-    place, kind = first_not_finite(state.model, state.loss_fn, X, *y, stepped=stepped)
+    # Of several processes, each looks at the whole batch, and finds what the others find.
+    shares = processes.current.gather((X, *y))
+    batch_of_all = [np.concatenate(parts) for parts in zip(*shares, strict=True)]
+    with processes.alone():
+        place, kind = first_not_finite(state.model, state.loss_fn, *batch_of_all, stepped=stepped)
     return DivergedError(
         f"in epoch {state.epoch + 1} of {state.epochs}, batch {batch + 1}, {what}: {place}. No "
         f"step was taken on this batch. {_advice(kind, state.optimizer, stepped)}"
@@ -36,7 +41,8 @@ def diverged(state: TrainingState, batch: int, what: str, X: Array, *y: Array) -
 def diverged_in_validation(state: TrainingState, loss: float, X: Array, *y: Array) -> DivergedError:
     """Return the error for a validation loss that is not finite after an epoch that went well."""
     model = copy.deepcopy(state.model).eval()
-    place, kind = first_not_finite(model, state.loss_fn, X, *y, stepped=True)
+    with processes.alone():
+        place, kind = first_not_finite(model, state.loss_fn, X, *y, stepped=True)
     return DivergedError(
         f"in epoch {state.epoch + 1} of {state.epochs}, the loss on the validation data is {loss}: "
         f"{place}. {_advice(kind, state.optimizer, True)}"

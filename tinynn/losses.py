@@ -12,11 +12,12 @@ loss ``ℓ_n`` of a row, ``reduction="mean"`` gives ``Σ s_n ℓ_n / Σ s_n`` an
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tinynn import processes
 from tinynn.errors import (
     DataError,
     OptionError,
@@ -48,6 +49,12 @@ Array: TypeAlias = NDArray[Any]
 Reduction: TypeAlias = Literal["mean", "sum"]
 
 
+class _Nothing(NamedTuple):
+    """What a loss keeps of a share without rows, as a process may have one among several."""
+
+    prediction: Array
+
+
 class Loss:
     """What all losses share: the checks of arrays, the weights of rows, and the text.
 
@@ -76,6 +83,10 @@ class Loss:
     """
 
     _saved: Any = None
+
+    # The latest loss, and by what it was divided if it is a mean: rows, or the sum of weights.
+    _value: float | complex = 0.0
+    _divisor: float = 0.0
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         name = type(self).__name__
@@ -111,13 +122,18 @@ class Loss:
         P = as_array("prediction", prediction)
         if P.dtype.kind not in "fc":
             P = self._numbers("prediction", P).astype(np.float64)
+        if processes.current.size > 1 and P.ndim and len(P) == 0:
+            self._saved, self._divisor, self._value = _Nothing(P), 0.0, 0.0
+            return 0.0
         if P.ndim == 0 or P.size == 0:
             raise ShapeError(
                 f"{self!r} takes a batch of predictions, (N, ...), but was given shape {P.shape}"
             )
         S = None if sample_weight is None else self._weights(sample_weight, P)
+        self._divisor = len(P) if S is None else float(S.sum())
         value = self._forward(P, as_array("target", target), S)
-        return complex(value) if P.dtype.kind == "c" else float(value)  # type: ignore[return-value]
+        self._value = complex(value) if P.dtype.kind == "c" else float(value)
+        return self._value  # type: ignore[return-value]
 
     def backpropagate(self) -> Array:
         """Return the derivative of the latest loss by its prediction.
@@ -134,6 +150,10 @@ class Loss:
         """
         if self._saved is None:
             raise StateError(f"{self!r} has nothing to backpropagate: call it on a batch first")
+        if processes.current.size > 1:
+            processes.current.note(abs(self._value), self._divisor, self.reduction == "mean")
+            if isinstance(self._saved, _Nothing):
+                return np.zeros_like(self._saved.prediction)
         return self._derivative()
 
     def _forward(self, prediction: Array, target: Array, sample_weight: Array | None) -> Any:
@@ -146,7 +166,7 @@ class Loss:
         """Return what each row's loss is multiplied by: a number, or an array of shape (N,)."""
         if weights is None:
             return 1 / n if self.reduction == "mean" else 1.0
-        return weights / weights.sum() if self.reduction == "mean" else weights
+        return weights / (weights.sum() or 1.0) if self.reduction == "mean" else weights
 
     # ---- checks -----------------------------------------------------------------------------
 
@@ -179,7 +199,8 @@ class Loss:
             row = first_row(S < 0)
             raise DataError(f"{self!r} takes no negative sample_weight, but row {row} is {S[row]}")
         S = S.astype(prediction.real.dtype)
-        if self.reduction == "mean" and not S.any():
+        # Among several processes, the rows that count may be another one's.
+        if self.reduction == "mean" and processes.current.size == 1 and not S.any():
             raise DataError(f"{self!r} has no mean: every sample_weight is zero")
         return S
 
@@ -187,7 +208,7 @@ class Loss:
         return options_repr(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        left_behind = {"_saved", "_factors"}
+        left_behind = {"_saved", "_factors", "_value", "_divisor"}
         return {name: value for name, value in vars(self).items() if name not in left_behind}
 
 
@@ -582,10 +603,11 @@ class CrossEntropyLoss(Loss):
         weights = sample_weight if sample_weight is not None or v is None else np.ones_like(v)
         if weights is None or v is None or self.reduction == "sum":
             factors = self._row_factors(len(prediction), weights)
-        elif not (weights * v).any():
-            raise DataError(f"{self!r} has no mean: every row of this batch has weight zero")
         else:
-            factors = weights / (weights * v).sum()
+            self._divisor = float((weights * v).sum())
+            if not self._divisor and processes.current.size == 1:
+                raise DataError(f"{self!r} has no mean: every row of this batch has weight zero")
+            factors = weights / (self._divisor or 1.0)
         if isinstance(factors, float):
             factors = constant(factors, len(prediction), prediction.dtype)
         # Classes first, (C, N): sums over classes then run along whole rows of memory.

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynn import processes
 from tinynn.errors import (
     CheckpointError,
     DivergedError,
@@ -98,6 +99,7 @@ class Optimizer:
         self.clip_value = _limit(name, "clip_value", clip_value)
         self.step_count = 0
         self._flat = FlatBuffer(parameters)
+        processes.current.start(self._flat.data)
         for vector in self.state_vectors:
             setattr(self, f"_{vector}", np.zeros_like(self._flat.data))
 
@@ -127,6 +129,8 @@ class Optimizer:
         """
         g = self._flat.collect()
         try:
+            if processes.current.size > 1:
+                processes.current.average(g)
             self._check_finite(g)
         except DivergedError:
             # They stay readable, but must not be added to by the next backward pass.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
+import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -24,6 +25,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tinynn import processes
 from tinynn.errors import CheckpointError, OptionError, shown
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "drawing_from",
     "find_generators",
     "manual_seed",
+    "own_streams",
     "restored",
     "set_state",
 ]
@@ -315,3 +318,44 @@ def restored(owners: Mapping[str, object]) -> Iterator[None]:
     finally:
         for generator, state in before:
             generator.bit_generator.state = state
+
+
+@contextlib.contextmanager
+def own_streams(owners: Mapping[str, object]) -> Iterator[None]:
+    """Let each of several processes draw numbers of its own inside a with block, and none after it.
+
+    What a process draws follows from the state that a generator has in all of them, and from its
+    rank; afterwards the generator is again in one state in all of them, and where none has drawn
+    from it, in the state before. So a checkpoint need only keep what all have alike.
+
+    Parameters
+    ----------
+    owners : mapping of str to object
+        As for `find_generators`; the library's own generator belongs to them in any case.
+
+    Examples
+    --------
+    >>> from tinynn.random import as_generator, own_streams
+    >>> with own_streams({}):
+    ...     drawn = as_generator(None).random()
+    """
+    if processes.current.size == 1:
+        yield
+        return
+    generators = {id(g): g for g in [as_generator(None), *find_generators(owners).values()]}
+    bits = [generator.bit_generator for generator in generators.values()]
+    after = before = [b.state for b in bits]
+    try:
+        keys = [int(generator.integers(1 << 62)) for generator in generators.values()]
+        advanced = [b.state for b in bits]
+        for b, key in zip(bits, keys, strict=True):
+            b.state = type(b)(np.random.SeedSequence([key, processes.current.rank])).state
+        own = [pickle.dumps(b.state) for b in bits]
+        yield
+        drawn = [pickle.dumps(b.state) != state for b, state in zip(bits, own, strict=True)]
+        drawn = np.any(processes.current.gather(drawn), axis=0)
+        rows = zip(before, advanced, drawn, strict=True)
+        after = [moved if was_drawn else state for state, moved, was_drawn in rows]
+    finally:
+        for b, state in zip(bits, after, strict=True):
+            b.state = state

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynn import processes
 from tinynn.errors import DataError, OptionError, TinyNNError, shown
 from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, DistillationLoss, Loss
 from tinynn.modules import Module, ModuleList, Sigmoid, Softmax
@@ -26,6 +27,11 @@ def check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
     check_model("fit", model, loss_fn)
     if not isinstance(optimizer, Optimizer):
         raise OptionError(f"fit needs an Optimizer, such as Adam, but was given {shown(optimizer)}")
+    if processes.current.size > 1 and not isinstance(loss_fn, Loss):
+        raise OptionError(
+            "over several processes fit must know what a mean is divided by, which "
+            f"{shown(loss_fn)} does not tell; derive it from tinynn.Loss"
+        )
     own = {id(parameter) for parameter in model.parameters()}
     if not own & {id(parameter) for parameter in optimizer._flat.parameters}:
         raise OptionError(
@@ -73,10 +79,11 @@ def check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> None
     if X is None or y is None or getattr(loader, "transform", None) is not None:
         return  # its batches are looked at as they come
     n = getattr(loader, "batch_size", 1)
+    first = processes.current.share(min(n, len(X)))
     try:
         with restored({"model": model, "loss_fn": loss_fn}):
-            prediction = model.predict(X[:n])
-            copy.copy(loss_fn)(prediction, y[:n])
+            prediction = model.predict(X[first])
+            copy.copy(loss_fn)(prediction, y[first])
     except TinyNNError as error:
         error.add_note(f"found in the first rows of {name}, before training")
         raise
@@ -113,6 +120,12 @@ def check_loader(name: str, loader: Batches, passes: int) -> None:
         raise DataError(
             f"{name} is a generator, which can be gone through only once, but there are {passes} "
             "epochs; use a DataLoader, or a list of batches"
+        )
+    if processes.current.size > 1 and getattr(loader, "_share", ()) is None:
+        raise OptionError(
+            f"{name} gives all of its rows to each of the {processes.current.size} processes: "
+            "divide it among them, loader = tinynn.distributed.shard(loader); or, where each "
+            "process has rows of its own, say so: loader.shard(1, 0)"
         )
     if isinstance(loader, Sized) and not len(loader):
         raise DataError(

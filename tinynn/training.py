@@ -6,9 +6,10 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinynn import processes
 from tinynn.checkpoint import RunCheckpoint
 from tinynn.divergence import check_steps, diverged, diverged_in_validation
 from tinynn.errors import (
@@ -34,6 +36,7 @@ from tinynn.losses import Loss
 from tinynn.metrics import Metric, get_metrics
 from tinynn.modules import Module
 from tinynn.optimizers import Optimizer
+from tinynn.random import own_streams
 from tinynn.refusals import (
     check_batches,
     check_callbacks,
@@ -501,10 +504,12 @@ def fit(
         check_loader(name, loader, epochs)
         check_data(name, loader, model, loss_fn)
     state = TrainingState(-1, epochs, model, loss_fn, optimizer, History())
-    report = _Progress(check_flag("fit", "progress", progress), epochs)
+    check_flag("fit", "progress", progress)
+    report = _Progress(bool(progress) and processes.current.rank == 0, epochs)
     saved = None
-    if checkpoint is not None:
-        saved = RunCheckpoint(Path(checkpoint), state, loaders, callbacks, functions)
+    if checkpoint is not None or processes.current.size > 1:  # all of these begin alike
+        path = None if checkpoint is None else Path(checkpoint)
+        saved = RunCheckpoint(path, state, loaders, callbacks, functions)
     for callback in callbacks:
         getattr(callback, "begin", lambda: None)()
     if saved is not None:
@@ -512,24 +517,26 @@ def fit(
 
     modes = [(module, module.training) for _, module in model.named_modules()]
     try:
-        while len(state.history) < epochs and not state.stopped:
-            start = time.perf_counter()
-            state.epoch = len(state.history)
-            model.train()
-            results = _train_epoch(state, train_loader, functions, report)
-            check_steps(state)
-            if validation_loader is not None:
-                means = _evaluated(model, loss_fn, validation_loader, functions)
-                if means.not_finite is not None:
-                    raise diverged_in_validation(state, *means.not_finite)
-                validation = means.results()
-                results |= {f"validation_{name}": value for name, value in validation.items()}
-            state.history._record(results, time.perf_counter() - start)
-            report.line(state.epoch, results, state.history.seconds[-1])
-            for callback in callbacks:
-                callback(state)
-            if saved is not None:
-                saved.write()
+        with processes.current.interruptible():
+            while len(state.history) < epochs and not state.stopped:
+                start = time.perf_counter()
+                state.epoch = len(state.history)
+                model.train()
+                results = _train_epoch(state, train_loader, functions, report)
+                check_steps(state)
+                if validation_loader is not None:
+                    means = _evaluated(model, loss_fn, validation_loader, functions)
+                    if (not_finite := means.first_not_finite()) is not None:
+                        raise diverged_in_validation(state, *not_finite)
+                    validation = means.results()
+                    results |= {f"validation_{name}": value for name, value in validation.items()}
+                state.history._record(results, time.perf_counter() - start)
+                report.line(state.epoch, results, state.history.seconds[-1])
+                for callback in callbacks:
+                    callback(state)
+                state.stopped = processes.current.any(state.stopped)
+                if saved is not None:
+                    saved.write()
     except KeyboardInterrupt:
         state.history.interrupted = True
         optimizer.zero_grad()  # part of a batch may have been added up
@@ -594,8 +601,8 @@ def _evaluated(
     model: Module, loss_fn: Loss, loader: Batches, functions: dict[str, Metric]
 ) -> _Means:
     """Go through a loader once in evaluation mode, and leave the model as it was."""
-    means = _Means(loss_fn, functions)
     loss_fn = copy.copy(loss_fn)  # what the latest call of the caller's own kept stays
+    means = _Means(loss_fn, functions)
     with (
         model._borrowed("everything"),
         np.errstate(over="ignore", invalid="ignore"),
@@ -625,6 +632,7 @@ def _train_epoch(
         np.errstate(over="ignore", invalid="ignore"),
         restored_threads() as threads,
         report.batches(loader, state.epoch) as batches,
+        own_streams({"model": model, "loss_fn": loss_fn, "loader": loader}),
     ):
         for batch, (X, y, *weight) in enumerate(check_batches(batches)):
             if batch == 0 and state.epoch == 0:
@@ -633,14 +641,16 @@ def _train_epoch(
             if batch == 0:
                 threads.choose(largest_product(model))
             loss = loss_fn(prediction, y, *weight)
-            if not math.isfinite(loss):
+            if not math.isfinite(loss) and processes.current.size == 1:
                 raise diverged(state, batch, f"the loss is {loss}", X, y, *weight)
             model.backpropagate(loss_fn.backpropagate(), input_gradient=False)
             try:
                 optimizer.step()
             except DivergedError:
-                raise diverged(state, batch, "a gradient is not finite", X, y, *weight) from None
+                what = "a gradient" if processes.current.loss_is_finite else "the loss"
+                raise diverged(state, batch, f"{what} is not finite", X, y, *weight) from None
             means.add(loss, prediction, y, *weight)
+    processes.current.even_out(model)
     return {f"train_{name}": value for name, value in means.results().items()}
 
 
@@ -648,6 +658,7 @@ class _Means:
     """Means over a loader: of the loss by samples, of metrics over all rows at once."""
 
     def __init__(self, loss_fn: Loss, functions: dict[str, Metric]) -> None:
+        self.loss_fn = loss_fn
         self.is_mean = getattr(loss_fn, "reduction", "mean") == "mean"
         self.functions = functions
         self.total = 0.0
@@ -661,25 +672,38 @@ class _Means:
         self, loss: float, prediction: Array, target: Array, weight: Array | None = None
     ) -> None:
         n = len(prediction) if weight is None else float(np.sum(weight))
+        if self.is_mean:
+            n = getattr(self.loss_fn, "_divisor", n)  # with class weights, the sum of those
         self.total += loss * n if self.is_mean else loss
         self.n_samples += n
         if self.functions:
             self.predictions.append(prediction)
             self.targets.append(target)
 
+    def first_not_finite(self) -> tuple[Any, ...] | None:
+        found = processes.current.gather(self.not_finite)
+        return next((batch for batch in found if batch is not None), None)
+
     def results(self) -> dict[str, float]:
-        if not self.n_samples:
+        total, n_samples = processes.current.sum(np.array([self.total, self.n_samples])).tolist()
+        if not n_samples:
             raise DataError(
                 "the loader gave no batch, or only rows of weight zero; a generator can be gone "
                 "through only once: use a DataLoader, or a list of batches"
             )
-        results = {"loss": self.total / self.n_samples}
+        results = {"loss": total / n_samples}
         if self.functions:
-            prediction, target = np.concatenate(self.predictions), np.concatenate(self.targets)
+            prediction, target = _all_rows(self.predictions), _all_rows(self.targets)
             for name, function in self.functions.items():
                 value = function(prediction, target)
                 results[name] = float(value) if np.ndim(value) == 0 else value
         return results
+
+
+def _all_rows(batches: list[Array]) -> Array:
+    """Return all rows of all batches, among several processes in the order of the whole batches."""
+    shares = zip_longest(*processes.current.gather(batches))
+    return np.concatenate([share for batch in shares for share in batch if share is not None])
 
 
 class _Progress:
@@ -691,13 +715,17 @@ class _Progress:
 
     @contextmanager
     def batches(self, loader: Batches, epoch: int) -> Iterator[Batches]:
+        passing = iter(loader)  # which draws its order now
         if not (self.enabled and sys.stderr.isatty()):
-            yield loader
+            yield passing
             return
         from tqdm.auto import tqdm
 
+        total = len(loader) if isinstance(loader, Sized) else None  # a stream has no length
         name = f"epoch {epoch + 1}/{self.epochs}"
-        with tqdm(loader, desc=name, unit="batch", leave=False, mininterval=0.25) as bar:
+        with tqdm(
+            passing, total=total, desc=name, unit="batch", leave=False, mininterval=0.25
+        ) as bar:
             yield bar
 
     def line(self, epoch: int, results: Mapping[str, float], seconds: float) -> None:

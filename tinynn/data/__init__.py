@@ -11,6 +11,7 @@ from tinynn.data.loader import DataLoader
 from tinynn.data.mnist import FashionMNISTDataLoaderFactory, MNISTDataLoaderFactory
 from tinynn.data.own import ArrayDataLoaderFactory
 from tinynn.data.plane import PlaneDataLoaderFactory
+from tinynn.data.stream import StreamDataLoader
 from tinynn.data.tables import (
     BreastCancerDataLoaderFactory,
     DiabetesDataLoaderFactory,
@@ -37,6 +38,7 @@ __all__ = [
     "RandomNoise",
     "RandomShift",
     "RawArrays",
+    "StreamDataLoader",
     "WineDataLoaderFactory",
     "cache_folder",
     "one_hot",

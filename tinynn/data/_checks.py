@@ -17,6 +17,10 @@ from tinynn.errors import DataError, OptionError, as_array, shown
 
 Array: TypeAlias = NDArray[Any]
 
+# Of a memory map this process looks through one part of so many, the one with this index. Several
+# processes that train together look through all of it together.
+part_of_memmaps: tuple[int, int] = (1, 0)
+
 # Elements looked at in one go: temporaries stay in the cache, and a memory map larger than memory
 # is read piece by piece.
 CHUNK = 1 << 18
@@ -57,10 +61,12 @@ def as_function(value: object, name: str) -> Any:
     return value
 
 
-def row_chunks(array: Array) -> Iterator[slice]:
-    """Yield slices of rows that cover the array, each of about `CHUNK` elements."""
+def row_chunks(array: Array, part: tuple[int, int] = (1, 0)) -> Iterator[slice]:
+    """Yield slices of rows, of about `CHUNK` elements, that cover an array or a part of it."""
+    n_parts, index = part
+    first, end = (len(array) * i // n_parts for i in (index, index + 1))
     rows = max(1, CHUNK * len(array) // max(1, array.size))
-    return (slice(start, start + rows) for start in range(0, len(array), rows))
+    return (slice(start, min(start + rows, end)) for start in range(first, end, rows))
 
 
 def _as_numbers(values: object, name: str, strings: str) -> Array:
@@ -116,7 +122,8 @@ def _converts(value: object) -> bool:
 
 def _check_finite(array: Array, name: str) -> None:
     """Refuse NaN and infinity, naming the first row (and where in the row)."""
-    for rows in row_chunks(array):
+    part = part_of_memmaps if isinstance(array, np.memmap) else (1, 0)
+    for rows in row_chunks(array, part):
         finite = np.isfinite(np.asarray(array[rows]))
         if not finite.all():
             row, *place = (int(index) for index in np.argwhere(~finite)[0])

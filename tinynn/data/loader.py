@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +16,15 @@ from tinynn.data._checks import (
     as_targets,
     check_lengths,
 )
-from tinynn.errors import CheckpointError, DataError, as_array, check_flag, check_integer, shown
+from tinynn.errors import (
+    CheckpointError,
+    DataError,
+    OptionError,
+    as_array,
+    check_flag,
+    check_integer,
+    shown,
+)
 from tinynn.random import RNG, as_generator, set_state
 
 __all__ = ["DataLoader"]
@@ -23,7 +32,171 @@ __all__ = ["DataLoader"]
 Batch: TypeAlias = tuple[Array, Array]
 
 
-class DataLoader:
+class Loader:
+    """What loaders share: their options, and the state that a checkpoint keeps of them."""
+
+    # How many shares each batch is cut into, and which of them is given; None for whole batches.
+    _share: tuple[int, int] | None = None
+
+    def __init__(
+        self,
+        batch_size: int,
+        shuffle: bool,
+        rng: RNG,
+        drop_last: bool,
+        transform: Callable[[Array], Array] | None,
+    ) -> None:
+        name = type(self).__name__
+        self.batch_size = check_integer(name, "batch_size", batch_size, minimum=1)
+        self.shuffle = check_flag(name, "shuffle", shuffle)
+        self.drop_last = check_flag(name, "drop_last", drop_last)
+        self.transform = as_function(transform, f"{name}: transform")
+        self.rng = None if rng is None else as_generator(rng)
+        self._rng_shown = "rng" if isinstance(rng, np.random.Generator) else repr(rng)
+
+    def shard(self, num_shards: int, index: int) -> Self:
+        """Return a loader of the same data that gives one share of every batch.
+
+        It draws its orders from the same generator; in each of several processes, which
+        `tinynn.distributed.shard` calls this for, that is in the same state.
+
+        Parameters
+        ----------
+        num_shards : int
+            How many shares there are; 1 gives whole batches.
+        index : int
+            Which one is wanted, counted from 0.
+
+        Returns
+        -------
+        loader
+            Of the same class.
+
+        Raises
+        ------
+        OptionError
+            Where there is no such share.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinynn.data import DataLoader
+        >>> loader = DataLoader(np.eye(5), range(5), batch_size=3)
+        >>> [y.tolist() for X, y in loader.shard(2, 0)]
+        [[0], [3]]
+        >>> [y.tolist() for X, y in loader.shard(2, 1)]
+        [[1, 2], [4]]
+        """
+        name = f"{type(self).__name__}.shard"
+        check_integer(name, "num_shards", num_shards, minimum=1)
+        if check_integer(name, "index", index, minimum=0) >= num_shards:
+            raise OptionError(f"{name}: index must be below num_shards, but is {index}")
+        share = copy.copy(self)
+        share._share = num_shards, index
+        return share
+
+    def _transformed(self, X_batch: Array) -> Array:
+        """Apply `transform`, and catch the one that forgot its ``return``."""
+        if self.transform is None:
+            return X_batch
+        name, rows = type(self).__name__, len(X_batch)
+        result = self.transform(X_batch)
+        changed = as_array(f"{name}: what transform returns", result)
+        if changed.shape[:1] != (rows,):
+            came = "None" if result is None else f"shape {changed.shape}"
+            raise DataError(
+                f"{name}: transform must return an array with the {rows} rows of its batch, "
+                f"but returned {came}. End it with a return of the changed batch"
+            )
+        return changed
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs to go on with the same orders.
+
+        Returns
+        -------
+        dict
+            Under "rng" the state of the loader's generator as NumPy gives it (for the usual PCG64
+            made of strings and ints, so JSON can hold it), or None where the loader draws from the
+            library's generator. Where the transform has a ``state_dict()`` of its own, that under
+            "transform".
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinynn.data import DataLoader
+        >>> loader = DataLoader(np.eye(4), range(4), batch_size=4, shuffle=True, rng=0)
+        >>> state = loader.state_dict()
+        >>> [(X, first)] = loader
+        >>> loader.load_state_dict(state)
+        >>> [(X, again)] = loader
+        >>> bool((first == again).all())
+        True
+        """
+        state: dict[str, Any] = {"rng": None if self.rng is None else self.rng.bit_generator.state}
+        if hasattr(self.transform, "state_dict"):
+            state["transform"] = self.transform.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+            From a loader with the same `rng`: a seed or generator on both sides, or None on both.
+
+        Raises
+        ------
+        CheckpointError
+            Where the state is of another kind of generator, or of none. The loader stays as it
+            was.
+        """
+        name, wanted = type(self).__name__, list(self.state_dict())
+        if not isinstance(state, dict) or set(state) != set(wanted):
+            raise CheckpointError(
+                f"{name}: the state must be a dictionary with the keys {wanted}, but is "
+                f"{shown(state)}. Pass what state_dict() returned"
+            )
+        saved = state["rng"]
+        if (saved is None) != (self.rng is None):
+            ours, theirs = (
+                "the library's generator (rng=None)" if none else "a generator of its own"
+                for none in (self.rng is None, saved is None)
+            )
+            raise CheckpointError(
+                f"{name}: this loader draws from {ours}, but the saved one drew from {theirs}. "
+                "Build it with the rng that the saved one had"
+            )
+        if self.rng is not None:
+            kind = type(self.rng.bit_generator)
+            try:
+                # A damaged state is found on a generator that nobody uses.
+                set_state(np.random.Generator(kind()), saved)
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"{name}: the state must be one of a {kind.__name__} generator, but NumPy "
+                    f"refuses it ({error}). Build the loader with the rng that the saved one had"
+                ) from None
+        if "transform" in state and self.transform is not None:
+            self.transform.load_state_dict(state["transform"])
+        if self.rng is not None:
+            self.rng.bit_generator.state = saved
+
+    def _shown_options(self) -> str:
+        options = [f"batch_size={self.batch_size}"]
+        if self.shuffle:
+            options.append("shuffle=True")
+        if self._rng_shown != "None":
+            options.append(f"rng={self._rng_shown}")
+        if self.drop_last:
+            options.append("drop_last=True")
+        if self.transform is not None:
+            options.append(f"transform={getattr(self.transform, '__name__', self.transform)}")
+        return ", ".join(options)
+
+
+class DataLoader(Loader):
     """Cut features and targets into batches.
 
     Iterating gives pairs ``(X_batch, y_batch)``. Every ``iter(loader)`` is a pass of its own, with
@@ -97,12 +270,7 @@ class DataLoader:
         drop_last: bool = False,
         transform: Callable[[Array], Array] | None = None,
     ) -> None:
-        self.batch_size = check_integer("DataLoader", "batch_size", batch_size, minimum=1)
-        self.shuffle = check_flag("DataLoader", "shuffle", shuffle)
-        self.drop_last = check_flag("DataLoader", "drop_last", drop_last)
-        self.transform = as_function(transform, "DataLoader: transform")
-        self.rng = None if rng is None else as_generator(rng)
-        self._rng_shown = "rng" if isinstance(rng, np.random.Generator) else repr(rng)
+        super().__init__(batch_size, shuffle, rng, drop_last, transform)
         self.X = as_features(X, "DataLoader: X")
         self.y = as_targets(y, "DataLoader: y")
         check_lengths(self.X, self.y, "DataLoader")
@@ -129,112 +297,21 @@ class DataLoader:
         X, y = np.asarray(self.X), np.asarray(self.y)
         size = self.batch_size
         for start in range(0, len(self) * size, size):
+            end = min(start + size, len(X))
+            if self._share is not None:
+                (n_shares, index), n = self._share, end - start
+                start, end = start + n * index // n_shares, start + n * (index + 1) // n_shares
             if order is None:
-                X_batch, y_batch = X[start : start + size].copy(), y[start : start + size].copy()
+                X_batch, y_batch = X[start:end].copy(), y[start:end].copy()
             else:
-                rows = order[start : start + size]
+                rows = order[start:end]
                 X_batch, y_batch = _gather(X, rows), _gather(y, rows)
             yield (X_batch if self.transform is None else self._transformed(X_batch)), y_batch
 
-    def _transformed(self, X_batch: Array) -> Array:
-        """Apply `transform`, and catch the one that forgot its ``return``."""
-        rows = len(X_batch)
-        result = self.transform(X_batch)
-        changed = as_array("DataLoader: what transform returns", result)
-        if changed.shape[:1] != (rows,):
-            came = "None" if result is None else f"shape {changed.shape}"
-            raise DataError(
-                f"DataLoader: transform must return an array with the {rows} rows of its batch, "
-                f"but returned {came}. End it with a return of the changed batch"
-            )
-        return changed
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs to go on with the same orders.
-
-        Returns
-        -------
-        dict
-            Under "rng" the state of the loader's generator as NumPy gives it (for the usual PCG64
-            made of strings and ints, so JSON can hold it), or None where the loader draws from the
-            library's generator. Where the transform has a ``state_dict()`` of its own, that under
-            "transform".
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from tinynn.data import DataLoader
-        >>> loader = DataLoader(np.eye(4), range(4), batch_size=4, shuffle=True, rng=0)
-        >>> state = loader.state_dict()
-        >>> [(X, first)] = loader
-        >>> loader.load_state_dict(state)
-        >>> [(X, again)] = loader
-        >>> bool((first == again).all())
-        True
-        """
-        state: dict[str, Any] = {"rng": None if self.rng is None else self.rng.bit_generator.state}
-        if hasattr(self.transform, "state_dict"):
-            state["transform"] = self.transform.state_dict()
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` returned.
-
-        Parameters
-        ----------
-        state : dict
-            From a loader with the same `rng`: a seed or generator on both sides, or None on both.
-
-        Raises
-        ------
-        CheckpointError
-            Where the state is of another kind of generator, or of none. The loader stays as it
-            was.
-        """
-        wanted = list(self.state_dict())
-        if not isinstance(state, dict) or set(state) != set(wanted):
-            raise CheckpointError(
-                f"DataLoader: the state must be a dictionary with the keys {wanted}, but is "
-                f"{shown(state)}. Pass what state_dict() returned"
-            )
-        saved = state["rng"]
-        if (saved is None) != (self.rng is None):
-            ours, theirs = (
-                "the library's generator (rng=None)" if none else "a generator of its own"
-                for none in (self.rng is None, saved is None)
-            )
-            raise CheckpointError(
-                f"DataLoader: this loader draws from {ours}, but the saved one drew from {theirs}. "
-                "Build it with the rng that the saved one had"
-            )
-        if self.rng is not None:
-            kind = type(self.rng.bit_generator)
-            try:
-                # A damaged state is found on a generator that nobody uses.
-                set_state(np.random.Generator(kind()), saved)
-            except CheckpointError as error:
-                raise CheckpointError(
-                    f"DataLoader: the state must be one of a {kind.__name__} generator, but NumPy "
-                    f"refuses it ({error}). Build the loader with the rng that the saved one had"
-                ) from None
-        if "transform" in state and self.transform is not None:
-            self.transform.load_state_dict(state["transform"])
-        if self.rng is not None:
-            self.rng.bit_generator.state = saved
-
     def __repr__(self) -> str:
-        options = [f"batch_size={self.batch_size}"]
-        if self.shuffle:
-            options.append("shuffle=True")
-        if self._rng_shown != "None":
-            options.append(f"rng={self._rng_shown}")
-        if self.drop_last:
-            options.append("drop_last=True")
-        if self.transform is not None:
-            options.append(f"transform={getattr(self.transform, '__name__', self.transform)}")
         X, y = self.X, self.y
         return (
-            f"DataLoader(X, y, {', '.join(options)})"
+            f"DataLoader(X, y, {self._shown_options()})"
             f"  # X: {X.dtype} {X.shape}, y: {y.dtype} {y.shape}"
         )
 

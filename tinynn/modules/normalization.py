@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from tinynn import processes
 from tinynn.errors import ShapeError, check_dtype, check_flag, check_integer, check_number
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
@@ -114,18 +115,24 @@ class BatchNorm(Module):
     def __call__(self, X: Array) -> Array:
         if X.ndim < 2 or X.shape[1] != self.num_features:
             self._check_input(X)
-        from_batch = self.training or self.running_mean is None
-        if from_batch:
-            n = X.size // X.shape[1]
+        synchronized = self.training and processes.current.sync_batch_norm
+        n = 0  # how many values of a feature μ and σ are taken over, if over any
+        if self.training or self.running_mean is None:
+            if synchronized:
+                mean, n = _means_over_processes(X)
+            elif (n := X.size // X.shape[1]) > 1:
+                mean = column_means(X)
             if n < 2:
                 raise ShapeError(
                     f"{self!r} takes at least 2 values of every feature in training, but its "
                     f"input has {n}, in shape {X.shape}; use larger batches, leave the short last "
                     "one out (drop_last=True), or switch to evaluation with eval()"
                 )
-            mean = column_means(X)
             centred = X - _wide(mean, X)
-            variance = column_means(centred * centred)
+            if synchronized:
+                variance = processes.current.sum(column_sums(centred * centred)) / n
+            else:
+                variance = column_means(centred * centred)
             if self.training and self.running_mean is not None:
                 self._track(mean, variance * (n / (n - 1)))
         else:
@@ -135,7 +142,7 @@ class BatchNorm(Module):
             centred = X - _wide(mean, X)
         inverse = 1 / np.sqrt(variance + self.eps)  # 1/σ, of shape (C,)
         scale = inverse if self.weight is None else self.weight.data * inverse
-        self._saved = centred, inverse, scale, from_batch
+        self._saved = centred, inverse, scale, n, synchronized
         Y = centred * _wide(scale, X)
         if self.bias is not None:
             _add_to_channels(Y, self.bias.data)
@@ -143,17 +150,20 @@ class BatchNorm(Module):
 
     def backpropagate(self, delta: Array) -> Array:
         # With x̂ = (x − μ)/σ, y = γ x̂ + β:   ∂L/∂β = Σ delta,   ∂L/∂γ = Σ delta x̂.
-        centred, inverse, scale, from_batch = self._saved
+        centred, inverse, scale, n, synchronized = self._saved
         sum_delta = column_sums(delta)
         sum_delta_x = column_sums(delta * centred) * inverse
         if self.weight is not None and self.bias is not None:
             self.weight.accumulate(sum_delta_x)
             self.bias.accumulate(sum_delta)
-        if not from_batch:
+        if not n:
             return delta * _wide(scale, delta)  # μ and σ are constants
         # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n:
         #   ∂L/∂x = γ/σ · (delta − Σ delta / n − x̂ · Σ(delta x̂) / n)
-        n = delta.size // delta.shape[1]
+        # where both sums are over all n values, of which other processes may have some.
+        if synchronized:
+            sums = np.stack([sum_delta, sum_delta_x])
+            sum_delta, sum_delta_x = processes.current.sum_of_gradients(sums)
         gradient = centred * _wide(sum_delta_x * inverse / -n, delta)
         gradient += delta
         _add_to_channels(gradient, sum_delta / -n)
@@ -458,6 +468,14 @@ def _standardize_gradient(
     gradient -= standard * (delta * standard).mean(axis=axes, keepdims=True)
     gradient *= inverse
     return gradient
+
+
+def _means_over_processes(X: Array) -> tuple[Array, int]:
+    """Return means over the rows of all processes, and how many numbers they are taken of."""
+    count = np.float64(X.size // X.shape[1])  # no smaller dtype could count that far
+    *sums, n = processes.current.sum(np.append(column_sums(X), count))
+    n = int(n.real)
+    return (np.array(sums) / max(n, 1)).astype(X.dtype), n
 
 
 def _add_to_channels(Y: Array, values: Array) -> None:
