@@ -10,9 +10,11 @@ import inspect
 import json
 import pkgutil
 import re
+import warnings
 
 import numpy as np
 from cases import CASES, Example
+from sklearn.exceptions import ConvergenceWarning
 from strategies import spaced
 from stress._run import KINDS
 
@@ -143,6 +145,18 @@ def from_fit(function, rng):
         yield run["optimizer"].state_dict()
 
 
+def from_estimator(cls, rng):
+    """Fit twice, the second time going on; with a part set aside for validation."""
+    X, y = spaced((40, 3), 0), np.arange(40) % 2
+    seeded = {} if rng is None else {"random_state": rng}
+    network = cls((5,), max_iter=3, warm_start=True, early_stopping=True, **seeded)
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            network.fit(X, y)
+        yield [network.history_.to_dict(), network.predict(X), network.model_.state_dict()]
+
+
 RECIPES = {
     DataLoader: from_data_loader,
     tnn.check_gradients: from_check_gradients,
@@ -156,6 +170,8 @@ def recipe(home, value):
     """Return how to draw from something."""
     if value in RECIPES:
         return RECIPES[value]
+    if home == "tinynn.estimators":
+        return from_estimator
     if home == "tinynn.initializers":
         return from_initializer
     if home == "tinynn.data.transforms":
