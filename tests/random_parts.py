@@ -24,6 +24,7 @@ from tinynn.data import (
     DataLoader,
     DataLoaderFactory,
     PlaneDataLoaderFactory,
+    StreamDataLoader,
 )
 from tinynn.data.factory import RawArrays
 from tinynn.random import as_generator
@@ -116,6 +117,13 @@ def from_data_loader(cls, rng):
     yield [list(loader) for _ in range(3)]
 
 
+def from_stream_data_loader(cls, rng):
+    """Mix a few chunks, in a buffer smaller than them all."""
+    chunks = [(np.arange(i, i + 14.0).reshape(7, 2), np.arange(7)) for i in range(3)]
+    loader = cls(chunks, 3, shuffle=True, buffer_size=8, rng=rng)
+    yield [list(loader) for _ in range(3)]
+
+
 def from_check_gradients(function, rng):
     """Check a module that draws, too."""
     model = tnn.ModuleList([tnn.Linear(4, 3, rng=rng), tnn.Dropout(rng=rng), tnn.ELU()])
@@ -159,6 +167,7 @@ def from_estimator(cls, rng):
 
 RECIPES = {
     DataLoader: from_data_loader,
+    StreamDataLoader: from_stream_data_loader,
     tnn.check_gradients: from_check_gradients,
     tnn.manual_seed: from_manual_seed,
     as_generator: from_as_generator,
