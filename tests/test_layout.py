@@ -22,7 +22,7 @@ LEVELS = [
     {"random", "parameter", "schedules", "threads", "atomic"},
     {"initializers"},
     {"modules"},
-    {"losses", "optimizers", "gradcheck", "metrics", "checkpoint"},
+    {"losses", "optimizers", "gradcheck", "metrics", "checkpoint", "progress"},
     {"walk", "plot"},
     {"divergence", "refusals"},
     {"training"},

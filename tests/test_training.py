@@ -2,13 +2,8 @@
 
 import copy
 import math
-import os
 import pickle
-import pty
 import re
-import subprocess
-import sys
-import termios
 
 import numpy as np
 import pytest
@@ -727,79 +722,6 @@ def test_a_generator_is_enough_for_one_epoch():
 def test_evaluate_refuses_an_empty_loader(empty):
     with pytest.raises(DataError, match=r"(has|gave) no batch"):
         evaluate(network(), CrossEntropyLoss(), empty)
-
-
-# ---- progress ------------------------------------------------------------------------------------
-
-
-def test_without_a_terminal_one_line_an_epoch(capsys):
-    model = network()
-    optimizer = Adam(model.parameters())
-    fit(model, CrossEntropyLoss(), optimizer, LOADER, LOADER, epochs=10, metrics=["accuracy"])
-    out, err = capsys.readouterr()
-    lines = out.splitlines()
-    assert len(lines) == 10
-    number = r"\d+\.\d{4}"
-    for epoch, line in enumerate(lines, 1):
-        assert re.fullmatch(
-            rf"epoch {epoch:>2}/10  train_loss {number}  train_accuracy {number}  validation_loss "
-            rf"{number}  validation_accuracy {number}  \d+\.\d s",
-            line,
-        )
-    assert err == ""
-
-
-def test_without_progress_nothing_is_printed(capsys):
-    model = network()
-    fit(model, CrossEntropyLoss(), Adam(model.parameters()), LOADER, epochs=2, progress=False)
-    assert capsys.readouterr() == ("", "")
-
-
-IN_A_TERMINAL = """
-import time
-import numpy as np
-import tinynn as tnn
-from tinynn.data import DataLoader
-def slowly(X):
-    time.sleep(0.05)
-    return X
-loader = DataLoader(np.eye(8), np.arange(8), batch_size=1, transform=slowly)
-model = tnn.Linear(8, 8)
-optimizer = tnn.SGD(model.parameters(), lr=0.1)
-tnn.fit(model, tnn.CrossEntropyLoss(), optimizer, loader, epochs=2)
-"""
-
-
-def test_in_a_terminal_a_bar_moves_and_is_cleaned_up():
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 80))
-    run = subprocess.Popen(
-        [sys.executable, "-c", IN_A_TERMINAL], stdout=theirs, stderr=theirs, stdin=theirs
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while part := os.read(ours, 1024):
-            shown += part
-    except OSError:
-        pass  # so the end of a pseudo-terminal reads on Linux
-    os.close(ours)
-    assert run.wait() == 0
-    text = shown.decode()
-    assert re.search(r"epoch 1/2: +0%.* 0/8", text)
-    assert re.search(r"epoch 2/2: +[1-9]\d%.* [1-9]/8", text)
-    # What stays is what a terminal shows: each return to the start of a line overwrites it.
-    left = []
-    for line in text.replace("\r\n", "\n").split("\n"):
-        screen = ""
-        for written in line.split("\r"):
-            screen = written + screen[len(written) :]
-        left.append(screen.rstrip())
-    assert [re.sub(r"\d+\.\d+", "N", line) for line in left] == [
-        "epoch 1/2  train_loss N  N s",
-        "epoch 2/2  train_loss N  N s",
-        "",
-    ]
 
 
 # ---- after something went wrong ------------------------------------------------------------------

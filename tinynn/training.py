@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from os import PathLike
@@ -36,6 +34,7 @@ from tinynn.losses import Loss
 from tinynn.metrics import Metric, get_metrics
 from tinynn.modules import Module
 from tinynn.optimizers import Optimizer
+from tinynn.progress import Progress
 from tinynn.random import own_streams
 from tinynn.refusals import (
     check_batches,
@@ -457,7 +456,7 @@ def fit(
         Each is called with a `TrainingState` after every epoch. A method ``begin()`` is called
         before the first epoch, ``finish(state)`` after the last one, however training ended.
     progress : bool, default True
-        Whether to print a line an epoch, and in a terminal a moving bar.
+        Whether to print a line an epoch, and to move a bar in a terminal and in a notebook.
     checkpoint : path_like, optional
         A file that is written after every epoch, and gone on from if it is there: a script that was
         killed is started again as it is, and ends to the last bit as if it had not been. The file
@@ -505,7 +504,7 @@ def fit(
         check_data(name, loader, model, loss_fn)
     state = TrainingState(-1, epochs, model, loss_fn, optimizer, History())
     check_flag("fit", "progress", progress)
-    report = _Progress(bool(progress) and processes.current.rank == 0, epochs)
+    report = Progress(bool(progress) and processes.current.rank == 0, epochs)
     saved = None
     if checkpoint is not None or processes.current.size > 1:  # all of these begin alike
         path = None if checkpoint is None else Path(checkpoint)
@@ -545,6 +544,7 @@ def fit(
         error.history = state.history
         raise
     finally:
+        report.close()
         for callback in callbacks:
             getattr(callback, "finish", lambda _: None)(state)
         for module, training in modes:
@@ -623,15 +623,15 @@ def _train_epoch(
     state: TrainingState,
     loader: Batches,
     functions: dict[str, Metric],
-    report: _Progress,
+    report: Progress,
 ) -> dict[str, float]:
     model, loss_fn, optimizer = state.model, state.loss_fn, state.optimizer
     means = _Means(loss_fn, functions)
     # What is not finite is looked for and explained, so NumPy need not warn of it as well.
+    batches = report.batches(loader, state.epoch, means.loss)  # the loader draws its order now
     with (
         np.errstate(over="ignore", invalid="ignore"),
         restored_threads() as threads,
-        report.batches(loader, state.epoch) as batches,
         own_streams({"model": model, "loss_fn": loss_fn, "loader": loader}),
     ):
         for batch, (X, y, *weight) in enumerate(check_batches(batches)):
@@ -684,6 +684,10 @@ class _Means:
         found = processes.current.gather(self.not_finite)
         return next((batch for batch in found if batch is not None), None)
 
+    def loss(self) -> float:
+        """Return the mean so far, of this process."""
+        return self.total / self.n_samples if self.n_samples else math.nan
+
     def results(self) -> dict[str, float]:
         total, n_samples = processes.current.sum(np.array([self.total, self.n_samples])).tolist()
         if not n_samples:
@@ -704,37 +708,3 @@ def _all_rows(batches: list[Array]) -> Array:
     """Return all rows of all batches, among several processes in the order of the whole batches."""
     shares = zip_longest(*processes.current.gather(batches))
     return np.concatenate([share for batch in shares for share in batch if share is not None])
-
-
-class _Progress:
-    """What a run prints: a line an epoch, and in a terminal a bar that moves meanwhile."""
-
-    def __init__(self, enabled: bool, epochs: int) -> None:
-        self.enabled = enabled
-        self.epochs = epochs
-
-    @contextmanager
-    def batches(self, loader: Batches, epoch: int) -> Iterator[Batches]:
-        passing = iter(loader)  # which draws its order now
-        if not (self.enabled and sys.stderr.isatty()):
-            yield passing
-            return
-        from tqdm.auto import tqdm
-
-        total = len(loader) if isinstance(loader, Sized) else None  # a stream has no length
-        name = f"epoch {epoch + 1}/{self.epochs}"
-        with tqdm(
-            passing, total=total, desc=name, unit="batch", leave=False, mininterval=0.25
-        ) as bar:
-            yield bar
-
-    def line(self, epoch: int, results: Mapping[str, float], seconds: float) -> None:
-        width = len(str(self.epochs))
-        values = "  ".join(  # a confusion matrix, say, is recorded but not printed
-            f"{name} {value:.4f}" for name, value in results.items() if np.ndim(value) == 0
-        )
-        self.text(f"epoch {epoch + 1:>{width}}/{self.epochs}  {values}  {seconds:.1f} s")
-
-    def text(self, text: str) -> None:
-        if self.enabled:
-            print(text, flush=True)
