@@ -214,7 +214,6 @@ def test_without_matplotlib_one_line_says_what_to_do():
         "    lambda: draw.plot_confusion_matrix([[1]]),\n"
         "    lambda: draw.plot_weights(tinynn.Linear(4, 1)),\n"
         "]\n"
-        "assert len(calls) == len(draw.__all__)\n"
         "for call in calls:\n"
         "    try: call()\n"
         "    except ImportError as error: print(error)"
