@@ -64,12 +64,6 @@ def test_all_right():
     assert texts(ax) == ["1", "0"]
 
 
-def test_a_score_that_is_no_number_is_the_worst():
-    ax = plot_images(images(3), [[3.0, 0.0], [np.nan, 0.0], [9.0, 0.0]], [1, 1, 1])
-    assert texts(ax)[0] == "is 1, said 0"
-    np.testing.assert_array_equal(pieces(ax, 4, 4)[0], images(3)[1])
-
-
 def test_names_of_classes_and_long_ones_on_two_lines():
     scores = [[3.0, 0.0], [0.0, 1.0]]
     ax = plot_images(images(2), scores, [1, 1], class_names=["Sandal", "Boot"])
@@ -154,8 +148,10 @@ def test_what_are_no_images_is_refused():
         plot_images(images(2), target=[0, 1, 2])
     with pytest.raises(ShapeError, match="2 images, but prediction has 1 rows"):
         plot_images(images(2), [[0.0, 1.0]])
-    with pytest.raises(DataError, match="from 0 to 1, but row 1 is of class 2"):
+    with pytest.raises(DataError, match="from 0 to 1 as targets, but row 1 is 2"):
         plot_images(images(2), np.eye(2), [0, 2])
+    with pytest.raises(DataError, match="finite numbers as predictions"):
+        plot_images(images(2), [[0.0, np.nan], [1.0, 0.0]], [0, 1])
     with pytest.raises(DataError, match="class indices, from 0 on"):
         plot_images(images(2), target=[-1, 0])
     with pytest.raises(OptionError, match="a name for each of the 3 classes"):

@@ -117,9 +117,9 @@ def test_what_has_no_regions_is_refused():
         plot_decision_regions(quarters, np.zeros((0, 2)))
     with pytest.raises(DataError, match="NaN"):
         plot_decision_regions(quarters, [[0.0, np.nan]])
-    with pytest.raises(DataError, match="from 0 to 3, but row 1 is of class 4"):
+    with pytest.raises(DataError, match="from 0 to 3 as targets, but row 1 is 4"):
         plot_decision_regions(quarters, FOUR, [0, 4, 1, 1])
-    with pytest.raises(DataError, match="row 0 is of class -1"):
+    with pytest.raises(DataError, match="row 0 is -1"):
         plot_decision_regions(quarters, FOUR, [-1, 0, 1, 1])
     with pytest.raises(ShapeError, match=r"\(4, 4\) and \(3,\)"):
         plot_decision_regions(quarters, FOUR, [0, 1, 1])

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from tinynn.errors import DataError, OptionError, ShapeError
-from tinynn.metrics import classes_of
+from tinynn.errors import OptionError, ShapeError
 from tinynn.modules import Module
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "GREY",
     "MARKERS",
     "Model",
-    "classes",
     "colour",
     "limits",
     "names",
@@ -110,16 +108,3 @@ def outputs(where: str, model: Model, X: Array) -> Array:
             f"{Y.shape}"
         )
     return Y
-
-
-def classes(where: str, scores: Array, target: ArrayLike, threshold: float) -> tuple[Array, Array]:
-    """Return the predicted and the right class of every row, as indices among the scores."""
-    predicted, right = classes_of(where, scores, target, threshold)
-    C = max(scores.shape[1] if scores.ndim == 2 else 1, 2)
-    if (unknown := ~np.isin(right, range(C))).any():
-        row = int(unknown.argmax())
-        raise DataError(
-            f"{where}: {C} classes are told apart, so their indices go from 0 to {C - 1}, but row "
-            f"{row} is of class {right[row]}"
-        )
-    return predicted, right.astype(int)

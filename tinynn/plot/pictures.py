@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinynn.errors import DataError, OptionError, ShapeError, check_flag, check_integer
-from tinynn.metrics import predicted_classes
+from tinynn.errors import DataError, OptionError, ShapeError, as_array, check_flag, check_integer
+from tinynn.metrics import classes_of, predicted_classes
 from tinynn.modules import Module
 from tinynn.options import short_repr
 from tinynn.parameter import Parameter
-from tinynn.plot._axes import COLOURS, GREY, Array, classes, names, prepare
+from tinynn.plot._axes import COLOURS, GREY, Array, names, prepare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,20 +83,20 @@ def plot_images(
     ['is 0, said 1', '0']
     """
     where = "plot_images"
-    images = _as_images(where, np.asarray(X), image_shape)
+    images = _as_images(where, as_array(f"{where}: X", X), image_shape)
     n = min(check_integer(where, "n", n, minimum=1), len(images))
     order = np.arange(len(images))
     title = f"The first {n:,} of {len(images):,} images" if n < len(images) else "Images"
-    scores = None if prediction is None else np.asarray(prediction)
+    scores = None if prediction is None else as_array(f"{where}: prediction", prediction)
     predicted = None if scores is None else predicted_classes(scores, threshold)
-    right = None if target is None else np.atleast_1d(np.asarray(target))
+    right = None if target is None else np.atleast_1d(as_array(f"{where}: target", target))
     for name, rows in (("prediction", predicted), ("target", right)):
         if rows is not None and len(rows) != len(images):
             raise ShapeError(
                 f"{where}: there are {len(images)} images, but {name} has {len(rows)} rows"
             )
     if scores is not None and right is not None:
-        predicted, right = classes(where, scores, right, threshold)
+        predicted, right = classes_of(where, scores, right, threshold)
         order = np.argsort(_margins(scores, right, threshold), kind="stable")
         wrong = int((predicted != right).sum())
         title = (
@@ -223,7 +223,7 @@ def plot_confusion_matrix(
     ('Confusion matrix, 50.0 % right', 'predicted class', 'true class')
     """
     where = "plot_confusion_matrix"
-    counts = np.asarray(matrix)
+    counts = as_array(f"{where}: matrix", matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise ShapeError(
             f"{where} takes a matrix of shape (C, C), such as that of "
@@ -303,15 +303,13 @@ def _first_weight(where: str, model: Module) -> tuple[Module, Array]:
 
 
 def _margins(scores: Array, right: Array, threshold: float) -> Array:
-    """Return by how much the right class' score is above the best other one; NaN counts worst."""
+    """Return by how much the right class' score is above the best other one."""
     if scores.ndim == 2 and scores.shape[1] > 1:
         rows = np.arange(len(scores))
         others = scores.astype(float)
         others[rows, right] = -np.inf
-        margins = scores[rows, right] - others.max(axis=1)
-    else:
-        margins = (scores.reshape(-1) - threshold) * (2 * right - 1)
-    return np.where(np.isnan(margins), -np.inf, margins)
+        return scores[rows, right] - others.max(axis=1)
+    return (scores.reshape(-1) - threshold) * (2 * right - 1)
 
 
 def _labels(

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynn.errors import DataError, OptionError, ShapeError, check_integer
-from tinynn.metrics import predicted_classes
+from tinynn.metrics import classes_of, predicted_classes
 from tinynn.modules import Module
 from tinynn.plot._axes import (
     COLOURS,
     MARKERS,
     Array,
     Model,
-    classes,
     colour,
     limits,
     names,
@@ -107,7 +106,7 @@ def plot_decision_regions(
     labels = names(where, class_names, C)
     known, title = None, "Decision regions"
     if points is not None and y is not None:
-        predicted, known = classes(where, outputs(where, model, points), y, threshold)
+        predicted, known = classes_of(where, outputs(where, model, points), y, threshold)
         right = (predicted == known).mean()
         title += f", {100 * right:.1f} % of {len(points):,} points right"
 
