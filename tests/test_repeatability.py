@@ -80,12 +80,10 @@ def test_what_draws_is_found():
     assert "PlaneDataLoaderFactory" in PARTS
     assert "RandomShift" in PARTS
 
-    def shake(X, *, rng=None):
-        """Draw, and say nowhere how to test it."""
 
-    assert random_parts.draws(shake)
-    with pytest.raises(LookupError, match=r"shake .* add to RECIPES in .*random_parts\.py how"):
-        random_parts.recipe("tinynn.metrics", shake)
+@every_part
+def test_it_is_known_how_to_draw_from_it(name):
+    assert PARTS[name][1], f"{name} draws: add to RECIPES in {random_parts.__file__} how to do so"
 
 
 # ---- what the source may not name ----------------------------------------------------------------
