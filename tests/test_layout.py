@@ -19,7 +19,8 @@ FOLDER = Path(tinynn.__file__).parent
 # that is not listed is "everything else" and stands at the top.
 LEVELS = [
     {"_version", "errors", "options", "primitives", "processes", "tables"},
-    {"random", "parameter", "schedules", "threads", "atomic"},
+    {"random", "schedules", "threads", "atomic"},
+    {"parameter"},
     {"initializers"},
     {"modules"},
     {"losses", "optimizers", "gradcheck", "metrics", "checkpoint", "progress"},

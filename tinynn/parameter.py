@@ -25,6 +25,7 @@ from tinynn.errors import (
     check_sequence,
     shown,
 )
+from tinynn.threads import product
 
 __all__ = ["FlatBuffer", "Parameter"]
 
@@ -171,15 +172,15 @@ class Parameter:
             if self._consumed and A.dtype is B.dtype is grad.dtype:
                 try:
                     if grad.flags.c_contiguous:
-                        A.dot(B, grad)
+                        product(A, B, grad)
                     else:
-                        B.T.dot(A.T, grad.T)  # (A B)ᵀ = Bᵀ Aᵀ
+                        product(B.T, A.T, grad.T)  # (A B)ᵀ = Bᵀ Aᵀ
                 except ValueError:
                     pass  # the product is of another shape, or the gradient lies in another order
                 else:
                     self._consumed = False
                     return
-            self.accumulate(A.dot(B))
+            self.accumulate(product(A, B))
         except AttributeError:
             raise _no_array("accumulate_product", B if isinstance(A, np.ndarray) else A) from None
 

@@ -1,46 +1,49 @@
 """How many threads the work of a network is divided among.
 
-NumPy's matrix products run on all cores, and for large ones that is right. For small ones it is
-not: handing the work out takes longer than doing it, up to twice as long. `fit` and `evaluate`
-therefore set the number by the largest product of a step, and put it back afterwards, whatever
-happens. `set_threads` overrules them, and sets the number for a loop of your own.
+NumPy's matrix products run on all cores, and for large ones that is right. For smaller ones it is
+not: handing the work out takes longer than doing it, and much longer where another process wants
+the second core. So each `product` of a module takes one thread or all by its own size, and puts
+back what it found. `set_threads` overrules this.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinynn.errors import check_integer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
 __all__ = ["set_threads"]
 
-# Measured: below so many multiply-adds in its largest product a step is faster on one thread.
-LARGE = 4_000_000
+# Measured: a product of fewer multiply-adds than LARGE is faster on one thread, or no slower. Below
+# SMALL, OpenBLAS sees to that by itself.
+SMALL, LARGE = 400_000, 4_000_000
 
 _overruled: int | None = None
 _before: list[int] = []  # what the pools had when they were first overruled
 
 _lock = threading.Lock()
-_n_inside = 0  # how many `restored_threads` blocks somebody is in
-_outermost: list[tuple[Any, int]] = []  # what the pools had before the first of these
+_n_inside = 0  # how many products are at work on one thread
+_outermost: list[int] = []  # what the pools had before the first of these
 
 
 def set_threads(n: int | None) -> None:
     """Fix the number of threads of NumPy's matrix products, or put back what it was.
 
-    A network whose largest product has fewer than 4 million multiply-adds is faster on one thread.
-    `fit` and `evaluate` see to that by themselves; for a loop of your own, this does.
+    By itself tinynn computes products of fewer than 4 million multiply-adds on one thread, and
+    larger ones on all that NumPy has.
 
     Parameters
     ----------
     n : int or None
-        The number, from now on; `fit` and `evaluate` keep to it as well. None puts back what was
-        there before, and lets these choose by the size of their work.
+        The number, from now on. None puts back what was there before, and lets each product choose
+        by its size.
 
     Examples
     --------
@@ -58,56 +61,69 @@ def set_threads(n: int | None) -> None:
     _overruled = n
 
 
-class Threads:
-    """The threads of NumPy's BLAS, inside a `restored_threads` block."""
+def product(A: NDArray[Any], B: NDArray[Any], out: NDArray[Any] | None = None) -> Any:
+    """Return the matrix product ``A · B``, on as many threads as its size is worth.
 
-    def __init__(self, before: list[tuple[Any, int]]) -> None:
-        self._before = before
+    Parameters
+    ----------
+    A : ndarray of shape (M, K) or (K,)
+        Any dtype.
+    B : ndarray of shape (K, N)
+        Any dtype.
+    out : ndarray of shape (M, N) or (N,), optional
+        Where to write it: C-contiguous, and of the dtype of the product.
 
-    def choose(self, largest_product: int) -> None:
-        """Set the number that suits a largest product of so many multiply-adds.
+    Returns
+    -------
+    ndarray
+        `out`, or a new array.
 
-        It is never more than there was before, which is all cores, unless somebody has shared them
-        out: joblib among its processes, say, or OMP_NUM_THREADS.
-        """
-        for pool, before in self._before:
-            n = _overruled or (1 if largest_product < LARGE else before)
-            if pool.num_threads != n:
-                pool.set_num_threads(n)
+    Raises
+    ------
+    ValueError
+        Where shapes do not belong together, or `out` is not as described; it is unchanged then.
 
-
-@contextmanager
-def restored_threads() -> Iterator[Threads]:
-    """Let the number of threads be chosen inside a with block, and put it back after it."""
-    # The pools belong to the process, but several threads of it may be inside at once: the first
-    # one in remembers, and the last one out restores.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> product(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]))
+    array([[11.]])
+    """
+    if not SMALL < A.size * B.shape[1] < LARGE or _overruled is not None:
+        return A.dot(B, out)
+    # The pools belong to the process, but several threads of it may be here at once: the first one
+    # in remembers what there was, and the last one out puts it back.
     global _n_inside
     with _lock:
-        before = [(pool, pool.num_threads) for pool in _pools()]
         if not _n_inside:
-            _outermost[:] = before
+            _outermost[:] = [get() for get, _ in _controls()]
+            for _, put in _controls():
+                put(1)
         _n_inside += 1
     try:
-        yield Threads(_outermost)
+        return A.dot(B, out)
     finally:
         with _lock:
             _n_inside -= 1
-            for pool, n in before if _n_inside else _outermost:
-                pool.set_num_threads(n)
+            if not _n_inside:
+                for (_, put), n in zip(_controls(), _outermost, strict=True):
+                    put(n)
 
 
-def largest_product(model: Any) -> int:
-    """Return the multiply-adds of the largest matrix product in the latest call of a model.
-
-    Every number of a module's output is a sum over as many terms as one row of its weight has.
-    """
-    largest = 0
-    for _, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if weight is not None and module._output_shape is not None and len(weight.shape) > 1:
-            terms = weight.size // weight.shape[0]
-            largest = max(largest, math.prod(module._output_shape) * terms)
-    return largest
+@functools.cache
+def _controls() -> list[tuple[Callable[[], int], Callable[[int], Any]]]:
+    """Return for each pool what gets and what sets its number of threads, as fast as can be."""
+    controls: list[Any] = []
+    for pool in _pools():
+        # OpenBLAS's own functions, which take 0.2 µs where the way round by Python takes 2.
+        direct = [
+            [getattr(pool.dynlib, name, None) for name in (f"{stem}get{rest}", f"{stem}set{rest}")]
+            for stem in ("openblas_", "scipy_openblas_")
+            for rest in ("_num_threads", "_num_threads64_", "_num_threads_64")
+        ]
+        by_python = [functools.partial(getattr, pool, "num_threads"), pool.set_num_threads]
+        controls.append(next((found for found in direct if None not in found), by_python))
+    return controls
 
 
 @functools.cache

@@ -44,7 +44,6 @@ from tinynn.refusals import (
     check_model,
     check_parts,
 )
-from tinynn.threads import largest_product, restored_threads
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -603,15 +602,9 @@ def _evaluated(
     """Go through a loader once in evaluation mode, and leave the model as it was."""
     loss_fn = copy.copy(loss_fn)  # what the latest call of the caller's own kept stays
     means = _Means(loss_fn, functions)
-    with (
-        model._borrowed("everything"),
-        np.errstate(over="ignore", invalid="ignore"),
-        restored_threads() as threads,
-    ):
-        for batch, (X, y, *weight) in enumerate(check_batches(loader)):
+    with model._borrowed("everything"), np.errstate(over="ignore", invalid="ignore"):
+        for X, y, *weight in check_batches(loader):
             prediction = model(X)
-            if batch == 0:
-                threads.choose(largest_product(model))
             loss = loss_fn(prediction, y, *weight)
             if not math.isfinite(loss) and means.not_finite is None:
                 means.not_finite = (loss, X, y, *weight)
@@ -631,15 +624,12 @@ def _train_epoch(
     batches = report.batches(loader, state.epoch, means.loss)  # the loader draws its order now
     with (
         np.errstate(over="ignore", invalid="ignore"),
-        restored_threads() as threads,
         own_streams({"model": model, "loss_fn": loss_fn, "loader": loader}),
     ):
         for batch, (X, y, *weight) in enumerate(check_batches(batches)):
             if batch == 0 and state.epoch == 0:
                 copy.copy(loss_fn)(model.predict(X), y, *weight)  # raises before anything changes
             prediction = model(X)
-            if batch == 0:
-                threads.choose(largest_product(model))
             loss = loss_fn(prediction, y, *weight)
             if not math.isfinite(loss) and processes.current.size == 1:
                 raise diverged(state, batch, f"the loss is {loss}", X, y, *weight)

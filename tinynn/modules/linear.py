@@ -13,6 +13,7 @@ from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
 from tinynn.primitives import add_to_rows, constant
 from tinynn.random import RNG, as_generator
+from tinynn.threads import product
 
 __all__ = ["Linear"]
 
@@ -95,7 +96,7 @@ class Linear(Module):
         if X.ndim != 2 or X.shape[1] != self.in_features:
             self._check_input(X)
         self._saved = X
-        Y = X.dot(self.weight.data.T)  # (N, D) · (D, F)
+        Y = product(X, self.weight.data.T)  # (N, D) · (D, F)
         if self.bias is not None:
             add_to_rows(Y, self.bias.data)
         return Y
@@ -110,7 +111,7 @@ class Linear(Module):
         if self.bias is not None:
             ones = constant(1.0, len(delta), delta.dtype)
             self.bias.accumulate_product(ones, delta)
-        return delta.dot(self.weight.data) if input_gradient else None
+        return product(delta, self.weight.data) if input_gradient else None
 
     def output_shape(self, input_shape: Shape) -> Shape:
         self._check_features(self.in_features, input_shape)
