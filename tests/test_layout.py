@@ -19,7 +19,7 @@ FOLDER = Path(tinynn.__file__).parent
 # that is not listed is "everything else" and stands at the top.
 LEVELS = [
     {"_version", "errors", "options", "primitives", "processes", "tables"},
-    {"random", "schedules", "threads", "atomic"},
+    {"random", "schedules", "threads", "archive", "atomic"},
     {"parameter"},
     {"initializers"},
     {"modules"},

@@ -21,7 +21,7 @@ import tinynn as tnn
 from tinynn import initializers
 from tinynn.errors import CheckpointError, OptionError
 from tinynn.random import as_generator
-from tinynn.saving import DEEPEST
+from tinynn.saving import DEEPEST, digest
 
 in_a_folder = settings(
     max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
@@ -46,7 +46,9 @@ def rewrite(path, change, arrays=None):
     changed = change(content)
     content = content if changed is None else changed
     arrays = safetensors.numpy.load_file(path) if arrays is None else arrays
-    safetensors.numpy.save_file(arrays, path, {"tinynn": json.dumps(content)})
+    text = json.dumps(content)
+    metadata = {"tinynn": text, "sha256": digest(text, arrays)}
+    safetensors.numpy.save_file(arrays, path, metadata)
 
 
 def assert_same(found, expected):
@@ -525,6 +527,28 @@ def test_a_file_cut_short_anywhere(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match="is damaged"):
             tnn.load(path)
+
+
+def test_any_bit_that_flips_is_found(tmp_path):
+    path = tmp_path / "model.safetensors"
+    tnn.save(tnn.ModuleList([tnn.Linear(2, 3, rng=0), tnn.BatchNorm(), tnn.Dropout(0.25)]), path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        flipped = bytes([whole[place] ^ 1 << place % 8])
+        path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+        with pytest.raises(CheckpointError):
+            tnn.load(path)
+
+
+def test_arrays_that_changed_places_are_found(tmp_path):
+    path = tmp_path / "model.safetensors"
+    tnn.save(tnn.ModuleList([tnn.Linear(2, 2, rng=0), tnn.Linear(2, 2, rng=1)]), path)
+    arrays, text = safetensors.numpy.load_file(path), json.dumps(architecture(path))
+    metadata = {"tinynn": text, "sha256": digest(text, arrays)}
+    arrays["0.weight"], arrays["1.weight"] = arrays["1.weight"], arrays["0.weight"]
+    safetensors.numpy.save_file(arrays, path, metadata)
+    with pytest.raises(CheckpointError, match=r"is damaged: its content is not what .* the digest"):
+        tnn.load(path)
 
 
 def test_arrays_that_do_not_fit_are_all_named(tmp_path):

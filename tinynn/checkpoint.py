@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinynn import processes
+from tinynn.archive import read_json, read_npz
 from tinynn.atomic import check_writable, replacing
-from tinynn.errors import CheckpointError, OptionError
+from tinynn.errors import CheckpointError, OptionError, shown
 from tinynn.random import as_generator, find_generators, set_state
 
 if TYPE_CHECKING:
@@ -92,11 +93,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     tinynn.errors.CheckpointError: .../notes.txt is not a checkpoint of tinynn, or is damaged
     """
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        content = json.loads(str(arrays.pop("state")))
+        arrays = read_npz(path)
+        content = read_json(str(arrays.pop("state")))
         if (version := content["version"]) == VERSION:
             state: dict[str, Any] = _with_arrays(content["state"], arrays)
+            if arrays:
+                raise ValueError(f"nothing tells where {', '.join(arrays)} belongs")
             return state
     except Exception as error:
         # NumPy, zipfile and JSON each fail in many ways on bytes that are not what they should be.
@@ -105,8 +107,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{error}); move it away to start anew, or name another file"
         ) from error
     raise CheckpointError(
-        f"{path} is a checkpoint of version {version}, but this tinynn reads version {VERSION}; "
-        "use the tinynn that wrote it, or move it away to start anew"
+        f"{path} is a checkpoint of version {shown(version)}, but this tinynn reads version "
+        f"{VERSION}; use the tinynn that wrote it, or move it away to start anew"
     )
 
 
@@ -140,7 +142,7 @@ def _with_arrays(value: Any, arrays: dict[str, Array]) -> Any:
         return [_with_arrays(item, arrays) for item in value]
     if isinstance(value, dict):
         if "array" in value:
-            return arrays[value["array"]]
+            return arrays.pop(value["array"])
         return {name: _with_arrays(item, arrays) for name, item in value["dict"].items()}
     return value
 

@@ -2,7 +2,8 @@
 
 The file is in the safetensors format. Its arrays have the names of `Module.state_dict`, which are
 PyTorch's, and its metadata holds the architecture as JSON: for every module its class and the
-arguments of its constructor, the same that `repr` shows.
+arguments of its constructor, the same that `repr` shows. The format has no checksum of its own, so
+a digest of all this stands beside it: a single bit that flipped on a disk is found.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from tinynn import initializers, modules
 from tinynn._version import __version__
+from tinynn.archive import read_json
 from tinynn.atomic import replacing
 from tinynn.errors import CheckpointError, OptionError, check_dtype
 from tinynn.modules.base import UNKNOWN, Module
@@ -33,6 +35,7 @@ Array: TypeAlias = NDArray[Any]
 
 VERSION = 1
 KEY = "tinynn"  # under which the architecture stands in the file's metadata
+DIGEST = "sha256"  # under which the digest does
 
 # The only classes that a file can name, but for those that the caller names.
 OWN = {
@@ -108,7 +111,8 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
     architecture, arrays = _described_model(model), model.state_dict()
     _check_dtypes(arrays)
     _check_that_it_can_be_loaded(model, architecture, arrays)
-    content = safetensors.save(arrays, {KEY: json.dumps(architecture)})
+    text = json.dumps(architecture)
+    content = safetensors.save(arrays, {KEY: text, DIGEST: digest(text, arrays)})
     with replacing(path) as file:
         file.write(content)
 
@@ -165,7 +169,8 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
     content = Path(path).read_bytes()
     try:
         arrays = safetensors.load(content)
-        text = _metadata(content).get(KEY)
+        metadata = _metadata(content)
+        text = metadata.get(KEY)
     except Exception as error:
         # The library has errors of its own, and NumPy's and JSON's shine through.
         raise CheckpointError(
@@ -177,8 +182,13 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
             f"{path} was not written by tinynn.save: it holds arrays, but no architecture. Build "
             "the model first, then model.load_state_dict(safetensors.numpy.load_file(path))"
         )
+    if metadata.get(DIGEST) != digest(text, arrays):
+        raise CheckpointError(
+            f"{path} is damaged: its content is not what tinynn.save wrote, as the digest in it "
+            "tells; use another copy"
+        )
     try:
-        architecture = json.loads(text)
+        architecture = read_json(text)
         version = architecture["version"]
         if version == VERSION:
             return _built_model(architecture, arrays, classes)
@@ -193,6 +203,17 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
         f"{path} was written by tinynn {architecture.get('tinynn')}, as a file of version "
         f"{version}, but this is tinynn {__version__}, which reads version {VERSION}; update tinynn"
     )
+
+
+def digest(text: str, arrays: Mapping[str, Array]) -> str:
+    """Return what tells one content of a file from all others, the order of arrays aside."""
+    import hashlib
+
+    found = hashlib.sha256(text.encode())
+    for name, array in sorted(arrays.items()):
+        found.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 # ---- from a model to its description -------------------------------------------------------------
@@ -543,7 +564,8 @@ def _metadata(content: bytes) -> dict[str, str]:
     """Return the metadata of a safetensors file that has been found to be one."""
     # Eight bytes tell the length of the header, which is JSON.
     length = int.from_bytes(content[:8], "little")
-    metadata: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    header = read_json(content[8 : 8 + length].decode())
+    metadata: dict[str, str] = header.get("__metadata__", {})
     return metadata
 
 

@@ -290,7 +290,8 @@ class Window(NamedTuple):
 
     def tiles(self, n: int) -> bool:
         """Tell whether the windows cover `n` positions of the input, each exactly once."""
-        return self.size == self.span == self.stride and self.length(n) * self.size == n
+        touch = self.size == self.span == self.stride and self.before == 0
+        return touch and self.length(n) * self.size == n
 
     def tap(self, k: int, n: int) -> tuple[slice, slice]:
         """Return where tap `k` meets the input: positions of the output, and those it reads."""
