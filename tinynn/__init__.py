@@ -21,6 +21,7 @@ from tinynn.errors import *
 from tinynn.gradcheck import GradientReport, check_gradients
 from tinynn.losses import *
 from tinynn.modules import *
+from tinynn.onnx_export import export_onnx
 from tinynn.optimizers import *
 from tinynn.parameter import Parameter
 from tinynn.random import manual_seed
@@ -50,6 +51,7 @@ __all__ = [
     "data",
     "distributed",
     "evaluate",
+    "export_onnx",
     "fit",
     "initializers",
     "load",

@@ -1,0 +1,34 @@
+"""The pages in docs keep their promises: their Python blocks run, one after the other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+# Blocks that need these run where they are installed, in tests/export.
+PEERS = ("torch", "onnx")
+
+
+def blocks(page, with_peers):
+    found = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return found if with_peers else [b for b in found if not any(peer in b for peer in PEERS)]
+
+
+def run(page, folder, monkeypatch, with_peers=False):
+    monkeypatch.chdir(folder)
+    namespace = {"__name__": "page"}
+    for block in blocks(page, with_peers):
+        exec(compile(block, page.name, "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_what_a_page_shows_runs(page, tmp_path, monkeypatch):
+    run(page, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8"))
+    assert all((DOCS / link).exists() for link in links if not link.startswith("https://"))
