@@ -17,6 +17,7 @@ from tinynn import (
     schedules,
 )
 from tinynn._version import __version__
+from tinynn.diagnostics import Diagnosis, Diagnostics, Verdict, diagnose
 from tinynn.errors import *
 from tinynn.gradcheck import GradientReport, check_gradients
 from tinynn.losses import *
@@ -38,6 +39,8 @@ from tinynn.training import (
 )
 
 __all__ = [
+    "Diagnosis",
+    "Diagnostics",
     "EarlyStopping",
     "GradientReport",
     "History",
@@ -46,9 +49,11 @@ __all__ = [
     "Trace",
     "TracedModule",
     "TrainingState",
+    "Verdict",
     "__version__",
     "check_gradients",
     "data",
+    "diagnose",
     "distributed",
     "evaluate",
     "export_onnx",

@@ -66,6 +66,16 @@ class Call:
         return f"{self.position} {short_repr(self.module)}".strip()
 
     @property
+    def label(self) -> str:
+        """Str : the module; of a container, what is inside of which has calls, the name alone."""
+        return type(self.module).__name__ if self.is_container else short_repr(self.module)
+
+    @property
+    def gave_itself(self) -> bool:
+        """Bool : whether it does something of its own, and not only what is inside of it."""
+        return not self.is_container or bool(self.parameters)
+
+    @property
     def is_container(self) -> bool:
         """Bool : whether there are modules inside of this one."""
         return any(inner is not self.module for _, inner in self.module.named_modules())

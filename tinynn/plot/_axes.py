@@ -21,6 +21,7 @@ __all__ = [
     "names",
     "outputs",
     "prepare",
+    "whole_numbers",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -65,6 +66,13 @@ def prepare(ax: Any, figsize: tuple[float, float] = (6.4, 4.0)) -> Any:
             "figure.add_subplot(), and of an array of Axes one of its members"
         )
     return ax
+
+
+def whole_numbers(axis: Any) -> None:
+    """Let an axis have its ticks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def limits(where: str, name: str, value: Any) -> tuple[float, float]:

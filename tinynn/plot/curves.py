@@ -11,7 +11,7 @@ import numpy as np
 from tinynn.errors import OptionError, TinyNNError
 from tinynn.modules import Module
 from tinynn.options import short_repr
-from tinynn.plot._axes import GREY, Array, colour, limits, prepare
+from tinynn.plot._axes import GREY, Array, colour, limits, prepare, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def plot_history(
     ax.set_title(f"{words[:1].upper()}{words[1:]} over training")
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss (mean of a sample)" if quantity == "loss" else words)
-    _whole_numbers(ax.xaxis)
+    whole_numbers(ax.xaxis)
     ax.grid(alpha=0.3)
     if several:
         _legend_of_pairs(ax, list(curves), sorted(parts))
@@ -190,12 +190,6 @@ def _with_derivative(module: Module, x: Array) -> tuple[Array, Array]:
             f"plot_activation draws functions of single numbers, but {module!r} is not one"
         ) from cause
     return y[:, 0], derivative[:, 0]
-
-
-def _whole_numbers(axis: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _legend_of_pairs(ax: Any, coloured: list[str], styled: list[str]) -> None:

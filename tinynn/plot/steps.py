@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynn.plot._axes import Array, colour, prepare
+from tinynn.errors import OptionError
+from tinynn.plot._axes import GREY, Array, colour, prepare, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from tinynn.diagnostics import Diagnosis
     from tinynn.tracing import Trace
 
-__all__ = ["plot_trace"]
+__all__ = ["plot_diagnosis", "plot_trace"]
 
 
 def plot_trace(trace: Trace, ax: Axes | None = None) -> Axes:
@@ -65,15 +67,111 @@ def plot_trace(trace: Trace, ax: Axes | None = None) -> Axes:
         ax.vlines(x, low, high, color=colour(2 * i), alpha=0.4, linewidth=3)
     if positive:
         ax.set_yscale("log")
-    names = [f"{traced.name} {type(traced.module).__name__}".strip() for traced in modules]
-    ax.set_xticks(range(len(modules)), names)
-    ax.tick_params("x", labelrotation=90 if len(modules) > 6 else 0)
+    _modules_along_x(ax, [f"{traced.name} {type(traced.module).__name__}" for traced in modules])
     ax.set_title("Spread of activations and gradients by depth")
-    ax.set_xlabel("module, in the order of the forward pass")
     ax.set_ylabel("standard deviation\n(bars: the middle 90 % of sizes)")
     ax.grid(alpha=0.3)
     ax.legend()
     return ax
+
+
+# What each number is, and on which kind of axis it is drawn.
+QUANTITIES = {
+    "mean": ("mean of the outputs", "linear"),
+    "std": ("standard deviation of the outputs", "log"),
+    "dead": ("part of units without a gradient", "part"),
+    "saturated": ("part of numbers close to a bound", "part"),
+    "gradient_norm": ("norm of the gradient", "log"),
+    "weight_norm": ("norm of the parameters", "log"),
+    "update_ratio": ("change by a step, in parts of the norm", "log"),
+}
+USUAL_UPDATE = 1e-3
+
+
+def plot_diagnosis(diagnosis: Diagnosis, quantity: str = "std", ax: Axes | None = None) -> Axes:
+    """Draw one number of every module, by depth or, of several looks, over training.
+
+    Parameters
+    ----------
+    diagnosis : Diagnosis
+        What `diagnose` returned, or the ``diagnosis`` of a `Diagnostics` callback.
+    quantity : str, default "std"
+        A column of `Diagnosis.to_dict`: "mean", "std", "dead", "saturated", "gradient_norm",
+        "weight_norm" or "update_ratio". For the last, a line shows about what is usual.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        What was drawn on.
+
+    Raises
+    ------
+    OptionError
+        Where there is no such number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinynn as tnn
+    >>> X = np.random.default_rng(0).normal(size=(100, 4))
+    >>> model = tnn.ModuleList([tnn.Linear(4, 8), tnn.ReLU(), tnn.Linear(8, 1)])
+    >>> ax = tnn.diagnose(model, tnn.MSELoss(), X, X[:, :1]).plot("dead")
+    >>> ax.get_ylabel()
+    'part of units without a gradient'
+    """
+    if quantity not in QUANTITIES:
+        raise OptionError(f"quantity must be one of {', '.join(QUANTITIES)}, but is {quantity!r}")
+    table = diagnosis.to_dict()
+    modules = [
+        (name, module)
+        for name, module in dict.fromkeys(zip(table["name"], table["module"], strict=True))
+        if any(v == v for n, v in zip(table["name"], table[quantity], strict=True) if n == name)
+    ]
+    if not modules:
+        hint = "; give diagnose an optimizer" if quantity == "update_ratio" else ""
+        raise OptionError(f"there is no {quantity!r} to draw: no module has one{hint}")
+    words, scale = QUANTITIES[quantity]
+    epochs = list(dict.fromkeys(table["epoch"]))
+    labels = [f"{name} {module.partition('(')[0]}".strip() for name, module in modules]
+    values = np.array(
+        [
+            [v for n, v in zip(table["name"], table[quantity], strict=True) if n == name]
+            for name, _ in modules
+        ]
+    )
+    ax = prepare(ax, figsize=(max(6.4, 1.5 + 0.4 * len(modules)), 4.8))
+    if len(epochs) == 1:
+        ax.plot(values[:, 0], marker="o", color=colour(0))
+        _modules_along_x(ax, labels)
+    else:
+        # From the first module to the last one from dark to light.
+        for row, label, t in zip(values, labels, np.linspace(0, 1, len(labels)), strict=True):
+            shade = (0.9 * t, 0.2 + 0.5 * t, 0.55 - 0.5 * t)
+            ax.plot([epoch + 1 for epoch in epochs], row, label=label, color=shade)
+        ax.set_xlabel("epoch")
+        whole_numbers(ax.xaxis)
+    if scale == "log" and (values > 0).any():
+        ax.set_yscale("log")
+    elif scale == "part":
+        ax.set_ylim(-0.03, 1.03)
+    if quantity == "update_ratio":
+        ax.axhline(USUAL_UPDATE, color=GREY, linestyle=":", label="about usual")
+    if len(epochs) > 1:
+        ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.set_title(
+        f"{words[:1].upper()}{words[1:]} {'over training' if len(epochs) > 1 else 'by depth'}"
+    )
+    ax.set_ylabel(words)
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def _modules_along_x(ax: Axes, names: list[str]) -> None:
+    ax.set_xticks(range(len(names)), [name.strip() for name in names])
+    ax.tick_params("x", labelrotation=90 if len(names) > 6 else 0)
+    ax.set_xlabel("module, in the order of the forward pass")
 
 
 def _sizes(array: Array | None) -> tuple[float, float, float]:
