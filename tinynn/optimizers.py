@@ -29,7 +29,7 @@ from tinynn.errors import (
 )
 from tinynn.options import options_repr
 from tinynn.parameter import FlatBuffer, Parameter
-from tinynn.primitives import add_scaled, blocks, flush_subnormals, move_towards, sum_of_squares
+from tinynn.primitives import add_scaled, blocks, combine, flush_subnormals, sum_of_squares
 from tinynn.schedules import Schedule, rate_at
 
 __all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
@@ -302,8 +302,8 @@ class SGD(Optimizer):
     def _update(self, p: Array, g: Array, lr: float) -> None:
         if self.momentum:
             v = self._velocity
-            v *= self.momentum
-            add_scaled(v, 1.0, g)
+            for part in blocks(p.size):
+                combine(v[part], self.momentum, 1.0, g[part])
             g = g + self.momentum * v if self.nesterov else v
         add_scaled(p, -lr, g)
 
@@ -375,9 +375,9 @@ class Adam(Optimizer):
         rate = lr * root / (1 - beta1**t)
         for part in blocks(p.size):
             m, v, g_part = self._m[part], self._v[part], g[part]
-            move_towards(m, g_part, 1 - beta1)
+            combine(m, beta1, 1 - beta1, g_part)
             step = np.square(g_part)
-            move_towards(v, step, 1 - beta2)
+            combine(v, beta2, 1 - beta2, step)
             np.sqrt(v, out=step)
             step += self.eps * root
             np.divide(m, step, out=step)

@@ -24,13 +24,13 @@ __all__ = [
     "blocks",
     "column_means",
     "column_sums",
+    "combine",
     "constant",
     "expm1_of_negative",
     "flush_subnormals",
     "in_memory_order_of",
     "is_positive",
     "keep_freed_memory",
-    "move_towards",
     "negative_part",
     "positive_part",
     "sum_of_squares",
@@ -190,11 +190,15 @@ def sum_of_squares(x: Array) -> float:
     >>> sum_of_squares(np.array([3.0, 4.0]))
     25.0
     """
-    dot = _DOT[x.dtype] if 0 < x.size <= _VECTOR and x.flags.c_contiguous else None
-    if dot is not None:
-        return float(dot(x, x))
-    with np.errstate(all="ignore"):
-        return float(x.dot(x))
+    n = x.size
+    dot = _DOT[x.dtype] if n <= 10 * _VECTOR and x.flags.c_contiguous else None
+    if dot is None:
+        with np.errstate(all="ignore"):  # takes as long as a sum of 20,000
+            return float(x.dot(x))
+    total = 0.0
+    for start in range(0, n, _VECTOR):
+        total += dot(x, x, min(_VECTOR, n - start), start, 1, start, 1)
+    return total
 
 
 def add_to_rows(Y: Array, b: Array) -> None:
@@ -389,31 +393,31 @@ def add_scaled(y: Array, a: float, x: Array) -> None:
         axpy(x, y, min(_VECTOR, n - start), a, start, 1, start, 1)
 
 
-def move_towards(y: Array, x: Array, weight: float) -> None:
-    """Move a vector part of the way to another one in place, ``y ← (1 − weight) y + weight x``.
+def combine(y: Array, a: float, b: float, x: Array) -> None:
+    """Replace a vector by a combination of itself with another one, ``y ← a y + b x``.
 
     Parameters
     ----------
     y : ndarray of shape (n,)
         Changed.
+    a, b : float
+        The factors: of a moving average, ``1 − weight`` and ``weight``.
     x : ndarray of shape (n,)
-        Where to.
-    weight : float
-        How much of the way, 1 being all of it.
+        What is combined with it.
 
     Examples
     --------
     >>> y = np.array([1.0, 1.0])
-    >>> move_towards(y, np.array([1.0, 3.0]), 0.5)
+    >>> combine(y, 0.5, 0.5, np.array([1.0, 3.0]))
     >>> y
     array([1., 2.])
     """
     scal = _SCAL[y.dtype] if 0 < y.size <= _BLOCK and y.flags.c_contiguous else None
     if scal is None:
-        y *= 1 - weight
+        y *= a
     else:
-        scal(1 - weight, y)
-    add_scaled(y, weight, x)
+        scal(a, y)
+    add_scaled(y, b, x)
 
 
 def blocks(n: int) -> Iterator[slice]:

@@ -6,6 +6,7 @@ there and warm, with one thread or with all, whichever is faster.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -64,18 +65,24 @@ class Floor(Peer):
         self.pools = ThreadpoolController()
         if self.threads is None:
             most = max((pool["num_threads"] for pool in self.pools.info()), default=1)
-            self.use = min((1, most), key=self._seconds)
-            self.pools.limit(limits=self.use)
+            self.pools.limit(limits=self._faster(1, most))
 
-    def _seconds(self, threads: int) -> float:
-        times = []
-        with self.pools.limit(limits=threads):
-            for _ in range(7):
-                start = time.perf_counter()
-                for _ in range(10 if self.workload.batch_size < 100 else 1):
+    def _faster(self, *threads: int) -> int:
+        """Return the number of threads with which the products take the least time."""
+        # In turn, and long enough that what another process did last, or does now and then, does
+        # not decide: the best of many turns does.
+        best = dict.fromkeys(threads, math.inf)
+        for _ in range(9):
+            for n in threads:
+                with self.pools.limit(limits=n):
+                    time.sleep(0.02)
                     self.step(None, None)
-                times.append(time.perf_counter() - start)
-        return sorted(times)[2]
+                    start, steps = time.perf_counter(), 0
+                    while steps == 0 or time.perf_counter() < start + 0.01:
+                        self.step(None, None)
+                        steps += 1
+                    best[n] = min(best[n], (time.perf_counter() - start) / steps)
+        return min(best, key=lambda n: best[n])
 
     def reset(self) -> None:
         """Nothing is trained here."""

@@ -12,7 +12,7 @@ from tinynn import processes
 from tinynn.errors import ShapeError, check_dtype, check_flag, check_integer, check_number
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
-from tinynn.primitives import add_to_rows, column_means, column_sums, move_towards
+from tinynn.primitives import add_to_rows, column_means, column_sums, combine, constant
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
@@ -134,13 +134,13 @@ class BatchNorm(Module):
             else:
                 variance = column_means(centred * centred)
             if self.training and self.running_mean is not None:
-                self._track(mean, variance * (n / (n - 1)))
+                self._track(mean, variance, n)
         else:
             assert self.running_mean is not None
             assert self.running_var is not None
             mean, variance = self.running_mean, self.running_var
             centred = X - _wide(mean, X)
-        inverse = 1 / np.sqrt(variance + self.eps)  # 1/σ, of shape (C,)
+        inverse = np.reciprocal(np.sqrt(variance + self.eps))  # 1/σ, of shape (C,)
         scale = inverse if self.weight is None else self.weight.data * inverse
         self._saved = centred, inverse, scale, n, synchronized
         Y = centred * _wide(scale, X)
@@ -170,16 +170,17 @@ class BatchNorm(Module):
         gradient *= _wide(scale, delta)
         return gradient
 
-    def _track(self, mean: Array, variance: Array) -> None:
+    def _track(self, mean: Array, variance: Array, n: int) -> None:
         """Move the running averages towards a batch; complex inputs of a proof count as real."""
         assert self.num_batches_tracked is not None
-        self.num_batches_tracked += 1
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        self.num_batches_tracked[()] += 1
         weight = self.momentum
         if weight is None:
             weight = 1 / int(self.num_batches_tracked)
-        for running, newest in ((self.running_mean, mean), (self.running_var, variance)):
-            assert running is not None
-            move_towards(running, newest.real, weight)
+        combine(self.running_mean, 1 - weight, weight, mean.real)
+        combine(self.running_var, 1 - weight, weight * n / (n - 1), variance.real)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if self.num_features is not None:
