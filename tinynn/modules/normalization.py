@@ -12,7 +12,7 @@ from tinynn import processes
 from tinynn.errors import ShapeError, check_dtype, check_flag, check_integer, check_number
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 from tinynn.parameter import Parameter
-from tinynn.primitives import add_to_rows, column_means, column_sums, combine, constant
+from tinynn.primitives import add_to_rows, column_means, column_sums, combine
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
