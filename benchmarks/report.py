@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.peers import PEERS
 from benchmarks.workloads import TARGETS, WORKLOADS
 
-__all__ = ["NOISY", "duration", "markdown", "quartiles", "summarize", "table", "write"]
+__all__ = ["NOISY", "duration", "markdown", "quartiles", "summarize", "table", "where", "write"]
 
 # A row is marked noisy where its quartiles are further apart than this part of its median.
 NOISY = 0.2
@@ -144,20 +144,27 @@ def overview(summaries: dict[str, dict[str, Any]]) -> str:
     return table(["", *names], rows)
 
 
+def where(machine: dict[str, Any]) -> list[str]:
+    """Return when, by which command and on what numbers were measured, as a list."""
+    load = machine["load_at_start"]
+    return [
+        f"{machine['date']}, `{machine['command']}`",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
+        + ("" if load is None else f"; load {load:.2f} when this began"),
+        f"Python {machine['python']}, NumPy's and SciPy's BLAS: {', '.join(machine['blas'])}",
+    ]
+
+
 def machine_lines(machine: dict[str, Any], summaries: dict[str, dict[str, Any]]) -> list[str]:
-    """Return what the numbers were measured on, as a list."""
+    """Return what the numbers were measured on, and what the peers were, as a list."""
     versions: dict[str, str] = {}
     threads: dict[str, dict[str, None]] = {}
     for summary in summaries.values():
         for peer, row in summary["peers"].items():
             versions |= row["versions"]
             threads.setdefault(peer, {})[row["threads"]] = None
-    load = machine["load_at_start"]
     lines = [
-        f"{machine['date']}, `{machine['command']}`",
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
-        + ("" if load is None else f"; load {load:.2f} when this began"),
-        f"Python {machine['python']}, NumPy's and SciPy's BLAS: {', '.join(machine['blas'])}",
+        *where(machine),
         f"threads: {machine['threads']}: "
         + "; ".join(f"{PEERS[peer].title} {' or '.join(use)}" for peer, use in threads.items()),
         "versions: " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
