@@ -6,18 +6,20 @@ No time is asserted here.
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 ROOT = Path(__file__).parents[1]
 # Behind everything else, so that the tinynn under test stays the one that is installed.
 sys.path.append(str(ROOT))
 
-from benchmarks import options, peers, report, runner, workloads  # noqa: E402
+from benchmarks import estimators, options, peers, report, runner, workloads  # noqa: E402
 from benchmarks.peers import floor, tinynn_peer, tutorial  # noqa: E402
 
 SMALL = workloads.Workload("small", "small", "train", workloads.mlp(6, 5, 3), 4, 3, lr=0.1)
@@ -76,6 +78,7 @@ def test_quick_run_writes_json_and_markdown(tmp_path):
         ("benchmarks.memory", ["--workloads", "F"], "'F'"),
         ("benchmarks.startup", ["--rounds", "many"], "'many'"),
         ("benchmarks.latency", ["--threads", "-1"], "--threads"),
+        ("benchmarks.estimators", ["--experiments", "moons"], "'moons'"),
     ],
 )
 def test_a_bad_option_is_one_line_and_code_2(module, arguments, says, capsys):
@@ -88,7 +91,9 @@ def test_a_bad_option_is_one_line_and_code_2(module, arguments, says, capsys):
     assert says in line
 
 
-@pytest.mark.parametrize("module", ["__main__", "scaling", "memory", "startup", "latency"])
+@pytest.mark.parametrize(
+    "module", ["__main__", "scaling", "memory", "startup", "latency", "estimators"]
+)
 def test_help_names_every_option(module, capsys):
     with pytest.raises(SystemExit) as exit_:
         importlib.import_module(f"benchmarks.{module}").main(["--help"])
@@ -252,3 +257,63 @@ def test_ratios_are_taken_round_by_round_and_targets_point_the_right_way():
     assert targets["floor"]["met"]  # 2.0, of at most 2.0
     assert not targets["pytorch"]["met"]  # 2.5, of at least 3
     assert targets["pytorch"]["ratio"] == 2.5
+
+
+# ---- the estimators beside scikit-learn's ---------------------------------------------------
+
+
+def test_estimators_write_a_table_into_a_page(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    begin, end = (
+        f"<!-- python -m benchmarks.estimators: {mark} -->\n" for mark in ("begin", "end")
+    )
+    page.write_text(f"before\n{begin}old\n{end}after\n", "utf-8")
+    arguments = ["--quick", "--experiments", "wine", "diabetes", "--page", str(page)]
+    assert estimators.main([*arguments, "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "A quick run" in printed
+    assert page.read_text("utf-8") == f"before\n{begin}{printed[:-1]}{end}after\n"
+
+    results = json.loads((tmp_path / "estimators.json").read_text("utf-8"))["experiments"]
+    assert list(results) == ["wine", "diabetes"]
+    for result in results.values():
+        scores, seconds = np.array(result["scores"]), np.array(result["seconds"])
+        assert scores.shape == seconds.shape == (3, 4, 2)
+        assert seconds.min() > 0
+        ratios = seconds[..., 1] / seconds[..., 0]
+        assert result["ratio"]["median"] == pytest.approx(np.median(ratios))
+    page.write_text("no marks", "utf-8")
+    with pytest.raises(SystemExit, match="has no lines <!--"):
+        estimators.document(page, "text")
+
+
+def test_what_counts_as_a_worse_score():
+    noise = np.random.default_rng(0).normal(0, 0.01, (5, 4, 2))
+    seconds = np.ones((5, 4, 2))
+    said = {}
+    for lead in (-0.05, 0.0, 0.01, 0.05):
+        scores = 0.9 + noise + np.array([lead, 0.0])
+        said[lead] = estimators.summary(scores, seconds)["no_worse"]
+        test = stats.ttest_rel(*scores.mean(axis=1).T, alternative="less")
+        assert said[lead] == (test.pvalue >= estimators.LEVEL)
+    assert not said[-0.05]
+    assert said[0.05]
+    assert estimators.summary(np.ones((5, 4, 2)), seconds)["no_worse"]
+
+
+def test_both_estimators_are_given_the_same():
+    for experiment in estimators.EXPERIMENTS.values():
+        ours, theirs = (estimator.get_params() for estimator in estimators.pair(experiment, 7, 3))
+        shared = ours.keys() & theirs.keys()
+        assert {"batch_size", "learning_rate_init", "alpha", "solver", "random_state"} <= shared
+        assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
+
+
+def test_the_page_has_the_table_of_all_experiments():
+    page = (ROOT / "docs" / "estimators.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\w+), \d+ × \d+ +\| +([\d-]+), (\w+), (\d+) \|", page, re.MULTILINE)
+    assert rows == [
+        (name.removesuffix("_sgd"), "-".join(map(str, e.hidden)), e.solver, str(e.epochs))
+        for name, e in estimators.EXPERIMENTS.items()
+    ]
+    assert "quick run" not in page

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-# Blocks that need these run where they are installed, in tests/export.
-PEERS = ("torch", "onnx")
+# Blocks that need these run where they are installed, in tests/export and tests/dask.
+PEERS = ("torch", "onnx", "dask")
 
 
 def blocks(page, with_peers):
