@@ -44,7 +44,7 @@ UNKNOWN: Shape = (...,)
 _mode_lock = threading.RLock()
 
 # What calls leave in a module, which is neither part of it nor copied with it.
-_KEPT_BY_CALLS = frozenset({"_saved", "_output_shape", "_borrowed_by"})
+_KEPT_BY_CALLS = frozenset({"_saved", "_output_shape", "_loan"})
 
 
 class LoadResult(NamedTuple):
@@ -175,7 +175,7 @@ class Module:
 
     def _members(self) -> Iterator[tuple[str, object]]:
         """Yield the name and value of each attribute, lists and tuples taken apart."""
-        for name, value in vars(self).items():
+        for name, value in list(vars(self).items()):  # another thread's call may add to them
             if name in _KEPT_BY_CALLS:
                 continue
             if name == "_modules":  # what a container holds goes by its position alone
@@ -413,29 +413,19 @@ class Module:
         """Evaluate inside a with block; after it, attributes are as before.
 
         `what` is "training" for the modes alone, and "everything" to leave nothing behind. Several
-        threads may be inside at once: the first one in remembers, and the last one out restores.
+        threads may be inside at once, with this module or with others that share some with it: of
+        every module, the first one in remembers what there was, and the last one out restores it.
         """
+        modules = [module for _, module in self.named_modules()]
         with _mode_lock:
-            borrowed: dict[str, Any] = vars(self).setdefault("_borrowed_by", {})
-            if what not in borrowed:
-                modules = [module for _, module in self.named_modules()]
-                borrowed[what] = 0, [(module, dict(vars(module))) for module in modules]
-                for module in modules:
-                    module.training = False
-            users, before = borrowed[what]
-            borrowed[what] = users + 1, before
+            for module in modules:
+                _Loan.begin(module, what)
         try:
             yield
         finally:
             with _mode_lock:
-                users, before = borrowed[what]
-                borrowed[what] = users - 1, before
-                if users == 1:
-                    del borrowed[what]
-                    for module, attributes in before:
-                        _restore(module, attributes, what)
-                    if not borrowed:
-                        vars(self).pop("_borrowed_by", None)
+                for module in modules:
+                    _Loan.end(module, what)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """Convert parameters and floating-point buffers to another dtype, in place.
@@ -622,7 +612,8 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         # deepcopy and pickle go through here: what the latest call kept stays behind.
-        return {name: value for name, value in vars(self).items() if name not in _KEPT_BY_CALLS}
+        attributes = vars(self).copy()
+        return {n: value for n, value in attributes.items() if n not in _KEPT_BY_CALLS}
 
     def __repr__(self) -> str:
         return options_repr(self)
@@ -815,18 +806,53 @@ def _unfit_delta(module: Module, delta: Array) -> StateError | ShapeError:
     return error
 
 
-def _restore(module: Module, before: dict[str, Any], what: str) -> None:
-    now = vars(module)
-    if what == "everything":
-        still_borrowed = now.get("_borrowed_by")
-        now.clear()
-        now.update(before)
-        if still_borrowed is not None:
-            now["_borrowed_by"] = still_borrowed
-    elif "training" in before:
-        now["training"] = before["training"]
-    else:
-        now.pop("training", None)  # the class's own
+class _Loan:
+    """What a module was before it was borrowed, and how many have it now."""
+
+    def __init__(self, training: bool | None) -> None:
+        self.training = training  # None where it is the class's own
+        self.users = 0
+        self.before: dict[str, Any] = {}
+        self.users_of_everything = 0
+
+    @staticmethod
+    def begin(module: Module, what: str) -> None:
+        """Take note of one who borrows; the first one sets evaluation behaviour."""
+        attributes = vars(module)
+        loan = attributes.get("_loan")
+        if loan is None:
+            loan = attributes["_loan"] = _Loan(attributes.get("training"))
+            attributes["training"] = False
+        loan.users += 1
+        if what == "everything":
+            if not loan.users_of_everything:
+                loan.before = dict(attributes)
+            loan.users_of_everything += 1
+
+    @staticmethod
+    def end(module: Module, what: str) -> None:
+        """Take note of one who gives back; the last one restores.
+
+        No attribute goes missing for a moment, as others may be reading it.
+        """
+        attributes = vars(module)
+        loan = attributes["_loan"]
+        if what == "everything":
+            loan.users_of_everything -= 1
+            if not loan.users_of_everything:
+                before, loan.before = loan.before, {}
+                for name in attributes.keys() - before.keys():
+                    del attributes[name]
+                for name, value in before.items():
+                    if attributes.get(name) is not value:
+                        attributes[name] = value
+        loan.users -= 1
+        if not loan.users:
+            del attributes["_loan"]
+            if loan.training is None:
+                attributes.pop("training", None)
+            else:
+                attributes["training"] = loan.training
 
 
 def batch_text(shape: Shape) -> str:
