@@ -3,10 +3,12 @@
 Nothing here leaves the machine: the hosts are servers on the loopback interface.
 """
 
+import contextlib
 import gzip
 import hashlib
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -26,7 +28,7 @@ from tinynn.data import (
     cache_folder,
 )
 from tinynn.data.cache import read_idx
-from tinynn.errors import DataError
+from tinynn.errors import DataError, OptionError
 
 NAMES = tuple(file.name for file in MNISTDataLoaderFactory.files)
 
@@ -52,11 +54,12 @@ CONTENTS = dict(zip(NAMES, map(idx, ARRAYS), strict=True))
 PACKED = {name: gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
 
 
-def small(host_addresses, *, kind=MNISTDataLoaderFactory, by="sha256"):
+def small(host_addresses, *, kind=MNISTDataLoaderFactory, by="sha256", seconds=10.0):
     """A factory like the real ones, for the small data set and other hosts."""
 
     class Small(kind):
         hosts = tuple(host_addresses)
+        timeout = seconds
         files = tuple(
             IDXFile(
                 name,
@@ -231,30 +234,292 @@ def test_wrong_bytes_of_one_host_are_asked_of_the_next(cache, make_host, damaged
     assert (cache / "mnist" / NAMES[0]).read_bytes() == PACKED[NAMES[0]]
 
 
-def test_a_host_that_hangs_is_left_for_the_next(cache, make_host, monkeypatch):
-    monkeypatch.setattr(tinynn.data.cache, "SECONDS_OF_SILENCE", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        assert_small_set(small([address, make_host().address])())
+# ---- hosts that do what no host should: what they answer to the first thing they are asked -------
+
+WHOLE = PACKED[NAMES[0]]
+
+
+def head(status="200 OK", **fields):
+    lines = [f"HTTP/1.1 {status}", *(f"{n.replace('_', '-')}: {v}" for n, v in fields.items())]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+
+
+def slowly(content):
+    """A byte now and then, each of them soon enough."""
+
+    def send(connection, over):
+        for byte in content:
+            connection.sendall(bytes([byte]))
+            if over.wait(0.02):
+                break
+
+    return send
+
+
+def without_end(connection, over):
+    connection.sendall(head())
+    while not over.is_set():
+        connection.sendall(bytes(1 << 16))
+
+
+def nothing(connection, over):
+    over.wait()
+
+
+def then_nothing(content):
+    def send(connection, over):
+        connection.sendall(content)
+        over.wait()
+
+    return send
+
+
+def whole_of_it(content):
+    return lambda connection, over: connection.sendall(content)
+
+
+def abruptly(connection, over):
+    # Closed with a reset, as a machine that crashes does.
+    connection.sendall(head(Content_Length=len(WHOLE)) + WHOLE[:999])
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+ANSWERS = {
+    "says nothing": (nothing, "timed out"),
+    "stalls in the head": (then_nothing(b"HTTP/1.1 200 OK\r\nContent-Le"), "timed out"),
+    "stalls after the head": (then_nothing(head(Content_Length=len(WHOLE))), "timed out"),
+    "stalls in the middle": (
+        then_nothing(head(Content_Length=len(WHOLE)) + WHOLE[:999]),
+        "timed out",
+    ),
+    "sends a byte now and then": (
+        slowly(head(Content_Length=len(WHOLE)) + WHOLE),
+        r"a file took more than 0.5 seconds|timed out",  # the latter where this machine is asleep
+    ),
+    "breaks off": (
+        whole_of_it(head(Content_Length=len(WHOLE)) + WHOLE[:999]),
+        f"broke off after 999 of {len(WHOLE)} bytes",
+    ),
+    "breaks off in a chunk": (
+        whole_of_it(head(Transfer_Encoding="chunked") + b"ffff\r\n" + WHOLE[:999]),
+        "IncompleteRead|broke off",
+    ),
+    "breaks off without having said how much": (
+        whole_of_it(head() + WHOLE[:999]),
+        "not the published train-images",
+    ),
+    "is reset": (abruptly, "reset|broke off"),
+    "says less than it sends": (
+        whole_of_it(head(Content_Length=999) + WHOLE),
+        "not the published train-images",
+    ),
+    "says more than it sends": (
+        whole_of_it(head(Content_Length=10**15) + WHOLE[:-9]),
+        f"broke off after {len(WHOLE) - 9} of {10**15} bytes",
+    ),
+    "says nonsense": (
+        whole_of_it(head(Content_Length="many") + WHOLE[:-9]),
+        "not the published train-images",
+    ),
+    "sends without end": (without_end, "not the published train-images"),
+    "sends other bytes": (
+        whole_of_it(head(Content_Length=len(WHOLE)) + WHOLE[::-1]),
+        "not the published train-images",
+    ),
+    "sends a page": (
+        whole_of_it(
+            head(Content_Type="text/html") + b"<html>Log in to the wireless network</html>"
+        ),
+        "not the published train-images",
+    ),
+    "speaks another language": (whole_of_it(b"220 ready for mail\r\n"), "220 ready"),
+    "sends a head without end": (
+        whole_of_it(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 10_000),
+        "more than 100 headers",
+    ),
+    "has no such file": (whole_of_it(head("404 Not Found") + b"no"), "404"),
+    "forbids it": (whole_of_it(head("403 Forbidden") + b"no"), "403"),
+    "is out of order": (whole_of_it(head("500 Internal Server Error") + b"oh"), "500"),
+    "is overloaded": (whole_of_it(head("503 Service Unavailable", Retry_After=9)), "503"),
+    "redirects without end": (whole_of_it(head("302 Found", Location="/again")), "infinite loop"),
+    "redirects to nowhere": (whole_of_it(head("301 Moved Permanently")), "301"),
+    "redirects to a file": (
+        whole_of_it(head("302 Found", Location="file:///etc/passwd")),
+        "not allowed",
+    ),
+    "redirects to itself by another name": (
+        whole_of_it(head("302 Found", Location="nonsense://host/x")),
+        "not allowed",
+    ),
+}
+
+
+class Answering:
+    """A host that gives one answer to whatever it is asked, as often as it is asked."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.over = threading.Event()
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.server.getsockname()[1]}/"
+        self.threads = [threading.Thread(target=self.accept)]
+        self.threads[0].start()
+
+    def accept(self):
+        while not self.over.is_set():
+            connection, _ = self.server.accept()
+            thread = threading.Thread(target=self.serve, args=[connection])
+            self.threads.append(thread)
+            thread.start()
+
+    def serve(self, connection):
+        with connection, contextlib.suppress(OSError):  # the other side may have gone
+            connection.recv(10_000)
+            self.answer(connection, self.over)
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(1)
+                while connection.recv(10_000):  # lest what was sent be lost in a reset
+                    pass
+
+    def close(self):
+        self.over.set()
+        socket.create_connection(self.server.getsockname()).close()  # wakes `accept`
+        for thread in list(self.threads):
+            thread.join()
+        self.server.close()
+
+
+@pytest.fixture
+def answering():
+    hosts = []
+
+    def make(answer):
+        hosts.append(Answering(answer))
+        return hosts[-1]
+
+    yield make
+    for host in hosts:
+        host.close()
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_whatever_a_host_answers_the_mirror_is_asked(
+    cache, make_host, answering, answer, monkeypatch
+):
+    act, reason = ANSWERS[answer]
+    host = answering(act)
+    waits = "timed out" in reason
+    if answer == "sends a byte now and then":
+        monkeypatch.setattr(tinynn.data.cache, "PATIENCE", 2)
+    with pytest.raises(DataError, match=reason) as caught:
+        small([host.address], seconds=0.25 if waits else 10.0)()
+    message = str(caught.value)
+    for part in (NAMES[0], host.address, f"into the folder {cache / 'mnist'}", "TINYNN_DATA"):
+        assert part in message
+    assert only_files(cache) == []
+    assert list((cache / "mnist").iterdir()) == []
+
+    mirror = make_host()  # which, on a busy machine, may take a moment as well
+    assert_small_set(small([host.address, mirror.address], seconds=0.5 if waits else 10.0)())
+    assert sorted(mirror.asked) == sorted(NAMES)
+    assert only_files(cache) == sorted(NAMES)
     assert socket.getdefaulttimeout() is None
 
 
-def test_a_connection_that_breaks_off_leaves_nothing_behind(cache):
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def test_a_redirect_to_another_host_is_followed(cache, make_host):
+    good = make_host()
 
-        def answer():
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(10_000)
-                head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(PACKED[NAMES[0]])}\r\n\r\n"
-                connection.sendall(head.encode() + PACKED[NAMES[0]][:999])
+    class Moved(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
 
-        thread = threading.Thread(target=answer)
-        thread.start()
-        with pytest.raises(DataError, match=r"retrieval incomplete: got only 999"):
-            small([f"http://127.0.0.1:{server.getsockname()[1]}/"])()
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", good.address + Path(self.path).name)
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Moved)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        assert_small_set(small([f"http://127.0.0.1:{server.server_port}/"])())
+    finally:
+        server.shutdown()
         thread.join()
-    assert only_files(cache) == []
+        server.server_close()
+    assert sorted(good.asked) == sorted(NAMES)
+
+
+def test_what_an_interrupted_download_has_is_kept(cache, make_host, answering):
+    # The first two files come, then the host goes silent; the mirror is asked for the others only.
+    class HalfWay:
+        def __init__(self):
+            self.asked = 0
+
+        def __call__(self, connection, over):
+            name = NAMES[self.asked]
+            self.asked += 1
+            if self.asked > 2:
+                over.wait()
+            else:
+                connection.sendall(head(Content_Length=len(PACKED[name])) + PACKED[name])
+
+    host, mirror = answering(HalfWay()), make_host()
+    assert_small_set(small([host.address, mirror.address], seconds=0.3)())
+    assert sorted(mirror.asked) == sorted(NAMES[2:])
+
+
+WAITING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_mnist import small
+small([sys.argv[2]], seconds=60.0)()
+"""
+
+
+def test_a_process_that_is_killed_while_fetching(cache, make_host, answering):
+    arrived = threading.Event()
+
+    def half(connection, over):
+        connection.sendall(head(Content_Length=len(WHOLE)) + WHOLE[: len(WHOLE) // 2])
+        arrived.set()
+        over.wait()
+
+    host, good = answering(half), make_host()
+    command = [sys.executable, "-c", WAITING, str(Path(__file__).parent), host.address]
+    root = Path(tinynn.data.__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    with subprocess.Popen(command, env=environment) as process:
+        assert arrived.wait(60)
+        staging = cache / "mnist"
+        while not any(only_files(folder) for folder in staging.glob(".fetching-*")):
+            time.sleep(0.005)
+        process.kill()
+    (left,) = staging.iterdir()
+    assert left.name.startswith(".fetching-")
+
+    assert_small_set(small([good.address])())  # as if it had not been
+    assert sorted(path.name for path in staging.iterdir()) == sorted([*NAMES, left.name])
+    # Another process may be working in there, so it stays for a day; then it is rubbish.
+    yesterday = time.time() - 25 * 3600
+    os.utime(left, (yesterday, yesterday))
+    (staging / NAMES[0]).unlink()
+    assert_small_set(small([good.address])())
+    assert sorted(path.name for path in staging.iterdir()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("hosts", ["http://127.0.0.1/", ("http://127.0.0.1:9/", 3)])
+def test_hosts_that_are_none(cache, hosts):
+    kind = type("Wrong", (MNISTDataLoaderFactory,), {"hosts": hosts})
+    with pytest.raises(OptionError, match="Wrong: hosts must be a tuple of addresses, but is"):
+        kind()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, None, float("nan"), "10"])
+def test_a_timeout_that_is_none(cache, seconds):
+    with pytest.raises(OptionError, match="Small: timeout must be a finite number above 0"):
+        small([], seconds=seconds)()
 
 
 def test_where_no_host_answers_the_message_says_what_to_do(cache):

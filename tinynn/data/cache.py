@@ -3,16 +3,17 @@
 The digest of a file is compared with the published one before anything is made of it, so that a
 damaged or cut file is fetched again and never trained on. A download goes into a folder of its own
 first, and moves to its place in one atomic step after its digest was found right: neither a broken
-connection nor two processes at once can leave half a file in the cache.
+connection nor two processes at once, nor one that is killed, can leave half a file in the cache.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import os
+import shutil
 import sys
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,11 +22,13 @@ from typing import NamedTuple
 import numpy as np
 
 from tinynn.data._checks import Array
-from tinynn.errors import DataError
+from tinynn.errors import DataError, OptionError, check_number, check_shape, shown
 
 __all__ = ["IDXFile", "cache_folder", "load_idx_files", "read_idx"]
 
-SECONDS_OF_SILENCE = 30.0  # after which a host counts as dead; mnist_datasets has no limit
+PATIENCE = 60  # so many times its `timeout` a host may take for one file
+STAGING = ".fetching-"  # so the folders begin in which downloads wait to be checked
+LONG_AGO = 24 * 3600  # seconds; nobody is still working in a staging folder that is so old
 
 
 class IDXFile(NamedTuple):
@@ -103,13 +106,16 @@ def read_idx(path: Path, file: IDXFile) -> Array:
     OSError
         Where it cannot be read.
     """
-    header = np.array([0x0800 + len(file.shape), *file.shape], ">u4").tobytes()
-    size = len(header) + math.prod(file.shape)
     # One byte more than the right file has tells the wrong one, and a hostile one of gigabytes is
-    # never unpacked. Compression itself may add a little, but not so much.
-    limit = size + size // 100 + 4096
+    # never unpacked.
+    size, limit = _size(file), _longest(file)
+    header = b"".join(
+        number.to_bytes(4, "big") for number in (0x0800 + len(file.shape), *file.shape)
+    )
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is not a file")
     with path.open("rb") as stream:
-        packed = stream.read(limit + 1)
+        packed = stream.read(min(limit, path.stat().st_size) + 1)
     try:
         content = zlib.decompressobj(wbits=31).decompress(packed, size + 1)
     except zlib.error:
@@ -136,6 +142,7 @@ def load_idx_files(
     dataset_type: str,
     hosts: Sequence[str | None],
     where: str,
+    timeout: float,
 ) -> list[Array]:
     """Return the contents of files, from the cache as far as it has them, or from the first host.
 
@@ -153,6 +160,9 @@ def load_idx_files(
         mnist_datasets knows by itself.
     where : str
         Who asks, for the message.
+    timeout : float
+        Seconds of silence after which a host is left for the next; for a whole file it has
+        60 times as long.
 
     Returns
     -------
@@ -164,6 +174,9 @@ def load_idx_files(
     DataError
         Where a file is not in the cache and no host gives the right one.
     """
+    timeout = check_number(where, "timeout", timeout, minimum=0, above=True)
+    if not isinstance(hosts, tuple | list) or not all(isinstance(h, str | None) for h in hosts):
+        raise OptionError(f"{where}: hosts must be a tuple of addresses, but is {shown(hosts)}")
     target = cache_folder() / folder
     contents: dict[str, Array] = {}
     reasons = []
@@ -179,7 +192,7 @@ def load_idx_files(
     for host in hosts:
         if len(contents) < len(files):
             try:
-                for name, content in _fetch(files, contents, target, dataset_type, host):
+                for name, content in _fetch(files, contents, target, dataset_type, host, timeout):
                     contents[name] = content
             except (DataError, OSError) as error:
                 reasons.append(f"{host or 'the host of mnist_datasets'}: {error}")
@@ -199,34 +212,40 @@ def _fetch(
     target: Path,
     dataset_type: str,
     host: str | None,
+    timeout: float,
 ) -> Iterator[tuple[str, Array]]:
     """Yield each file that the host gives rightly and is not present, after moving it to target."""
     from http.client import HTTPException
 
     from mnist_datasets import MNISTLoader
 
-    class Download(MNISTLoader):  # type: ignore[misc]  # it ships no types
-        def extract(self) -> None:
-            """Leave out the unpacking, which would have no bound: `read_idx` has one."""
-
     wanted = [file for file in files if file.name not in present]
-    prefix = "f" if dataset_type == "fashion" else ""  # so mnist_datasets names what it stores
+
+    class Download(MNISTLoader):  # type: ignore[misc]  # it ships no types
+        """The loader of mnist_datasets, within bounds: it waits, and takes bytes, without end."""
+
+        def download(self) -> None:
+            for file in wanted:
+                place = Path(self.folder, file.name)
+                _fetch_file(self.base_url + file.name, place, _longest(file), timeout)
+
+        def extract(self) -> None:
+            """Leave out the unpacking: `read_idx` does it."""
+
     target.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
     import tempfile
 
     with tempfile.TemporaryDirectory(
-        prefix=".fetching-", dir=target, ignore_cleanup_errors=True
+        prefix=STAGING, dir=target, ignore_cleanup_errors=True
     ) as staging:
-        for name in present:  # it does not fetch what is there already
-            Path(staging, prefix + name).touch()
         failure: str | None = None
         try:
-            with _patience(SECONDS_OF_SILENCE), contextlib.redirect_stdout(io.StringIO()):
-                Download(dataset_type, base_url=host, folder=staging)
+            Download(dataset_type, base_url=host, folder=staging)
         except (OSError, HTTPException, ValueError) as error:
             failure = str(error) or type(error).__name__  # what came before it is worth having
         for file in wanted:
-            staged = Path(staging, prefix + file.name)
+            staged = Path(staging, file.name)
             try:
                 content = read_idx(staged, file)
             except FileNotFoundError:
@@ -242,14 +261,66 @@ def _fetch(
             raise DataError(failure)
 
 
-@contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """Let new connections give up after so many seconds of silence, as long as this lasts."""
-    import socket
+def _fetch_file(address: str, place: Path, longest: int, timeout: float) -> None:
+    """Fetch one file, or raise: what comes, and how long it takes, are limited.
 
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    A host that is silent for `timeout` seconds is given up, and so is one that sends a byte now and
+    then. As that may be so before any answer has come, the fetching is done in a thread.
+    """
+    import threading
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    failures: list[Exception] = []
+    given_up = threading.Event()
+
+    def fetch() -> None:
+        try:
+            with urlopen(address, timeout=timeout) as response, place.open("wb") as file:  # noqa: S310 - the addresses are the class's own
+                promised = getattr(response, "length", None)
+                while not given_up.is_set() and (part := response.read1(1 << 16)):
+                    file.write(part)
+                    if file.tell() > longest:
+                        return  # it cannot be the file, as will be found
+                if promised is not None and file.tell() < promised:
+                    raise OSError(f"it broke off after {file.tell()} of {promised} bytes")
+        except Exception as error:
+            if isinstance(error, HTTPError):
+                error.close()
+            failures.append(error)
+
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
     try:
-        yield
+        thread.join(PATIENCE * timeout)
+        if thread.is_alive():
+            raise TimeoutError(f"a file took more than {PATIENCE * timeout:g} seconds")
     finally:
-        socket.setdefaulttimeout(before)
+        given_up.set()
+    if failures:
+        raise failures[0]
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what processes that were killed while fetching have left, long ago."""
+    for folder in target.glob(f"{STAGING}*"):
+        with contextlib.suppress(OSError):  # another process may be doing the same
+            if time.time() - folder.stat().st_mtime > LONG_AGO:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _longest(file: IDXFile) -> int:
+    """Return how many bytes a file can have at most: compression may add a little to the content.
+
+    What is longer is not the file, and is neither fetched nor read in full.
+    """
+    size = _size(file)
+    return size + size // 100 + 4096
+
+
+def _size(file: IDXFile) -> int:
+    """Return how many bytes are in a file once it is unpacked: the header and the array."""
+    shape = check_shape(file.name, "shape", file.shape)
+    if max(shape, default=0) >= 2**32:
+        raise OptionError(f"{file.name}: an IDX file has lengths of 4 bytes, but shape is {shape}")
+    return 4 + 4 * len(shape) + math.prod(shape)

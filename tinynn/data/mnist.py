@@ -36,6 +36,9 @@ class MNISTDataLoaderFactory(DataLoaderFactory):
     hosts : tuple of str or None
         Where the files are asked for, in this order: addresses to which a file name is appended.
         None is the host that mnist_datasets knows by itself. A subclass may name others.
+    timeout : float
+        Seconds of silence after which a host is left for the next one; 30. For a whole file it has
+        60 times as long. Assign to the class for another number.
     files : tuple of IDXFile
         Training images and labels, test images and labels.
 
@@ -62,6 +65,7 @@ class MNISTDataLoaderFactory(DataLoaderFactory):
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     )
+    timeout: float = 30.0
     files: tuple[IDXFile, ...] = (
         IDXFile(
             "train-images-idx3-ubyte.gz",
@@ -101,7 +105,12 @@ class MNISTDataLoaderFactory(DataLoaderFactory):
     def arrays(self) -> RawArrays:
         """Return images as uint8 of shape (N, 1, 28, 28) and their classes, the test set apart."""
         X, y, X_test, y_test = load_idx_files(
-            self.files, self._folder, self._dataset_type, self.hosts, type(self).__name__
+            self.files,
+            self._folder,
+            self._dataset_type,
+            self.hosts,
+            type(self).__name__,
+            self.timeout,
         )
         return RawArrays(X[:, None], y, X_test[:, None], y_test, self._names)
 
