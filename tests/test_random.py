@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import tinynn as tnn
 from tinynn.data import DataLoader
 from tinynn.errors import CheckpointError, OptionError
-from tinynn.random import as_generator, find_generators, manual_seed, set_state
+from tinynn.random import as_generator, drawing_from, find_generators, manual_seed, set_state
 
 
 def test_manual_seed_repeats_and_is_that_of_numpy():
@@ -52,6 +53,23 @@ def test_what_is_no_rng(bad):
 def test_manual_seed_takes_no_none():
     with pytest.raises(OptionError, match="but is None"):
         manual_seed(None)
+
+
+def test_another_generator_stands_in_for_the_librarys_in_one_thread():
+    manual_seed(1)
+    own, drawn = np.random.default_rng(2), []
+    with pytest.raises(KeyError), drawing_from(own):
+        assert as_generator(None) is own
+        elsewhere = threading.Thread(target=lambda: drawn.append(as_generator(None).random()))
+        elsewhere.start()
+        elsewhere.join()
+        with drawing_from(inner := np.random.default_rng(3)):
+            assert as_generator(None) is inner
+        assert tnn.Dropout(0.5)(np.ones((4, 4))).any()
+        raise KeyError
+    assert drawn == [np.random.default_rng(1).random()]
+    assert own.random() != np.random.default_rng(2).random()  # the Dropout has drawn from it
+    assert as_generator(None) is not own
 
 
 def test_without_a_seed_processes_differ():
