@@ -25,6 +25,7 @@ from tinynn.modules import *
 from tinynn.onnx_export import export_onnx
 from tinynn.optimizers import *
 from tinynn.parameter import Parameter
+from tinynn.preflight_checks import PreflightReport, preflight
 from tinynn.random import manual_seed
 from tinynn.saving import load, save
 from tinynn.threads import set_threads
@@ -45,6 +46,7 @@ __all__ = [
     "GradientReport",
     "History",
     "Parameter",
+    "PreflightReport",
     "ReduceLROnPlateau",
     "Trace",
     "TracedModule",
@@ -62,6 +64,7 @@ __all__ = [
     "load",
     "manual_seed",
     "metrics",
+    "preflight",
     "save",
     "schedules",
     "set_threads",

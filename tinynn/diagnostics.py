@@ -191,6 +191,8 @@ class Diagnosis:
         What looks wrong in the latest look; empty where nothing does.
     epochs : list of int or None
         After which epoch, counted from 0, each look was; None for a look outside of `fit`.
+    losses : list of float
+        The loss in each look.
 
     Examples
     --------
@@ -210,6 +212,11 @@ class Diagnosis:
     def epochs(self) -> list[int | None]:
         """List of int or None : after which epoch each look was."""
         return [look.epoch for look in self._looks]
+
+    @property
+    def losses(self) -> list[float]:
+        """List of float : the loss in each look."""
+        return [look.loss for look in self._looks]
 
     @property
     def verdicts(self) -> list[Verdict]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tinynn import processes
 from tinynn.errors import DataError, OptionError, TinyNNError, shown
 from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, DistillationLoss, Loss
-from tinynn.modules import Module, ModuleList, Sigmoid, Softmax
+from tinynn.modules import Flatten, Identity, Module, ModuleList, Reshape, Sigmoid, Softmax
 from tinynn.optimizers import Optimizer
 from tinynn.random import restored
 
@@ -43,7 +43,7 @@ def check_parts(model: Module, loss_fn: Loss, optimizer: Optimizer) -> None:
 
 def check_last(model: Module, loss_fn: Loss) -> None:
     """Refuse a last module that does what the loss does once more."""
-    last = _leaves(model)[-1][1] if _leaves(model) else model
+    last = last_module(model)
     for activation, loss_class, mend in (
         (Softmax, CrossEntropyLoss, "; or give the loss from_logits=False"),
         (Softmax, DistillationLoss, ""),
@@ -75,15 +75,21 @@ def check_model(where: str, model: object, loss_fn: object) -> None:
 
 def check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> None:
     """Try the first rows of a loader on model and loss, and look at all of its class indices."""
+    weight: list[Array] = []
     X, y = getattr(loader, "X", None), getattr(loader, "y", None)
-    if X is None or y is None or getattr(loader, "transform", None) is not None:
+    if isinstance(loader, list | tuple):
+        X, y, *weight = next(check_batches(loader))
+        first = slice(None)
+    elif X is None or y is None or getattr(loader, "transform", None) is not None:
         return  # its batches are looked at as they come
-    n = getattr(loader, "batch_size", 1)
-    first = processes.current.share(min(n, len(X)))
+    else:
+        first = processes.current.share(min(getattr(loader, "batch_size", 1), len(X)))
     try:
-        with restored({"model": model, "loss_fn": loss_fn}):
+        # Numbers that are not finite are explained when they come up in training.
+        quiet = np.errstate(over="ignore", invalid="ignore")
+        with restored({"model": model, "loss_fn": loss_fn}), quiet:
             prediction = model.predict(X[first])
-            copy.copy(loss_fn)(prediction, y[first])
+            copy.copy(loss_fn)(prediction, y[first], *weight)
     except TinyNNError as error:
         error.add_note(f"found in the first rows of {name}, before training")
         raise
@@ -146,8 +152,14 @@ def check_batches(loader: Batches) -> Iterator[Any]:
         yield batch
 
 
-def _leaves(model: Module) -> list[tuple[str, Module]]:
-    """Return the modules in forward order with their names, such as ``ModuleList[0]``."""
-    if not isinstance(model, ModuleList):
-        return [("", model)]
-    return [(f"ModuleList{path} ", module) for path, module in model._leaves()]
+def leaves(model: Module) -> list[Module]:
+    """Return the modules in forward order, lists taken apart."""
+    return [module for _, module in model._leaves()] if isinstance(model, ModuleList) else [model]
+
+
+def last_module(model: Module) -> Module:
+    """Return the module that the output's numbers come from, past those that only move them."""
+    modules = leaves(model)
+    while len(modules) > 1 and isinstance(modules[-1], Flatten | Identity | Reshape):
+        modules.pop()
+    return modules[-1] if modules else model
