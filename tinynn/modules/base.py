@@ -43,6 +43,9 @@ UNKNOWN: Shape = (...,)
 
 _mode_lock = threading.RLock()
 
+# What most attributes are, none of which has a module inside.
+_PLAIN_TYPES = frozenset({Parameter, np.ndarray, int, float, bool, str, type(None)})
+
 # What calls leave in a module, which is neither part of it nor copied with it.
 _KEPT_BY_CALLS = frozenset({"_saved", "_output_shape", "_loan"})
 
@@ -210,6 +213,27 @@ class Module:
                     yield from walk(f"{prefix}.{name}" if prefix else name, member)
 
         return walk("", self)
+
+    def _all_modules(self) -> list[Module]:
+        """Return this module and all modules inside of it, each once, in no particular order."""
+        # Prediction does this at every call, so it is a plain loop, and knows no names.
+        found: dict[int, Module] = {}
+        todo: list[Any] = [self]
+        for item in todo:  # which grows meanwhile
+            if isinstance(item, Module):
+                if id(item) in found:
+                    continue
+                found[id(item)] = item
+                todo += [
+                    value
+                    for name, value in vars(item).items()
+                    if type(value) not in _PLAIN_TYPES and name not in _KEPT_BY_CALLS
+                ]
+            elif isinstance(item, list | tuple):
+                todo += item
+            elif isinstance(item, dict):
+                todo += item.values()
+        return list(found.values())
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """Return all parameters with their dotted names, as in PyTorch's state dicts.
@@ -416,7 +440,7 @@ class Module:
         threads may be inside at once, with this module or with others that share some with it: of
         every module, the first one in remembers what there was, and the last one out restores it.
         """
-        modules = [module for _, module in self.named_modules()]
+        modules = self._all_modules()
         with _mode_lock:
             for module in modules:
                 _Loan.begin(module, what)
