@@ -833,6 +833,8 @@ def _unfit_delta(module: Module, delta: Array) -> StateError | ShapeError:
 class _Loan:
     """What a module was before it was borrowed, and how many have it now."""
 
+    __slots__ = ("before", "training", "users", "users_of_everything")
+
     def __init__(self, training: bool | None) -> None:
         self.training = training  # None where it is the class's own
         self.users = 0
@@ -865,11 +867,13 @@ class _Loan:
             loan.users_of_everything -= 1
             if not loan.users_of_everything:
                 before, loan.before = loan.before, {}
-                for name in attributes.keys() - before.keys():
-                    del attributes[name]
-                for name, value in before.items():
-                    if attributes.get(name) is not value:
-                        attributes[name] = value
+                # No value is `before` itself, so it stands for one that was not there.
+                changed = [n for n, v in attributes.items() if before.get(n, before) is not v]
+                for name in changed:
+                    if name not in before:
+                        del attributes[name]
+                if changed or len(attributes) < len(before):
+                    attributes.update(before)
         loan.users -= 1
         if not loan.users:
             del attributes["_loan"]
