@@ -1,5 +1,6 @@
 """What every module has from its base class, users' own modules above all."""
 
+import contextlib
 import copy
 import pickle
 import re
@@ -261,6 +262,58 @@ def test_several_threads_may_be_evaluating_at_once():
         thread.join(10)
     assert modes == [[False] * 4] * 2  # the one that left first took nothing from the other
     assert all(m.training for _, m in model.named_modules())
+
+
+class Meanwhile(Module):
+    """Lets everything pass, and whatever it holds be done at the first call."""
+
+    def __init__(self):
+        self.to_do = []
+
+    def __call__(self, X):
+        if self.to_do:
+            self.to_do.pop()()
+        return X.copy()
+
+
+@pytest.mark.parametrize(
+    "part", [lambda model: model, lambda model: model[1], lambda model: model[1:]]
+)
+def test_evaluations_that_overlap_in_part_leave_each_other_the_mode(part):
+    meanwhile, norm = Meanwhile(), BatchNorm(2, dtype=np.float64)
+    model = ModuleList([meanwhile, norm])
+    X = np.array([[1.0, 2.0], [3.0, 5.0]])
+    expected = norm.predict(X)
+
+    with contextlib.ExitStack() as other:  # begins before a prediction, and ends in the midst of it
+        other.enter_context(part(model).evaluating())
+        meanwhile.to_do.append(other.close)
+        np.testing.assert_array_equal(model.predict(X), expected)
+    assert [m.training for _, m in model.named_modules()] == [True] * 3
+
+    with contextlib.ExitStack() as other:  # begins in the midst, and ends after it
+        meanwhile.to_do.append(lambda: other.enter_context(part(model).evaluating()))
+        np.testing.assert_array_equal(model.predict(X), expected)
+        np.testing.assert_array_equal(norm(X), expected)
+    assert [m.training for _, m in model.named_modules()] == [True] * 3
+    assert norm.num_batches_tracked == 0
+
+
+def test_predictions_that_overlap_leave_nothing_behind():
+    meanwhile, linear = Meanwhile(), Linear(2, 1, rng=0)
+    model = ModuleList([meanwhile, linear])
+    X = np.array([[1.0, 2.0], [3.0, 5.0]], np.float32)
+    model(X)
+    before = [dict(vars(module)) for _, module in model.named_modules()]
+    for part in (model, linear):
+        meanwhile.to_do.append(lambda part=part: part.predict(-X[:1]))
+        model.predict(2 * X[:1])
+        after = [vars(module) for _, module in model.named_modules()]
+        assert [list(names) for names in after] == [list(names) for names in before]
+        for now, then in zip(after, before, strict=True):
+            assert all(now[name] is then[name] for name in then)
+    linear.backpropagate(np.ones((2, 1), np.float32))
+    np.testing.assert_array_equal(linear.weight.grad, X.sum(axis=0, keepdims=True))
 
 
 def test_train_and_eval_return_the_module():

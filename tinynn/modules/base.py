@@ -43,9 +43,6 @@ UNKNOWN: Shape = (...,)
 
 _mode_lock = threading.RLock()
 
-# What most attributes are, none of which has a module inside.
-_PLAIN_TYPES = frozenset({Parameter, np.ndarray, int, float, bool, str, type(None)})
-
 # What calls leave in a module, which is neither part of it nor copied with it.
 _KEPT_BY_CALLS = frozenset({"_saved", "_output_shape", "_loan"})
 
@@ -215,25 +212,20 @@ class Module:
         return walk("", self)
 
     def _all_modules(self) -> list[Module]:
-        """Return this module and all modules inside of it, each once, in no particular order."""
-        # Prediction does this at every call, so it is a plain loop, and knows no names.
-        found: dict[int, Module] = {}
-        todo: list[Any] = [self]
-        for item in todo:  # which grows meanwhile
-            if isinstance(item, Module):
-                if id(item) in found:
-                    continue
-                found[id(item)] = item
-                todo += [
-                    value
-                    for name, value in vars(item).items()
-                    if type(value) not in _PLAIN_TYPES and name not in _KEPT_BY_CALLS
-                ]
-            elif isinstance(item, list | tuple):
-                todo += item
-            elif isinstance(item, dict):
-                todo += item.values()
-        return list(found.values())
+        """Return the modules of `named_modules`, which is slower, as it makes the names."""
+        found: list[Module] = []
+        seen: set[int] = set()
+        waiting: list[Any] = [self]
+        for value in waiting:  # it grows meanwhile
+            if not isinstance(value, (Module, list, tuple, dict)) or id(value) in seen:
+                continue
+            seen.add(id(value))
+            if isinstance(value, Module):
+                found.append(value)
+                waiting.extend(vars(value).values())
+            else:
+                waiting.extend(value.values() if isinstance(value, dict) else value)
+        return found
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """Return all parameters with their dotted names, as in PyTorch's state dicts.
@@ -440,16 +432,36 @@ class Module:
         threads may be inside at once, with this module or with others that share some with it: of
         every module, the first one in remembers what there was, and the last one out restores it.
         """
-        modules = self._all_modules()
+        modules = [vars(module) for module in self._all_modules()]
+        everything = what == "everything"
         with _mode_lock:
-            for module in modules:
-                _Loan.begin(module, what)
+            for attributes in modules:
+                loan = attributes.get("_loan")
+                if loan is None:
+                    loan = attributes["_loan"] = _Loan(attributes.get("training"))
+                    attributes["training"] = False
+                loan.users += 1
+                if everything:
+                    if not loan.users_of_everything:
+                        loan.before = attributes.copy()
+                    loan.users_of_everything += 1
         try:
             yield
         finally:
             with _mode_lock:
-                for module in modules:
-                    _Loan.end(module, what)
+                for attributes in modules:
+                    loan = attributes["_loan"]
+                    if everything:
+                        loan.users_of_everything -= 1
+                        if not loan.users_of_everything:
+                            _restore(attributes, loan.before)
+                    loan.users -= 1
+                    if not loan.users:
+                        del attributes["_loan"]
+                        if loan.training is None:
+                            attributes.pop("training", None)
+                        else:
+                            attributes["training"] = loan.training
 
     def astype(self, dtype: DTypeLike) -> Self:
         """Convert parameters and floating-point buffers to another dtype, in place.
@@ -540,6 +552,8 @@ class Module:
 
     def predict(self, X: ArrayLike, batch_size: int = 1024) -> Array:
         """Compute the output in evaluation mode, batch by batch, leaving nothing behind.
+
+        Several threads may predict with one module at once, as long as none trains it meanwhile.
 
         Parameters
         ----------
@@ -837,50 +851,16 @@ class _Loan:
 
     def __init__(self, training: bool | None) -> None:
         self.training = training  # None where it is the class's own
-        self.users = 0
+        self.users = self.users_of_everything = 0
         self.before: dict[str, Any] = {}
-        self.users_of_everything = 0
 
-    @staticmethod
-    def begin(module: Module, what: str) -> None:
-        """Take note of one who borrows; the first one sets evaluation behaviour."""
-        attributes = vars(module)
-        loan = attributes.get("_loan")
-        if loan is None:
-            loan = attributes["_loan"] = _Loan(attributes.get("training"))
-            attributes["training"] = False
-        loan.users += 1
-        if what == "everything":
-            if not loan.users_of_everything:
-                loan.before = dict(attributes)
-            loan.users_of_everything += 1
 
-    @staticmethod
-    def end(module: Module, what: str) -> None:
-        """Take note of one who gives back; the last one restores.
-
-        No attribute goes missing for a moment, as others may be reading it.
-        """
-        attributes = vars(module)
-        loan = attributes["_loan"]
-        if what == "everything":
-            loan.users_of_everything -= 1
-            if not loan.users_of_everything:
-                before, loan.before = loan.before, {}
-                # No value is `before` itself, so it stands for one that was not there.
-                changed = [n for n, v in attributes.items() if before.get(n, before) is not v]
-                for name in changed:
-                    if name not in before:
-                        del attributes[name]
-                if changed or len(attributes) < len(before):
-                    attributes.update(before)
-        loan.users -= 1
-        if not loan.users:
-            del attributes["_loan"]
-            if loan.training is None:
-                attributes.pop("training", None)
-            else:
-                attributes["training"] = loan.training
+def _restore(attributes: dict[str, Any], before: dict[str, Any]) -> None:
+    """Set attributes to what they were; none goes missing for a moment, as others may read it."""
+    attributes.update(before)
+    if len(attributes) > len(before):
+        for name in attributes.keys() - before.keys():
+            del attributes[name]
 
 
 def batch_text(shape: Shape) -> str:
