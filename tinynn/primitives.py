@@ -109,7 +109,7 @@ def column_sums(X: Array) -> Array:
 
 
 def column_means(X: Array) -> Array:
-    """Return the mean of every column or channel, ``Σ_n X[n, c, ...] / n`` over n numbers.
+    """Return the mean of every column or channel; zero where there is no row.
 
     Parameters
     ----------
@@ -128,8 +128,8 @@ def column_means(X: Array) -> Array:
     """
     if X.ndim == 2:
         n = len(X)
-        return constant(1 / n, n, X.dtype).dot(X)
-    return column_sums(X) / (X.size // X.shape[1])
+        return constant(1 / max(n, 1), n, X.dtype).dot(X)
+    return column_sums(X) / max(X.size // X.shape[1], 1)
 
 
 def in_memory_order_of(Y: Array, X: Array) -> Array:

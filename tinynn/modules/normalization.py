@@ -115,13 +115,10 @@ class BatchNorm(Module):
     def __call__(self, X: Array) -> Array:
         if X.ndim < 2 or X.shape[1] != self.num_features:
             self._check_input(X)
-        synchronized = self.training and processes.current.sync_batch_norm
+        group = processes.current if self.training and processes.current.sync_batch_norm else None
         n = 0  # how many values of a feature μ and σ are taken over, if over any
         if self.training or self.running_mean is None:
-            if synchronized:
-                mean, n = _means_over_processes(X)
-            elif (n := X.size // X.shape[1]) > 1:
-                mean = column_means(X)
+            mean, n = _means(X, group)
             if n < 2:
                 raise ShapeError(
                     f"{self!r} takes at least 2 values of every feature in training, but its "
@@ -129,10 +126,7 @@ class BatchNorm(Module):
                     "one out (drop_last=True), or switch to evaluation with eval()"
                 )
             centred = X - _wide(mean, X)
-            if synchronized:
-                variance = processes.current.sum(column_sums(centred * centred)) / n
-            else:
-                variance = column_means(centred * centred)
+            variance, _ = _means(centred * centred, group)
             if self.training and self.running_mean is not None:
                 self._track(mean, variance, n)
         else:
@@ -142,7 +136,7 @@ class BatchNorm(Module):
             centred = X - _wide(mean, X)
         inverse = np.reciprocal(np.sqrt(variance + self.eps))  # 1/σ, of shape (C,)
         scale = inverse if self.weight is None else self.weight.data * inverse
-        self._saved = centred, inverse, scale, n, synchronized
+        self._saved = centred, inverse, scale, n, group
         Y = centred * _wide(scale, X)
         if self.bias is not None:
             _add_to_channels(Y, self.bias.data)
@@ -150,7 +144,7 @@ class BatchNorm(Module):
 
     def backpropagate(self, delta: Array) -> Array:
         # With x̂ = (x − μ)/σ, y = γ x̂ + β:   ∂L/∂β = Σ delta,   ∂L/∂γ = Σ delta x̂.
-        centred, inverse, scale, n, synchronized = self._saved
+        centred, inverse, scale, n, group = self._saved
         sum_delta = column_sums(delta)
         sum_delta_x = column_sums(delta * centred) * inverse
         if self.weight is not None and self.bias is not None:
@@ -161,9 +155,8 @@ class BatchNorm(Module):
         # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n:
         #   ∂L/∂x = γ/σ · (delta − Σ delta / n − x̂ · Σ(delta x̂) / n)
         # where both sums are over all n values, of which other processes may have some.
-        if synchronized:
-            sums = np.stack([sum_delta, sum_delta_x])
-            sum_delta, sum_delta_x = processes.current.sum_of_gradients(sums)
+        if group is not None:
+            sum_delta, sum_delta_x = group.sum_of_gradients(np.stack([sum_delta, sum_delta_x]))
         gradient = centred * _wide(sum_delta_x * inverse / -n, delta)
         gradient += delta
         _add_to_channels(gradient, sum_delta / -n)
@@ -471,11 +464,14 @@ def _standardize_gradient(
     return gradient
 
 
-def _means_over_processes(X: Array) -> tuple[Array, int]:
-    """Return means over the rows of all processes, and how many numbers they are taken of."""
-    count = np.float64(X.size // X.shape[1])  # no smaller dtype could count that far
-    *sums, n = processes.current.sum(np.append(column_sums(X), count))
-    n = int(n.real)
+def _means(X: Array, group: processes.Group | None) -> tuple[Array, int]:
+    """Return the mean of every feature, and over how many values: those of a group's processes."""
+    n = X.size // X.shape[1]
+    if group is None:
+        return column_means(X), n
+    # In one exchange, and in float64, as no smaller dtype could count that far.
+    *sums, total = group.sum(np.append(column_sums(X), np.float64(n)))
+    n = int(total.real)
     return (np.array(sums) / max(n, 1)).astype(X.dtype), n
 
 
