@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinynn as tnn
+from tinynn import processes
 from tinynn.data import (
     BreastCancerDataLoaderFactory,
     DataLoaderFactory,
@@ -79,11 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     test accuracy ... (... of 30 right), loss ...
     0
     """
-    options = read_options(arguments)
     with errors_in_one_line():
+        if tnn.distributed.is_launched():  # by mpiexec, as one of several processes
+            tnn.distributed.init()
+        options = read_options(arguments)
         tnn.manual_seed(options.seed)
         load = DATASETS[options.dataset]
         data = load(batch_size=options.batch_size, validation_fraction=0.1, rng=None)
+        data = tnn.distributed.shard(data)
         model = make_model(data, options)
         optimizer = make_optimizer(model, data, options)
         loss_fn = tnn.MSELoss() if data.n_classes is None else tnn.CrossEntropyLoss()
@@ -109,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"the parameters are those of epoch {early.best_epoch + 1}, the best one")
 
         report_test(model, loss_fn, data, metric)
-        if options.plot is not None:
+        if options.plot is not None and tnn.distributed.rank() == 0:
             draw(history, options)
     return 130 if history.interrupted else 0
 
@@ -214,7 +218,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 def leave(code: int, message: str) -> NoReturn:
     """Say why, and end the process."""
-    print(f"{PROGRAM}: {message}", file=sys.stderr)
+    processes.current.report(f"{PROGRAM}: {message}")
     raise SystemExit(code)
 
 

@@ -381,25 +381,25 @@ class MPIGroup(processes.Group):
 
     def gather(self, value: Any) -> list[Any]:
         payload = np.frombuffer(pickle.dumps(value, protocol=5), np.uint8)
-        lengths = self._lengths(len(payload))
+        lengths = self._lengths(len(payload), "what each process has")
         everything = np.empty(lengths.sum(), np.uint8)
-        self._finish(self._objects.Iallgatherv, "a gathering", payload, [everything, lengths])
+        self._finish(self._objects.Iallgatherv, "what each process has", payload, [everything, lengths])
         parts = np.split(everything, lengths.cumsum()[:-1])
         return [_unpickled(part) for part in parts]
 
     def broadcast(self, value: Any) -> Any:
         mine = pickle.dumps(value, protocol=5) if self.rank == 0 else b""
         payload = np.frombuffer(mine, np.uint8)
-        length = int(self._lengths(len(payload))[0])
+        length = int(self._lengths(len(payload), "what process 0 has")[0])
         if self.rank > 0:
             payload = np.empty(length, np.uint8)
         self._finish(self._objects.Ibcast, "what process 0 has", payload)
         return _unpickled(payload) if self.rank > 0 else value
 
-    def _lengths(self, length: int) -> NDArray[np.int64]:
+    def _lengths(self, length: int, what: str) -> NDArray[np.int64]:
         lengths = np.zeros(self.size, np.int64)
         lengths[self.rank] = length
-        self._add(self._objects, lengths, "lengths of what is exchanged")
+        self._add(self._objects, lengths, what)
         return lengths
 
     def _finish(self, operation: Any, what: str, *arguments: Any) -> None:
@@ -438,9 +438,10 @@ class MPIGroup(processes.Group):
             if kind == "left":
                 raise _follow(f"process {other} of {self.size} {text}")
             if count == self._count and text != what:
+                (i, one), (j, two) = sorted([(self.rank, what), (other, text)])
                 raise _follow(
-                    f"the processes do not do the same: process {self.rank} waits for {what}, but "
-                    f"process {other} for {text}; do their loaders give equally many batches?"
+                    f"the processes do not do the same: process {i} waits for {one}, but process "
+                    f"{j} for {two}; do their loaders give equally many batches?"
                 )
 
     def _tell(self, kind: str, text: str) -> None:

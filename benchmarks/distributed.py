@@ -1,0 +1,314 @@
+"""Training over MPI: what two processes gain here, and on paper what a thousand would."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinynn as tnn
+from benchmarks import report
+from benchmarks.machine import describe_machine
+from benchmarks.options import Parser, count, length
+from benchmarks.peers.tinynn_peer import build_model
+from benchmarks.workloads import WORKLOADS
+
+__all__ = ["NETWORKS", "Network", "allreduce_seconds", "main", "step_seconds"]
+
+DOCS = Path(__file__).parents[1] / "docs" / "distributed.md"
+BEGIN, END = "<!-- from python -m benchmarks.distributed --write -->", "<!-- until here -->"
+PROCESSES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+
+
+class Network(NamedTuple):
+    """What joins the machines, with one process on each of them.
+
+    Attributes
+    ----------
+    title : str
+        For the table.
+    latency : float
+        α, the seconds that a message of no length takes.
+    bandwidth : float
+        1/β, bytes in a second.
+    """
+
+    title: str
+    latency: float
+    bandwidth: float
+
+
+# The bandwidths are the line rates of the two standards; the latencies are what MPI reaches over
+# them in round numbers: tens of microseconds through TCP, one or two without the kernel.
+NETWORKS = [
+    Network("10 Gbit/s Ethernet, TCP", 30e-6, 1.25e9),
+    Network("100 Gbit/s InfiniBand", 2e-6, 12.5e9),
+]
+
+
+def allreduce_seconds(n_bytes: float, processes: int, network: Network, add: float) -> float:
+    """Return how long an Allreduce takes, by the better of the two algorithms that MPICH has.
+
+    Parameters
+    ----------
+    n_bytes : float
+        n, the length of the vector.
+    processes : int
+        K.
+    network : Network
+        α and β.
+    add : float
+        γ, the seconds that adding one byte takes.
+
+    Returns
+    -------
+    float
+        Recursive doubling, ``log₂K (α + nβ + nγ)``, for short vectors; for long ones a
+        reduce-scatter and an allgather, ``2 log₂K α + (K − 1)/K n (2β + γ)`` (Thakur, Rabenseifner,
+        Gropp: Optimization of collective communication operations in MPICH, 2005, section 4.5).
+    """
+    if processes == 1:
+        return 0.0
+    rounds, n, byte = math.ceil(math.log2(processes)), n_bytes, 1 / network.bandwidth
+    doubling = rounds * (network.latency + n * byte + n * add)
+    halving = 2 * rounds * network.latency + (processes - 1) / processes * n * (2 * byte + add)
+    return min(doubling, halving)
+
+
+def step_seconds(measured: dict[str, Any], rows: float, processes: int, network: Network) -> float:
+    """Return how long a step takes in which every process has so many rows."""
+    fixed, a_row = measured["line"]
+    add = measured["add"]
+    exchange = allreduce_seconds(measured["bytes"], processes, network, add)
+    exchange += sum(allreduce_seconds(n, processes, network, add) for n in measured["small"])
+    return fixed + a_row * rows + exchange
+
+
+# ---- what is measured, in the processes -----------------------------------------------------
+
+
+def work(name: str, rows: Sequence[int], seconds: float, sync_batch_norm: bool) -> dict[str, Any]:
+    """Return the seconds of a step of so many rows in all, and of what is exchanged in it."""
+    tnn.distributed.init(sync_batch_norm=sync_batch_norm)
+    tnn.set_threads(1)
+    group = tnn.processes.current
+    workload = WORKLOADS[name]
+    tnn.manual_seed(0)
+    model = build_model(workload.layers)
+    loss_fn, optimizer = tnn.CrossEntropyLoss(), tnn.SGD(model.parameters(), workload.lr)
+    X, y = workload.data()
+
+    spent, sizes = [0.0], []
+    if group.size > 1:
+        finish = group._finish
+
+        def timed(operation: Any, what: str, *arguments: Any) -> None:
+            start = time.perf_counter()
+            finish(operation, what, *arguments)
+            spent[0] += time.perf_counter() - start
+            sizes.append(arguments[-1].nbytes)
+
+        group._finish = timed
+
+    def step(X: Any, y: Any) -> None:
+        loss_fn(model(X), y)
+        model.backpropagate(loss_fn.backpropagate(), input_gradient=False)
+        optimizer.step()
+
+    found = {}
+    for n in rows:
+        loader = tnn.distributed.shard(tnn.data.DataLoader(X, y, batch_size=n))
+        batches = [batch for batch in loader if len(batch[0])][:16]
+        for batch in batches[:3]:
+            step(*batch)
+        # As many steps on all processes, so they are counted before.
+        start = time.perf_counter()
+        for batch in batches:
+            step(*batch)
+        passes = group.broadcast(max(1, int(seconds / (time.perf_counter() - start))))
+        spent[0], sizes[:] = 0.0, []
+        start = time.perf_counter()
+        for _ in range(passes):
+            for batch in batches:
+                step(*batch)
+        steps = passes * len(batches)
+        each = (time.perf_counter() - start) / steps, spent[0] / steps
+        found[n] = {"step": each[0], "exchange": each[1], "bytes": sizes[: len(sizes) // steps]}
+    vector = np.ones(optimizer._flat.data.size, np.float32)
+    other = vector.copy()
+    start = time.perf_counter()
+    for _ in range(50):
+        vector += other
+    add = (time.perf_counter() - start) / 50 / vector.nbytes
+    return {"rows": found, "add": add, "bytes": vector.nbytes}
+
+
+def run(processes: int, *arguments: Any) -> dict[str, Any]:
+    """Let so many processes do the work, one thread each, and return what the first one found."""
+    command = shutil.which("mpiexec", path=Path(sys.executable).parent) or "mpiexec"
+    done = subprocess.run(  # noqa: S603 - this very file
+        [command, "-n", str(processes), sys.executable, "-m", "benchmarks.distributed", "--work"]
+        + [json.dumps(arguments)],
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    return json.loads(done.stdout)
+
+
+def measure(name: str, sync: bool, rounds: int, seconds: float) -> dict[str, Any]:
+    """Return what one and two processes take, in turns, and the line through smaller batches."""
+    batch = WORKLOADS[name].batch_size
+    halves = [batch // 2**i for i in range(int(math.log2(batch)))]
+    ratios, shares, alone, together = [], [], [], []
+    for _ in range(rounds):
+        one, two = (run(k, name, [batch], seconds, sync)["rows"][str(batch)] for k in (1, 2))
+        ratios.append(one["step"] / two["step"])
+        shares.append(two["exchange"] / two["step"])
+        alone.append(one["step"])
+        together.append(two["step"])
+    smaller = run(1, name, halves, seconds, sync)
+    times = [smaller["rows"][str(n)]["step"] for n in halves]
+    # Through the smallest share and the whole batch; what lies between is close to the line.
+    a_row = (times[0] - times[-1]) / (halves[0] - halves[-1])
+    return {
+        "batch": batch,
+        "one": statistics.median(alone),
+        "two": statistics.median(together),
+        "speed_up": statistics.median(ratios),
+        "share": statistics.median(shares),
+        "line": (times[-1] - a_row * halves[-1], a_row),
+        "add": smaller["add"],
+        "bytes": smaller["bytes"],
+        "small": two["bytes"][:-1] if sync else [],
+    }
+
+
+# ---- the report -----------------------------------------------------------------------------
+
+
+def measured_table(results: dict[str, dict[str, Any]]) -> str:
+    """Return the table of one and two processes."""
+    head = ["", "1 process", "2 processes", "speed-up", "of a step in Allreduce", "gradient"]
+    rows = [
+        [
+            title,
+            report.duration(found["one"]),
+            report.duration(found["two"]),
+            f"{found['speed_up']:.2f}",
+            f"{found['share']:.0%}",
+            f"{found['bytes'] / 1e6:.2f} MB",
+        ]
+        for title, found in results.items()
+    ]
+    return report.table(head, rows)
+
+
+def paper_table(found: dict[str, Any], networks: Sequence[Network], weak: bool) -> str:
+    """Return speed-ups for K up to 1,024; of the same batch, or of a batch that grows with K."""
+    rows = []
+    for network in networks:
+        one = step_seconds(found, found["batch"], 1, network)
+        cells = []
+        for K in PROCESSES:
+            n = found["batch"] if weak else found["batch"] / K
+            if n < 1:
+                cells.append("–")
+                continue
+            gain = one / step_seconds(found, n, K, network) * (K if weak else 1)
+            cells.append(f"{gain:.3g}")
+        rows.append([network.title, *cells])
+    return report.table(["", *map(str, PROCESSES)], rows)
+
+
+def text_of(results: dict[str, dict[str, Any]], networks: Sequence[Network]) -> str:
+    """Return all tables."""
+    lines = [measured_table(results), ""]
+    for title, found in results.items():
+        fixed, a_row = found["line"]
+        lines += [
+            f"**{title}**: a step of n rows takes {fixed * 1e6:.0f} + {a_row * 1e6:.1f} n µs, and "
+            f"exchanges {found['bytes']:,} bytes in one Allreduce"
+            + (
+                f" and {sum(found['small']):,} in {len(found['small'])} small ones."
+                * bool(found["small"])
+                or "."
+            ),
+            "",
+            f"The same batch of {found['batch']} rows, divided among K processes:",
+            "",
+            paper_table(found, networks, weak=False),
+            "",
+            f"{found['batch']} rows for each process, so that the batch grows with K (rows in a "
+            "second, as a multiple of one process):",
+            "",
+            paper_table(found, networks, weak=True),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write the tables into the documentation if asked to."""
+    parser = Parser(
+        "benchmarks.distributed",
+        "Measure training by one and by two processes, in turns and with one thread each, and\n"
+        "compute from it how it would scale; needs mpi4py and mpiexec.",
+    )
+    parser.add_argument("--work", help="used by this command itself")
+    parser.add_argument(
+        "--rounds", type=count, default=5, metavar="N", help="turns of each (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=length, default=0.5, metavar="S", help="length of a turn (default: 0.5)"
+    )
+    parser.add_argument(
+        "--network",
+        nargs=2,
+        type=float,
+        metavar=("µs", "GB/s"),
+        help="latency and bandwidth of a network of your own, for the tables on paper",
+    )
+    parser.add_argument("--write", action="store_true", help=f"write the tables into {DOCS.name}")
+    options = parser.parse(arguments)
+    if options.work:
+        found = work(*json.loads(options.work))
+        if tnn.distributed.rank() == 0:
+            print(json.dumps(found))
+        return 0
+    networks = NETWORKS
+    if options.network:
+        latency, bandwidth = options.network
+        networks = [Network("your network", latency * 1e-6, bandwidth * 1e9)]
+    machine = describe_machine(1)
+    results = {
+        title: measure(name, sync, options.rounds, options.seconds)
+        for title, name, sync in [
+            ("A, synchronized statistics", "A", True),
+            ("A, each share's own", "A", False),
+            ("C", "C", True),
+        ]
+    }
+    text = text_of(results, networks)
+    print(text)
+    if options.write:
+        page = DOCS.read_text("utf-8")
+        before, after = page.split(BEGIN)[0], page.split(END)[1]
+        where = f"Measured on {machine['cpu']}, {machine['cores']} cores, {machine['date']}."
+        DOCS.write_text(f"{before}{BEGIN}\n\n{where}\n\n{text}\n{END}{after}", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
