@@ -22,6 +22,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.options import Parser, count, length
 from benchmarks.peers.tinynn_peer import build_model
 from benchmarks.workloads import WORKLOADS
+from tinynn import processes
+from tinynn.data import DataLoader
 
 __all__ = ["NETWORKS", "Network", "allreduce_seconds", "main", "step_seconds"]
 
@@ -56,15 +58,15 @@ NETWORKS = [
 ]
 
 
-def allreduce_seconds(n_bytes: float, processes: int, network: Network, add: float) -> float:
+def allreduce_seconds(n_bytes: float, K: int, network: Network, add: float) -> float:
     """Return how long an Allreduce takes, by the better of the two algorithms that MPICH has.
 
     Parameters
     ----------
     n_bytes : float
         n, the length of the vector.
-    processes : int
-        K.
+    K : int
+        How many processes.
     network : Network
         α and β.
     add : float
@@ -77,20 +79,20 @@ def allreduce_seconds(n_bytes: float, processes: int, network: Network, add: flo
         reduce-scatter and an allgather, ``2 log₂K α + (K − 1)/K n (2β + γ)`` (Thakur, Rabenseifner,
         Gropp: Optimization of collective communication operations in MPICH, 2005, section 4.5).
     """
-    if processes == 1:
+    if K == 1:
         return 0.0
-    rounds, n, byte = math.ceil(math.log2(processes)), n_bytes, 1 / network.bandwidth
+    rounds, n, byte = math.ceil(math.log2(K)), n_bytes, 1 / network.bandwidth
     doubling = rounds * (network.latency + n * byte + n * add)
-    halving = 2 * rounds * network.latency + (processes - 1) / processes * n * (2 * byte + add)
+    halving = 2 * rounds * network.latency + (K - 1) / K * n * (2 * byte + add)
     return min(doubling, halving)
 
 
-def step_seconds(measured: dict[str, Any], rows: float, processes: int, network: Network) -> float:
+def step_seconds(measured: dict[str, Any], rows: float, K: int, network: Network) -> float:
     """Return how long a step takes in which every process has so many rows."""
     fixed, a_row = measured["line"]
     add = measured["add"]
-    exchange = allreduce_seconds(measured["bytes"], processes, network, add)
-    exchange += sum(allreduce_seconds(n, processes, network, add) for n in measured["small"])
+    exchange = allreduce_seconds(measured["bytes"], K, network, add)
+    exchange += sum(allreduce_seconds(n, K, network, add) for n in measured["small"])
     return fixed + a_row * rows + exchange
 
 
@@ -101,7 +103,7 @@ def work(name: str, rows: Sequence[int], seconds: float, sync_batch_norm: bool) 
     """Return the seconds of a step of so many rows in all, and of what is exchanged in it."""
     tnn.distributed.init(sync_batch_norm=sync_batch_norm)
     tnn.set_threads(1)
-    group = tnn.processes.current
+    group = processes.current
     workload = WORKLOADS[name]
     tnn.manual_seed(0)
     model = build_model(workload.layers)
@@ -116,7 +118,7 @@ def work(name: str, rows: Sequence[int], seconds: float, sync_batch_norm: bool) 
             start = time.perf_counter()
             finish(operation, what, *arguments)
             spent[0] += time.perf_counter() - start
-            sizes.append(arguments[-1].nbytes)
+            sizes.append(getattr(arguments[-1], "nbytes", 0))
 
         group._finish = timed
 
@@ -127,7 +129,7 @@ def work(name: str, rows: Sequence[int], seconds: float, sync_batch_norm: bool) 
 
     found = {}
     for n in rows:
-        loader = tnn.distributed.shard(tnn.data.DataLoader(X, y, batch_size=n))
+        loader = tnn.distributed.shard(DataLoader(X, y, batch_size=n))
         batches = [batch for batch in loader if len(batch[0])][:16]
         for batch in batches[:3]:
             step(*batch)
@@ -153,12 +155,14 @@ def work(name: str, rows: Sequence[int], seconds: float, sync_batch_norm: bool) 
     return {"rows": found, "add": add, "bytes": vector.nbytes}
 
 
-def run(processes: int, *arguments: Any) -> dict[str, Any]:
+def run(n: int, *arguments: Any) -> dict[str, Any]:
     """Let so many processes do the work, one thread each, and return what the first one found."""
     command = shutil.which("mpiexec", path=Path(sys.executable).parent) or "mpiexec"
     done = subprocess.run(  # noqa: S603 - this very file
-        [command, "-n", str(processes), sys.executable, "-m", "benchmarks.distributed", "--work"]
-        + [json.dumps(arguments)],
+        [
+            *(command, "-n", str(n), sys.executable, "-m", "benchmarks.distributed"),
+            *("--work", json.dumps(arguments)),
+        ],
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         check=True,
@@ -220,16 +224,17 @@ def paper_table(found: dict[str, Any], networks: Sequence[Network], weak: bool) 
     rows = []
     for network in networks:
         one = step_seconds(found, found["batch"], 1, network)
-        cells = []
+        gains = {}
         for K in PROCESSES:
             n = found["batch"] if weak else found["batch"] / K
-            if n < 1:
-                cells.append("–")
-                continue
-            gain = one / step_seconds(found, n, K, network) * (K if weak else 1)
-            cells.append(f"{gain:.3g}")
-        rows.append([network.title, *cells])
-    return report.table(["", *map(str, PROCESSES)], rows)
+            if n >= 1:
+                gains[K] = one / step_seconds(found, n, K, network) * (K if weak else 1)
+        cells = [f"{gains[K]:#.3g}".rstrip(".") if K in gains else "–" for K in PROCESSES]
+        most = max(gains, key=gains.__getitem__)
+        half = max(K for K, gain in gains.items() if gain >= K / 2)
+        rows.append([network.title, *cells, f"{most:,}", f"{half:,}"])
+    head = ["K =", *(f"{K:,}" for K in PROCESSES), "fastest at", "half efficient up to"]
+    return report.table(head, rows)
 
 
 def text_of(results: dict[str, dict[str, Any]], networks: Sequence[Network]) -> str:
