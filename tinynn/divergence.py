@@ -129,7 +129,8 @@ def _advice(kind: str, optimizer: Optimizer, stepped: bool) -> str:
         return "Leave such rows out, or fill them in (numpy.nan_to_num), before training"
     if kind == "start":
         return "Initialize the model anew, or load another state"
-    tries = [f"a learning rate below {optimizer.current_lr:g}"] if stepped else []
+    lr = optimizer.current_lr
+    tries = [f"a learning rate below {lr:g}"] if stepped and lr else []
     if stepped and optimizer.clip_norm is None and optimizer.clip_value is None:
         tries.append("clip_norm=1.0 in the optimizer")
     if kind == "loss":
