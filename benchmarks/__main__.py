@@ -26,7 +26,7 @@ examples:
   python -m benchmarks --rounds 31 --output results
   python -m benchmarks --quick
 
-also: python -m benchmarks.scaling, .memory, .startup and .latency, each with --help
+also: python -m benchmarks.scaling, .memory, .startup, .latency and .subnormals, each with --help
 """
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 # Behind everything else, so that the tinynn under test stays the one that is installed.
 sys.path.append(str(ROOT))
 
-from benchmarks import estimators, options, peers, report, runner, workloads  # noqa: E402
+from benchmarks import estimators, options, peers, report, runner, subnormals, workloads  # noqa: E402
 from benchmarks.peers import floor, tinynn_peer, tutorial  # noqa: E402
 
 SMALL = workloads.Workload("small", "small", "train", workloads.mlp(6, 5, 3), 4, 3, lr=0.1)
@@ -78,6 +78,7 @@ def test_quick_run_writes_json_and_markdown(tmp_path):
         ("benchmarks.memory", ["--workloads", "F"], "'F'"),
         ("benchmarks.startup", ["--rounds", "many"], "'many'"),
         ("benchmarks.latency", ["--threads", "-1"], "--threads"),
+        ("benchmarks.subnormals", ["--rounds", "0"], "'0'"),
         ("benchmarks.estimators", ["--experiments", "moons"], "'moons'"),
     ],
 )
@@ -114,6 +115,14 @@ def test_list_names_workloads_and_peers():
     assert done.returncode == 0
     for name in (*workloads.WORKLOADS, *peers.PEERS):
         assert f"  {name} " in done.stdout
+
+
+def test_dead_weights_leave_subnormal_numbers_only_where_nothing_is_done():
+    build = subnormals.OPTIMIZERS["Adam"]
+    results = subnormals.measure(build, rounds=1, n=10_000)
+    parts = [result["subnormal"] for result in results.values()]
+    assert parts == [0, pytest.approx(subnormals.DEAD, abs=0.01), 0]
+    assert all(len(result["seconds"]) == 1 for result in results.values())
 
 
 # ---- agreement ------------------------------------------------------------------------------
