@@ -120,8 +120,9 @@ def test_list_names_workloads_and_peers():
 def test_dead_weights_leave_subnormal_numbers_only_where_nothing_is_done():
     build = subnormals.OPTIMIZERS["Adam"]
     results = subnormals.measure(build, rounds=1, n=10_000)
-    parts = [result["subnormal"] for result in results.values()]
-    assert parts == [0, pytest.approx(subnormals.DEAD, abs=0.01), 0]
+    alive, nothing_done, flushed = (result["subnormal"] for result in results.values())
+    assert alive == flushed == 0
+    assert nothing_done > 0.8 * subnormals.DEAD
     assert all(len(result["seconds"]) == 1 for result in results.values())
 
 
