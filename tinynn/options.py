@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -93,4 +94,7 @@ def _typed(value: object) -> str:
         return repr(value.name)
     if isinstance(value, np.ndarray):
         return repr(value.tolist())
+    if isinstance(value, functools.partial):
+        options = [f"{name}={_typed(option)}" for name, option in value.keywords.items()]
+        return f"partial({', '.join([*map(_typed, [value.func, *value.args]), *options])})"
     return getattr(value, "__name__", None) or repr(value)

@@ -1,10 +1,12 @@
 """Linear: worked out by hand, and what it refuses."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import tinynn as tnn
-from tinynn import Linear
+from tinynn import Linear, initializers
 from tinynn.errors import DataError, OptionError, ShapeError
 
 X = np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 4.0]])
@@ -115,3 +117,5 @@ def test_the_text():
         "Linear(3, 2, init='xavier_normal', dtype='float64')",
         "Linear(3, 2, init='xavier_normal')",
     )
+    text = repr(Linear(3, 2, init=partial(initializers.normal, std=0.01)))
+    assert text == "Linear(3, 2, init=partial(normal, std=0.01))"  # and no address in memory
