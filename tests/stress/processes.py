@@ -77,6 +77,7 @@ def run(count, seed):
             assert history == expected_history, f"{backend}, {task}: another history"
             np.testing.assert_equal(model.state_dict(), expected.state_dict())
             done[backend] += 1
+    get_reusable_executor().shutdown(wait=True)  # loky's processes would stay for the next
     return f"{done.total()} trainings, {JOBS} at once, ended bit for bit as alone: " + ", ".join(
         f"{n} by {backend}" for backend, n in done.items()
     )
