@@ -470,6 +470,13 @@ def put(*names_and_value):
         (put("parts", "train_loader", "rng", None), "saved one drew from the library's generator"),
         (put("parts", "validation_loader", {}), "the state must be a dictionary"),
         (put("parts", "callback 0", {}), "does not fit this run"),
+        (
+            put("parts", "callback 0", "arrays", "0.bias", np.ones(99)),
+            r"0\.bias has shape .* but \(99,\) came",
+        ),
+        (put("parts", "callback 0", "arrays", [1]), "does not fit this run"),
+        (put("parts", "callback 0", "best", "low"), "best must be a finite number"),
+        (put("parts", "callback 0", "best_epoch", -1), "best_epoch must be an integer of 0 or"),
         (put("generators", "library", {}), "does not fit this run"),
         (put("generators", "library", "bit_generator", "MT19937"), "does not fit this run"),
     ],

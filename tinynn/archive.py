@@ -97,6 +97,8 @@ def _array(content: bytes) -> Array:
         raise ValueError(f"arrays of version {version} are unknown")
     if dtype.hasobject:
         raise ValueError("it holds objects, which would have to be executed")
+    if dtype.subdtype is not None:
+        raise ValueError(f"no array is of the kind {dtype}")
     start = stream.tell()
     if any(length < 0 for length in shape) or (
         math.prod(shape) * dtype.itemsize != len(content) - start

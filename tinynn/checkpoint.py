@@ -290,6 +290,8 @@ class RunCheckpoint:
     def _take_up(self, run: Mapping[str, Any]) -> None:
         for name, part in self.parts.items():
             part.load_state_dict(run["parts"][name])
+        for part in self.parts.values():
+            getattr(part, "resumed", lambda _: None)(self.state)
         for name, generator in self.generators.items():
             set_state(generator, run["generators"][name])
 

@@ -295,6 +295,25 @@ class EarlyStopping(Monitor):
         elif self.best_epoch is not None and state.epoch - self.best_epoch >= self.patience:
             state.stop()
 
+    def resumed(self, state: TrainingState) -> None:
+        """Find out whether a kept best epoch fits; `fit` calls this after taking up a checkpoint.
+
+        Parameters
+        ----------
+        state : TrainingState
+            What `fit` hands over.
+
+        Raises
+        ------
+        CheckpointError
+            Where its parameters are not those of the model, which would be found at the end only.
+        """
+        check_handed_over(self, state)
+        now = state.model.state_dict()
+        if self._best_state:
+            state.model.load_state_dict(self._best_state)
+            state.model.load_state_dict(now)
+
     def finish(self, state: TrainingState) -> None:
         """Restore the best epoch; `fit` calls this last, however training ended.
 
@@ -453,7 +472,8 @@ def fit(
         Names such as "accuracy", or functions of (prediction, target).
     callbacks : sequence of callable, default none
         Each is called with a `TrainingState` after every epoch. A method ``begin()`` is called
-        before the first epoch, ``finish(state)`` after the last one, however training ended.
+        before the first epoch, ``resumed(state)`` where a checkpoint has been taken up, and
+        ``finish(state)`` after the last epoch, however training ended.
     progress : bool, default True
         Whether to print a line an epoch, and to move a bar in a terminal and in a notebook.
     checkpoint : path_like, optional
