@@ -599,7 +599,10 @@ def test_a_run_that_diverges_changes_nothing_that_was_learned(iris):
     before = net.predict(X)
     with pytest.raises(tnn.DivergedError, match="learning rate below"):
         net.set_params(learning_rate_init=1e20, max_iter=50).fit(X, y)
+    with pytest.raises(tnn.DivergedError):
+        net.fit(X[:, :2], X[:, 2:])
     assert np.array_equal(net.predict(X), before)
+    assert net.n_features_in_ == 4
 
 
 def test_verbose_prints_a_line_an_epoch(iris, capsys):
@@ -645,6 +648,9 @@ def test_partial_fit_goes_on_with_everything(iris):
     assert len(nets[0].loss_curve_) == 5
     assert nets[0]._optimizer.step_count == 5
     assert nets[0].classes_.tolist() == [0, 1, 2]
+    names = NeuralNetClassifier().partial_fit(X, list("abc" * 50), classes=["a", "b", "c"])
+    names.partial_fit(X[:2], pandas.Series(["b", "c"]))
+    assert set(names.predict(X)) <= set("abc")
     more = NeuralNetClassifier(max_iter=2).fit(X, y)
     assert more.partial_fit(X[:50], y[:50])._optimizer.step_count == 3
 

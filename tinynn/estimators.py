@@ -23,7 +23,6 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_array, column_or_1d, gen_batches
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
@@ -174,7 +173,7 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     n_outputs_: int = field(init=False)
     _optimizer: Optimizer = field(init=False)
     _generator: np.random.Generator = field(init=False)
-    _encoder: LabelEncoder | None = field(init=False)  # None unless each row has one class
+    _one_class: bool = field(init=False)  # whether targets are classes, one for each row
 
     @property
     def loss_curve_(self) -> list[float]:
@@ -219,7 +218,8 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         OptionError, ShapeError, DataError
             Where options, template and data do not belong together.
         DivergedError
-            Where the loss or a gradient is not finite; a network from an earlier `fit` is kept.
+            Where the loss or a gradient is not finite. What an earlier `fit` learned is kept then,
+            with what a `warm_start` has added to it until then.
         """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
@@ -234,6 +234,31 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         classes: ArrayLike | None = None,
         incremental: bool = False,
     ) -> Self:
+        """Train, or raise and leave everything as it was."""
+        before = dict(vars(self))
+        try:
+            self._train(X, y, sample_weight, validation, classes, incremental)
+        except BaseException:
+            self.__dict__ = before
+            raise
+        if self.history_.interrupted:
+            warnings.warn(
+                f"{type(self).__name__}: training was interrupted after {self.n_iter_} epochs; "
+                "what was learned until then is kept",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _train(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        validation: tuple[Any, Any, ArrayLike | None],
+        classes: ArrayLike | None,
+        incremental: bool,
+    ) -> None:
         self._check_options(incremental)
         goes_on = hasattr(self, "model_") and (incremental or self.warm_start)
         network = self.model_ if goes_on else self.model
@@ -283,14 +308,6 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         self.model_, self._optimizer, self._generator = model, optimizer, rng
         self.n_iter_ = len(history)
         self.history_ = _joined(self.history_, history) if goes_on else history
-        if history.interrupted:
-            warnings.warn(
-                f"{type(self).__name__}: training was interrupted after {self.n_iter_} epochs; "
-                "what was learned until then is kept",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return self
 
     def _validated(
         self, X: Any, y: Any, dtype: Any, classes: ArrayLike | None = None, reset: bool = False
@@ -345,7 +362,7 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
                 rows,
                 test_size=self.validation_fraction,
                 random_state=int(rng.integers(2**32)),
-                stratify=None if self._encoder is None else targets[rows],
+                stratify=targets[rows] if self._one_class else None,
             )
         except ValueError as error:
             raise DataError(
@@ -372,7 +389,7 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     def _make_optimizer(self, model: Module, weight_decay: float) -> Optimizer:
         factory = SOLVERS[self.solver] if isinstance(self.solver, str) else self.solver
         options = {"lr": self.learning_rate_init, "weight_decay": weight_decay}
-        own = getattr(factory, "keywords", {})  # what a functools.partial has set already
+        own = factory.keywords if isinstance(factory, partial) else {}
         return factory(
             model.parameters(), **{name: options[name] for name in options if name not in own}
         )
@@ -506,9 +523,6 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
                 f"{type(self).__name__}: {option} must be among {', '.join(choices)}, or a "
                 f"{otherwise}, but is {value!r}"
             )
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -657,8 +671,8 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
             Labels as they came in `y`.
         """
         scores = self._scores(X)
-        if self._encoder is not None:
-            return self._encoder.inverse_transform(scores.argmax(axis=1))
+        if self._one_class:
+            return self.classes_[scores.argmax(axis=1)]
         labels = (scores > 0).astype(self._labels_dtype)
         return sparse.csr_matrix(labels) if self._labels_sparse else labels
 
@@ -676,9 +690,8 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
             In the order of `classes_`; for two classes how far the second is ahead of the first.
         """
         scores = self._scores(X)
-        if self._encoder is None or len(self.classes_) != 2:
-            return scores
-        return scores[:, 1] - scores[:, 0]
+        two = self._one_class and len(self.classes_) == 2
+        return scores[:, 1] - scores[:, 0] if two else scores
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of every class, or of every label.
@@ -694,7 +707,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
             In the order of `classes_`. With several labels a row, each number stands alone.
         """
         scores = self._scores(X)
-        return Sigmoid()(scores) if self._encoder is None else Softmax()(scores)
+        return Softmax()(scores) if self._one_class else Sigmoid()(scores)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of `predict_proba`, without one of zero.
@@ -710,7 +723,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
             In the order of `classes_`.
         """
         scores = self._scores(X)
-        return -Softplus()(-scores) if self._encoder is None else LogSoftmax()(scores)
+        return LogSoftmax()(scores) if self._one_class else -Softplus()(-scores)
 
     # ---- what a classifier learns of its targets ---------------------------------------------
 
@@ -723,24 +736,23 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
                 f"{name}: y has several columns, and then each may hold only 0 and 1; to predict "
                 "several classes at once, put it into sklearn.multioutput.MultiOutputClassifier"
             )
-        if not reset and has_labels != (self._encoder is None):
+        if not reset and has_labels == self._one_class:
             raise DataError(
                 f"{name}: the network was trained on "
-                f"{'several labels' if self._encoder is None else 'one class'} a row, but now y "
+                f"{'one class' if self._one_class else 'several labels'} a row, but now y "
                 f"has shape {np.shape(y)}; use a new estimator"
             )
         if has_labels:
             if reset:
-                self._encoder, self.n_outputs_ = None, y.shape[1]
+                self._one_class, self.n_outputs_ = False, y.shape[1]
                 self.classes_ = np.arange(self.n_outputs_)
                 self._labels_dtype, self._labels_sparse = y.dtype, sparse.issparse(y)
             _check_columns(name, y, self.n_outputs_)
             return y.astype(dtype)
         y = column_or_1d(y, warn=True)
         if reset:
-            self._encoder = LabelEncoder().fit(y if classes is None else unique_labels(classes))
-            self.classes_ = self._encoder.classes_
-            self.n_outputs_ = len(self.classes_)
+            self.classes_ = unique_labels(y if classes is None else classes)
+            self._one_class, self.n_outputs_ = True, len(self.classes_)
         elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
             raise DataError(
                 f"{name}.partial_fit: classes are {unique_labels(classes)}, but were "
@@ -752,7 +764,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         return np.searchsorted(self.classes_, y)
 
     def _loss_fn(self) -> Loss:
-        return LabelsLoss() if self._encoder is None else CrossEntropyLoss()
+        return CrossEntropyLoss() if self._one_class else LabelsLoss()
 
     def _weighted(self, targets: Any, sample_weight: ArrayLike | None) -> tuple[Array, Any]:
         rows, weights = super()._weighted(targets, sample_weight)
@@ -764,7 +776,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
 
     def _class_factors(self, targets: Any, weights: Array) -> Array:
         """Return by how much the class of each row, or its labels, count."""
-        if self._encoder is None:
+        if not self._one_class:
             return compute_sample_weight(self.class_weight, _dense(targets))
         present, indices = np.unique(targets, return_inverse=True)
         of_classes = compute_class_weight(
@@ -877,7 +889,8 @@ class NeuralNetRegressor(RegressorMixin, NeuralNet):  # type: ignore[misc]  # as
         if not in_columns:
             y = column_or_1d(y, warn=True)[:, np.newaxis]
         if reset:
-            self._encoder, self.n_outputs_, self._in_columns = None, y.shape[1], in_columns
+            self._one_class, self._in_columns = False, in_columns
+            self.n_outputs_ = y.shape[1]
         _check_columns(type(self).__name__, y, self.n_outputs_)
         return y.astype(dtype)
 
