@@ -6,7 +6,6 @@ is far outside of what networks that learn well have; the limits stand below, wi
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from tinynn.modules import BatchNorm, GroupNorm, LayerNorm, Module
 from tinynn.optimizers import Optimizer
 from tinynn.random import restored
 from tinynn.refusals import check_model
-from tinynn.tables import html_table, text_table
+from tinynn.tables import escape, html_table, text_table
 from tinynn.training import TrainingState
 from tinynn.walk import Call, Walk
 
@@ -309,9 +308,9 @@ class Diagnosis:
         return "\n".join([self._title(), "", *table, "", *verdicts])
 
     def _repr_html_(self) -> str:
-        verdicts = "".join(f"<li>{html.escape(str(verdict))}</li>" for verdict in self.verdicts)
-        rows = [[html.escape(cell) for cell in row] for row in self._rows()]
-        table = html_table(HEADER, rows, right=range(2, 8), caption=html.escape(self._title()))
+        verdicts = "".join(f"<li>{escape(str(verdict))}</li>" for verdict in self.verdicts)
+        rows = [[escape(cell) for cell in row] for row in self._rows()]
+        table = html_table(HEADER, rows, right=range(2, 8), caption=escape(self._title()))
         return f"{table}\n{f'<ul>{verdicts}</ul>' if verdicts else '<p>Nothing looks wrong.</p>'}"
 
 

@@ -383,7 +383,9 @@ class MPIGroup(processes.Group):
         payload = np.frombuffer(pickle.dumps(value, protocol=5), np.uint8)
         lengths = self._lengths(len(payload), "what each process has")
         everything = np.empty(lengths.sum(), np.uint8)
-        self._finish(self._objects.Iallgatherv, "what each process has", payload, [everything, lengths])
+        self._finish(
+            self._objects.Iallgatherv, "what each process has", payload, [everything, lengths]
+        )
         parts = np.split(everything, lengths.cumsum()[:-1])
         return [_unpickled(part) for part in parts]
 

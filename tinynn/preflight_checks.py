@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import html
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from tinynn.refusals import (
     last_module,
     leaves,
 )
+from tinynn.tables import escape
 from tinynn.walk import Walk
 
 __all__ = ["PreflightReport", "preflight"]
@@ -94,7 +94,7 @@ class PreflightReport(Sequence[str]):
     def _repr_html_(self) -> str:
         if not self._findings:
             return "<p>Nothing looks wrong.</p>"
-        items = "".join(f"<li>{html.escape(finding)}</li>" for finding in self._findings)
+        items = "".join(f"<li>{escape(finding)}</li>" for finding in self._findings)
         return f"<p>This looks wrong:</p><ul>{items}</ul>"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -180,6 +179,8 @@ def _shows_widgets() -> bool:
 
 def _columns() -> int:
     """Return how wide the bar may be: not so wide that the ^C of a key would go to a next line."""
+    import shutil
+
     return min(shutil.get_terminal_size().columns - 3, 100)
 
 

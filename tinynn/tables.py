@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["html_table", "text_table"]
+__all__ = ["escape", "html_table", "text_table"]
+
+
+def escape(text: str) -> str:
+    """Return text as HTML that shows it.
+
+    Examples
+    --------
+    >>> escape("x < 0")
+    'x &lt; 0'
+    """
+    import html  # here, as importing it takes a millisecond
+
+    return html.escape(text)
 
 
 def text_table(
@@ -59,7 +72,7 @@ def html_table(
     header : sequence of str
         The names of the columns.
     rows : iterable of sequence of str
-        As many pieces of HTML each: what is plain text must have been through `html.escape`.
+        As many pieces of HTML each: what is plain text must have been through `escape`.
     right : collection of int, default none
         Which columns stand to the right, as numbers do.
     caption : str, default none

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 import re
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from tinynn.losses import Loss
 from tinynn.modules import Module
 from tinynn.options import short_repr
 from tinynn.refusals import check_model
-from tinynn.tables import html_table, text_table
+from tinynn.tables import escape, html_table, text_table
 from tinynn.walk import Call, Walk
 
 if TYPE_CHECKING:
@@ -194,12 +193,12 @@ class TracedModule:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        caption = f"<b>{html.escape(self.position)}</b> {_html(self.module)}"
+        caption = f"<b>{escape(self.position)}</b> {_html(self.module)}"
         rows = [
-            [name, html.escape(str(array.shape)), f"<pre>{html.escape(_numbers(array))}</pre>"]
+            [name, escape(str(array.shape)), f"<pre>{escape(_numbers(array))}</pre>"]
             for name, array in self.arrays().items()
         ]
-        caption = f"{caption}<br><code>{html.escape(self.formula)}</code>"
+        caption = f"{caption}<br><code>{escape(self.formula)}</code>"
         return html_table(["array", "shape", "numbers"], rows, caption=caption)
 
 
@@ -345,7 +344,7 @@ class Trace(Sequence[TracedModule]):
             pieces = [[_html(cell) for cell in row] for row in rows]
             return [["&emsp;" * depth.get(name, 0) + name, *rest] for name, *rest in pieces]
 
-        forward = f"<b>forward</b>: {html.escape(self._title())}"
+        forward = f"<b>forward</b>: {escape(self._title())}"
         backward = "<b>backward</b>: the derivatives of the loss"
         return (
             f"{html_table(FORWARD, cells(self._forward()), caption=forward)}\n"
@@ -379,11 +378,11 @@ def _html(cell: Cell) -> str:
         return _html({"": cell})
     if isinstance(cell, dict):
         return "".join(
-            f"<details><summary>{html.escape(f'{name} {_spread(array)}')}</summary>"
-            f"<pre>{html.escape(_numbers(array))}</pre></details>"
+            f"<details><summary>{escape(f'{name} {_spread(array)}')}</summary>"
+            f"<pre>{escape(_numbers(array))}</pre></details>"
             for name, array in cell.items()
         )
-    text = html.escape(_text(cell))
+    text = escape(_text(cell))
     return f"<code>{text}</code>" if isinstance(cell, Module | Loss) or " = " in text else text
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import sys
 import time
 import zlib
@@ -303,6 +302,8 @@ def _fetch_file(address: str, place: Path, longest: int, timeout: float) -> None
 
 def _remove_leftovers(target: Path) -> None:
     """Remove what processes that were killed while fetching have left, long ago."""
+    import shutil
+
     for folder in target.glob(f"{STAGING}*"):
         with contextlib.suppress(OSError):  # another process may be doing the same
             if time.time() - folder.stat().st_mtime > LONG_AGO:

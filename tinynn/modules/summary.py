@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from tinynn.modules.base import UNKNOWN, Module, Shape, as_shape, batch_text
 from tinynn.modules.containers import ModuleList
 from tinynn.options import options_repr, short_repr
+from tinynn.tables import escape
 
 __all__ = ["Row", "as_html", "as_text", "summarize"]
 
@@ -146,7 +146,7 @@ def as_html(rows: list[Row]) -> str:
 
 def _cell(tag: str, text: str, align: str, depth: int = 0) -> str:
     style = f"text-align: {align}; padding-left: {0.5 + 1.5 * depth:g}em"
-    return f"<{tag} style='{style}'>{html.escape(text)}</{tag}>"
+    return f"<{tag} style='{style}'>{escape(text)}</{tag}>"
 
 
 def _rows(module: Module, shape: Shape, position: str, depth: int, seen: set[int]) -> Iterator[Row]:
