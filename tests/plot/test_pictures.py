@@ -45,7 +45,7 @@ def test_the_worst_mistakes_come_first():
     assert texts(ax) == ["is 2, said 0", "is 0, said 1", "0", "0"]
     for piece, index in zip(pieces(ax, 4, 4), [1, 2, 3, 0], strict=True):
         np.testing.assert_array_equal(piece, X[index])
-    assert ax.get_title() == "2 of 4 images wrong, the worst mistakes first"
+    assert ax.get_title() == "2 of 4 wrong, worst first"
     wrong, right = ax.texts[0].get_color(), ax.texts[2].get_color()
     assert [text.get_color() for text in ax.texts] == [wrong, wrong, right, right]
     assert wrong != right
@@ -55,12 +55,12 @@ def test_only_so_many_are_drawn_and_all_are_counted():
     scores = np.eye(2)[[0] * 30]
     ax = plot_images(images(30), scores, [0] * 10 + [1] * 20, n=3)
     assert len(pieces(ax, 4, 4)) == 3
-    assert ax.get_title() == "20 of 30 images wrong, the worst mistakes first"
+    assert ax.get_title() == "20 of 30 wrong, worst first"
 
 
 def test_all_right():
     ax = plot_images(images(2), [[3.0, 0.0], [0.0, 1.0]], [0, 1])
-    assert ax.get_title() == "All 2 images right, the least certain first"
+    assert ax.get_title() == "2 of 2 right, least certain first"
     assert texts(ax) == ["1", "0"]
 
 
@@ -85,7 +85,7 @@ def test_one_column_of_scores():
     scores = np.array([[0.9], [0.4], [0.2]])
     ax = plot_images(images(3), scores, np.array([[1.0], [0.0], [1.0]]), threshold=0.5)
     assert texts(ax) == ["is 1, said 0", "0", "1"]
-    assert ax.get_title().startswith("1 of 3 images wrong")
+    assert ax.get_title().startswith("1 of 3 wrong")
 
 
 def test_images_that_are_not_square():
@@ -124,17 +124,25 @@ def test_pictures_that_are_all_one_colour():
 
 def test_pictures_compose_and_letters_shrink_with_them():
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(3, 2))
-    ax = plot_images(images(9), target=[0] * 9, ax=right)
+    words = {"target": [0] * 9, "class_names": ["a long name"]}
+    ax = plot_images(images(9), ax=right, **words)
     assert ax is right
     assert figure.axes == [left, right]
     assert not left.images
-    assert (
-        ax.texts[0].get_fontsize() < plot_images(images(9), target=[0] * 9).texts[0].get_fontsize()
-    )
+    assert ax.texts[0].get_fontsize() < plot_images(images(9), **words).texts[0].get_fontsize()
     figure.canvas.draw()
     # No label reaches into its neighbour.
     boxes = [text.get_window_extent() for text in ax.texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_a_part_of_a_figure_will_do():
+    part, other = pyplot.figure().subfigures(1, 2)
+    plot_images(images(4), target=[0] * 4, ax=part.add_subplot())
+    plot_confusion_matrix(np.eye(3), ax=other.add_subplot(2, 1, 1))
+    plot_weights(Linear(4, 2), ax=other.add_subplot(2, 1, 2))
+    assert len(part.axes) == 1
+    assert len(other.axes) == 4
 
 
 def test_what_are_no_images_is_refused():
@@ -254,6 +262,8 @@ def test_long_names_are_slanted():
     ax = plot_confusion_matrix(np.eye(6, dtype=int), class_names=names)
     ax.figure.canvas.draw()
     assert {tick.get_rotation() for tick in ax.get_xticklabels()} == {45}
+    ax = plot_confusion_matrix(np.eye(2), class_names=names[:2])  # here there is room
+    assert {tick.get_rotation() for tick in ax.get_xticklabels()} == {0}
 
 
 def test_a_single_class_and_an_empty_matrix():

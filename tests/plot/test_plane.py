@@ -145,7 +145,7 @@ def test_a_curve_of_one_input():
     np.testing.assert_allclose(line.get_xdata(), np.linspace(-1, 2, 20))
     np.testing.assert_allclose(line.get_ydata(), np.linspace(-1, 2, 20) ** 2)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("input", "output")
-    assert ax.get_title() == "The network as a function of its input"
+    assert ax.get_title() == "The network as a function"
     assert ax.get_legend() is None
 
 

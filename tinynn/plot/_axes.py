@@ -17,6 +17,7 @@ __all__ = [
     "MARKERS",
     "Model",
     "colour",
+    "inches",
     "limits",
     "names",
     "outputs",
@@ -73,6 +74,12 @@ def whole_numbers(axis: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def inches(ax: Any) -> tuple[float, float]:
+    """Return how wide and how high an Axes is, as far as a layout has not moved it yet."""
+    width, height = ax.bbox.size / ax.figure.dpi
+    return float(width), float(height)
 
 
 def limits(where: str, name: str, value: Any) -> tuple[float, float]:

@@ -201,4 +201,4 @@ def _legend_of_pairs(ax: Any, coloured: list[str], styled: list[str]) -> None:
         dashed, solid = styled
         handles.append(Line2D([], [], color=GREY, linestyle="-", label=solid))
         handles.append(Line2D([], [], color=GREY, linestyle="--", label=dashed))
-    ax.legend(handles=handles)
+    ax.legend(handles=handles, fontsize="medium" if len(handles) <= 6 else "small")

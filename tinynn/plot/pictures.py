@@ -14,7 +14,7 @@ from tinynn.metrics import classes_of, predicted_classes
 from tinynn.modules import Module
 from tinynn.options import short_repr
 from tinynn.parameter import Parameter
-from tinynn.plot._axes import COLOURS, GREY, Array, names, prepare
+from tinynn.plot._axes import COLOURS, GREY, Array, inches, names, prepare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def plot_images(
     >>> X = [[[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]]
     >>> ax = plot_images(X, prediction=[[2.0, 1.0], [1.0, 2.0]], target=[0, 0])
     >>> ax.get_title()
-    '1 of 2 images wrong, the worst mistakes first'
+    '1 of 2 wrong, worst first'
     >>> [text.get_text() for text in ax.texts]
     ['is 0, said 1', '0']
     """
@@ -100,9 +100,9 @@ def plot_images(
         order = np.argsort(_margins(scores, right, threshold), kind="stable")
         wrong = int((predicted != right).sum())
         title = (
-            f"{wrong:,} of {len(images):,} images wrong, the worst mistakes first"
+            f"{wrong:,} of {len(images):,} wrong, worst first"
             if wrong
-            else f"All {len(images):,} images right, the least certain first"
+            else f"{len(images):,} of {len(images):,} right, least certain first"
         )
     elif right is not None and right.ndim == 2:
         right = predicted_classes(right, 0.5)  # one-hot rows, or a column of zeros and ones
@@ -234,11 +234,12 @@ def plot_confusion_matrix(
     labels = names(where, class_names, C)[:C]
     rows = counts.sum(axis=1, keepdims=True)
     parts = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
-    long = max(map(len, labels)) > 3
     side = float(np.clip(0.55 * C + 1.2, 4.0, 9.0))
     ax = prepare(ax, figsize=(side + 0.8, side))
     picture = ax.imshow(parts, cmap="Blues", vmin=0, vmax=1)
     ax.figure.colorbar(picture, ax=ax, label="part of the true class", shrink=0.8)
+    # Names that are wider than a column are slanted; a letter is about 0.09 inches wide.
+    long = 0.09 * max(map(len, labels)) > 0.75 * inches(ax)[0] / C
     ax.set_xticks(range(C), labels, rotation=45 if long else 0, ha="right" if long else "center")
     ax.set_yticks(range(C), labels)
     if long:
@@ -353,13 +354,16 @@ def _montage(
     """Draw many pictures as one, each with a label over it, and what the colours mean beside."""
     n, H, W = images.shape[:3]
     if columns is None:
-        columns = math.ceil(math.sqrt(n * H / W))
+        columns = n if n <= 5 else math.ceil(math.sqrt(n * H / W))
     columns = min(check_integer(where, "columns", columns, minimum=1), n)
     rows = math.ceil(n / columns)
-    # All lengths are in pixels of the images, of which one is so many points long in a new figure.
-    points = min(86, 576 / columns) / W
-    longest = max((len(line) for label in labels for line in label.split("\n")), default=0)
     lines = max((1 + label.count("\n") for label in labels), default=0)
+    longest = max((len(line) for label in labels for line in label.split("\n")), default=0)
+    # Lengths are in pixels of the images; one of them is so many points (1/72 inch) long.
+    points = min(86, 576 / columns) / W
+    if ax is not None:
+        width, height = inches(prepare(ax))
+        points = 72 * min(width / (1.08 * W * columns), height / ((1.1 + 0.12 * lines) * H * rows))
     size = min(9.0, W * points / (0.6 * max(longest, 1)))
     gap = math.ceil(0.08 * W)
     room = max(math.ceil(1.3 * lines * size / points), gap)
@@ -377,22 +381,19 @@ def _montage(
         canvas = np.concatenate([canvas, ~np.isnan(canvas[..., :1])], axis=-1)
         canvas = np.nan_to_num(canvas)
 
-    beside = 1.2 if scale else 0.3  # inches
+    beside = 1.2 if scale else 0.3
     ax = prepare(ax, (max(total_W * points / 72, 3.6) + beside, total_H * points / 72 + 0.5))
     picture = ax.imshow(canvas, cmap=cmap, vmin=low, vmax=high)
     if scale:
         ax.figure.colorbar(picture, ax=ax, label=scale, shrink=0.8)
     ax.set_axis_off()
-    # In a smaller Axes, the letters shrink with the pictures.
-    box, inches = ax.get_position(original=True), ax.figure.get_size_inches()
-    shown = 72 * min(box.width * inches[0] / total_W, box.height * inches[1] / total_H)
     for label, ink, (top, left) in zip(labels, colours, corners, strict=False):
         ax.text(
             left + W / 2 - 0.5,
             top - 0.5 - 0.15 * size / points,
             label,
             color=ink,
-            fontsize=max(size * min(1.0, shown / points), 3.0),
+            fontsize=size,
             ha="center",
             va="bottom",
             linespacing=1.0,

@@ -209,7 +209,7 @@ def plot_function(
         ax.grid(alpha=0.3)
         ax.set_xlabel("input")
         ax.set_ylabel("output" if Y.shape[1] == 1 or len(columns) > 1 else f"output {columns[0]}")
-        ax.set_title("The network as a function of its input")
+        ax.set_title("The network as a function")
         return ax
 
     across = np.linspace(*xlim, n)
@@ -231,7 +231,7 @@ def plot_function(
     ax.figure.colorbar(filled, ax=ax, label=label)
     ax.set_xlabel("first input")
     ax.set_ylabel("second input")
-    ax.set_title("The network as a function of its two inputs")
+    ax.set_title("The network as a function")
     return ax
 
 
