@@ -146,7 +146,7 @@ def large():
     }
 
 
-KINDS = {"dense": dense, "images": images, "large": large}
+KINDS = {"large": large, "dense": dense, "images": images}
 
 
 def main(kind, result, checkpoint=None):

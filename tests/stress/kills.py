@@ -24,7 +24,7 @@ from tinynn.checkpoint import read_checkpoint
 from ._run import KINDS
 
 COUNT = 120
-SHARE = 3
+SHARE = 2
 
 SCRIPT = Path(__file__).with_name("_run.py")
 IN_A_ROW = 10  # so often at most is one run killed

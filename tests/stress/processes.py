@@ -19,7 +19,7 @@ from tinynn.schedules import cosine
 COUNT = 200
 SHARE = 6
 SEEDS = 4
-JOBS = 3
+JOBS = 2
 
 
 def train(seed, by_library):
