@@ -26,7 +26,8 @@ examples:
   python -m benchmarks --rounds 31 --output results
   python -m benchmarks --quick
 
-also: python -m benchmarks.scaling, .memory, .startup, .latency and .subnormals, each with --help
+also, each with --help: python -m benchmarks.targets, which judges several runs, .scaling,
+.memory, .startup, .latency, .subnormals, .estimators and .distributed
 """
 
 

@@ -79,6 +79,7 @@ def test_quick_run_writes_json_and_markdown(tmp_path):
         ("benchmarks.startup", ["--rounds", "many"], "'many'"),
         ("benchmarks.latency", ["--threads", "-1"], "--threads"),
         ("benchmarks.subnormals", ["--rounds", "0"], "'0'"),
+        ("benchmarks.targets", ["nowhere"], "nowhere has no benchmarks.json"),
         ("benchmarks.estimators", ["--experiments", "moons"], "'moons'"),
     ],
 )
@@ -115,6 +116,24 @@ def test_list_names_workloads_and_peers():
     assert done.returncode == 0
     for name in (*workloads.WORKLOADS, *peers.PEERS):
         assert f"  {name} " in done.stdout
+
+
+def test_targets_are_judged_by_the_median_of_the_runs(tmp_path, capsys):
+    limits = workloads.TARGETS["B"]
+    for i, (to_floor, jax) in enumerate([(2.1, 3.0), (2.3, 5.0), (2.2, 3.9)]):
+        ratios = {"floor": to_floor, "jax": jax} | ({"thinc": 9.0} if i else {})
+        targets = [{"against": peer, "ratio": ratio} for peer, ratio in ratios.items()]
+        run = {"machine": {}, "workloads": {"B": {"targets": targets}}}
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "benchmarks.json").write_text(json.dumps(run))
+    assert (limits["floor"], limits["jax"]) == (2.2, 4.0)
+    importlib.import_module("benchmarks.targets").main([str(tmp_path / str(i)) for i in range(3)])
+    lines = capsys.readouterr().out.strip().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    assert rows == [  # Thinc was not in all runs
+        ["B", "tinynn / floor", "≤ 2.2", "2.20", "2.10, 2.30, 2.20", "yes"],
+        ["B", "JAX, jit / tinynn", "≥ 4", "3.90", "3.00, 5.00, 3.90", "NO"],
+    ]
 
 
 def test_dead_weights_leave_subnormal_numbers_only_where_nothing_is_done():
