@@ -186,7 +186,8 @@ def test_exploding_normal_weights(seed):
     assert diagnosis.verdicts[0].position in {"ModuleList[0]", "ModuleList[2]"}
     assert "activations explode" in str(diagnosis.verdicts[0])
     assert not diagnose(network(seed=seed), CrossEntropyLoss(), X, Y).verdicts
-    cured = network(init=standard_normal, norm=True, seed=seed)
+    # Normalization puts right any size of the weights before it.
+    cured = network(init=lambda shape, rng: 10 * standard_normal(shape, rng), norm=True, seed=seed)
     assert not diagnose(cured, CrossEntropyLoss(), X, Y).verdicts
 
 
@@ -249,6 +250,18 @@ def test_small_steps_at_the_end_of_a_good_run_are_no_fault():
     optimizer = SGD(model.parameters(), lambda step: 0.1 if step < 60 else 1e-6)
     diagnosis = trained(model, optimizer, 4)
     assert diagnosis._looks[-1].update < 1e-5
+    assert not diagnosis.verdicts
+
+
+def test_small_steps_where_no_gradient_is_left_are_no_fault():
+    model = ModuleList([Linear(64, 1).astype(np.float64)])
+    weights = np.random.default_rng(0).normal(size=(1, 64))
+    optimizer = SGD(model.parameters(), lr=0.05)
+    target = X @ weights.T
+    assert not diagnose(model, MSELoss(), X, target, optimizer=optimizer).verdicts
+    model[0].weight.data = weights * 1.000001
+    diagnosis = diagnose(model, MSELoss(), X, target, optimizer=optimizer)
+    assert column(diagnosis, "update_ratio", "0") < 1e-6
     assert not diagnosis.verdicts
 
 

@@ -188,6 +188,8 @@ def test_arrays_are_copies():
     trace["0"].output[:] = 7
     np.testing.assert_array_equal(trace["1"].input, before["1.input"])
     np.testing.assert_array_equal(trace["0"].input, before["0.input"])
+    trace["5"].output[:] = 7
+    np.testing.assert_array_equal(trace.prediction, before["prediction"])
 
 
 def test_as_a_sequence_and_by_name():
@@ -259,6 +261,20 @@ def test_a_container_of_ones_own():
     assert trace["0.ways.1"].delta is None
     assert trace["0.ways.1"].gradients == {}
     assert "0.ways.1" not in str(trace).partition("backward")[2]
+
+
+def test_of_a_parameter_that_two_modules_share_each_shows_its_own_part():
+    a, b = Own(), Own()
+    b.scale = a.scale
+    model = ModuleList([Parallel([a, b])])
+    trace = tnn.trace(model, CrossEntropyLoss(), X, Y)
+    one, two = (trace[name].gradients["scale"] for name in ("0.0", "0.1"))
+    loss_fn = CrossEntropyLoss()
+    loss_fn(model(X), Y)
+    model.backpropagate(loss_fn.backpropagate())
+    np.testing.assert_allclose(one + two, a.scale.grad)
+    delta = trace["0"].delta
+    np.testing.assert_allclose(one, (delta * trace["0.0.ways.0"].output).sum())
 
 
 def test_refusals_name_the_place():
