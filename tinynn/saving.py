@@ -182,15 +182,15 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
             f"{path} was not written by tinynn.save: it holds arrays, but no architecture. Build "
             "the model first, then model.load_state_dict(safetensors.numpy.load_file(path))"
         )
-    if metadata.get(DIGEST) != digest(text, arrays):
-        raise CheckpointError(
-            f"{path} is damaged: its content is not what tinynn.save wrote, as the digest in it "
-            "tells; use another copy"
-        )
     try:
         architecture = read_json(text)
         version = architecture["version"]
         if version == VERSION:
+            if metadata.get(DIGEST) != digest(text, arrays):
+                raise CheckpointError(
+                    "it is damaged: its content is not what tinynn.save wrote, as the digest in "
+                    "it tells; use another copy"
+                )
             return _built_model(architecture, arrays, classes)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -347,8 +347,8 @@ def _check_dtypes(arrays: Mapping[str, Array]) -> None:
     for name, array in arrays.items():
         if array.dtype.name not in DTYPES:
             raise CheckpointError(
-                f"{name} is of {array.dtype}, which a safetensors file cannot hold; convert the "
-                "model first, for instance with model.astype(numpy.float64)"
+                f"{name} is of {array.dtype}, which a safetensors file cannot hold; convert it "
+                "first, for instance with model.astype(numpy.float64)"
             )
 
 
@@ -362,7 +362,8 @@ def _check_that_it_can_be_loaded(
     try:
         # Through the text, as that is what will be read.
         again = _built_model(json.loads(json.dumps(architecture)), arrays, classes)
-        same = _described_model(again) == architecture and _parts(again) == _parts(model)
+        same = json.dumps(_described_model(again)) == json.dumps(architecture)
+        same = same and _parts(again) == _parts(model)
     except CheckpointError as error:
         raise CheckpointError(f"{what}: {error}") from error
     except Exception as error:
@@ -404,11 +405,12 @@ def _built_model(
         if array.dtype != arrays[name].dtype:
             raise CheckpointError(f"{name} is of {array.dtype}, but {arrays[name].dtype} came")
     named = dict(model.named_modules())
+    evaluating, without_decay = (set(architecture[k]) for k in ("evaluating", "without_decay"))
     for name, module in named.items():
-        if module.training != (name not in architecture["evaluating"]):
+        if module.training != (name not in evaluating):
             module.training = not module.training
     for name, parameter in model.named_parameters():
-        parameter.decay = name not in architecture["without_decay"]
+        parameter.decay = name not in without_decay
     for generator, described in zip(generators, architecture["generators"], strict=True):
         for place in described["at"]:
             prefix, _, name = place.rpartition(".")
@@ -437,6 +439,7 @@ class _Builder:
     ) -> None:
         self.classes = classes
         self.generators = generators
+        self.depth = 0
         self.sizes: dict[str, list[int]] = {}  # of the arrays of every module that has some
         for name, array in arrays.items():
             self.sizes.setdefault(name.rpartition(".")[0], []).append(array.size)
@@ -466,7 +469,11 @@ class _Builder:
         raise CheckpointError(f"it is damaged: no option is written as {described!r:.80}")
 
     def module(self, cls: type[Module], name: str, described: dict[str, Any]) -> Module:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise CheckpointError(f"it has modules in modules more than {DEEPEST} deep")
         options = {key: self.value(value) for key, value in described.items()}
+        self.depth -= 1
         signature = inspect.signature(cls)
         if unknown := options.keys() - signature.parameters.keys():
             raise CheckpointError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
@@ -532,11 +539,11 @@ def _check_classes(described: Any, classes: Mapping[str, type[Module]]) -> None:
 
     def walk(value: Any) -> None:
         if isinstance(value, dict):
-            if isinstance(cls := value.get("class"), str) and "options" in value:
-                if "of" in value and cls not in classes:
-                    missing[cls] = f"{cls} (of {value['of']})"
-                elif "of" not in value and cls not in OWN:
-                    missing[cls] = f"{cls} (of a newer tinynn?)"
+            match value.get("module"):
+                case {"class": str(cls), "of": str(file)} if cls not in classes:
+                    missing[cls] = f"{cls} (of {file})"
+                case {"class": str(cls), **rest} if "of" not in rest and cls not in OWN:
+                    missing[cls] = f"{cls} (of another tinynn)"
             value = list(value.values())
         if isinstance(value, list):
             for item in value:
@@ -545,8 +552,8 @@ def _check_classes(described: Any, classes: Mapping[str, type[Module]]) -> None:
     walk(described)
     if missing:
         raise CheckpointError(
-            f"it has modules that this tinynn does not know: {', '.join(missing.values())}; name "
-            f"the classes in the call, load(path, modules=[{', '.join(missing)}])"
+            f"it has modules that are not known here: {', '.join(missing.values())}; name your own "
+            f"classes in the call, load(path, modules=[{', '.join(missing)}])"
         )
 
 
