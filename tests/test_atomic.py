@@ -39,6 +39,19 @@ def test_the_old_file_is_there_until_the_end(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
+def test_the_file_is_flushed_before_it_is_renamed_and_its_folder_after_it(tmp_path, monkeypatch):
+    path, calls, fsync = tmp_path / "file", [], os.fsync
+
+    def noted(handle):
+        calls.append((stat.S_ISDIR(os.fstat(handle).st_mode), path.read_bytes()))
+        fsync(handle)
+
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", noted)
+    write(path, b"new")
+    assert calls == [(False, b"old"), (True, b"new")]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path, error):
     path = tmp_path / "file"

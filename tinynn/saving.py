@@ -221,11 +221,6 @@ def digest(text: str, arrays: Mapping[str, Array]) -> str:
 
 def _described_model(model: Module) -> dict[str, Any]:
     """Return all of a model that is not arrays, for JSON."""
-    if _depth(model) > DEEPEST:
-        raise CheckpointError(
-            f"this {type(model).__name__} cannot be saved: it has modules in modules more than "
-            f"{DEEPEST} deep"
-        )
     named = list(model.named_modules())
     describe = _Description({id(module): name for name, module in named})
     described = describe.value(model, type(model).__name__)
@@ -247,17 +242,13 @@ def _described_model(model: Module) -> dict[str, Any]:
     }
 
 
-def _depth(module: Module) -> int:
-    inner = [member for _, member in module._members() if isinstance(member, Module)]
-    return 1 + max(map(_depth, inner), default=0)
-
-
 class _Description:
     """Turns the options of modules into what JSON can express, and back in `_Builder`."""
 
     def __init__(self, names: Mapping[int, str]) -> None:
         self.names = names  # of modules, by their id
         self.generators: list[np.random.Generator] = []
+        self.depth = 0
 
     def value(self, value: Any, where: str) -> Any:
         if isinstance(value, np.generic):
@@ -297,11 +288,13 @@ class _Description:
         described: dict[str, Any] = {"class": cls.__name__, "name": self.names[id(module)]}
         if OWN.get(cls.__name__) is not cls:
             described["of"] = cls.__module__
+        self.depth = _deeper(self.depth)
         described["options"] = {
             option.name: self.option(module, option)
             for option in inspect.signature(cls).parameters.values()
             if not (option.name == "rng" and not hasattr(module, "rng"))  # it was drawn from once
         }
+        self.depth -= 1
         return described
 
     def option(self, module: Module, option: inspect.Parameter) -> Any:
@@ -332,6 +325,14 @@ class _Description:
                 return i
         self.generators.append(generator)
         return len(self.generators) - 1
+
+
+def _deeper(depth: int) -> int:
+    if depth == DEEPEST:
+        raise CheckpointError(
+            f"a file can hold modules in modules {DEEPEST} deep, and these are deeper"
+        )
+    return depth + 1
 
 
 def _initializer_name(value: object) -> str | None:
@@ -469,9 +470,7 @@ class _Builder:
         raise CheckpointError(f"it is damaged: no option is written as {described!r:.80}")
 
     def module(self, cls: type[Module], name: str, described: dict[str, Any]) -> Module:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise CheckpointError(f"it has modules in modules more than {DEEPEST} deep")
+        self.depth = _deeper(self.depth)
         options = {key: self.value(value) for key, value in described.items()}
         self.depth -= 1
         signature = inspect.signature(cls)
