@@ -1,6 +1,7 @@
 """What all tests share: where helpers are found, Hypothesis' settings, and a line at the end."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,31 @@ def _global_state_of_numpy_is_left_alone():
     np.testing.assert_equal(after, before, "NumPy's global generator was used")
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Say how much the contract was put to."""
+# ---- how much the contract was put to, said at the end; tests may run in several processes -------
+
+_contract = Counter()  # checks, by module and way
+
+
+def pytest_sessionfinish(session):
+    """Count what was checked in this process, and tell the one that began it if there is one."""
     cases = sys.modules.get("cases")
-    if cases is not None and cases.checks:
-        modules = {case.module for case in cases.checks}
+    if cases is not None:
+        _contract.update({(case.module, str(case)): n for case, n in cases.checks.items()})
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["contract"] = [[*key, n] for key, n in _contract.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Count what was checked in a process that ends."""
+    for module, way, n in getattr(node, "workeroutput", {}).get("contract", []):
+        _contract[module, way] += n
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how much was checked."""
+    if _contract:
         terminalreporter.write_line(
-            f"contract: {len(modules)} modules, {len(cases.checks)} ways, "
-            f"{cases.checks.total():,} checks"
+            f"contract: {len({module for module, _ in _contract})} modules, {len(_contract)} ways, "
+            f"{_contract.total():,} checks"
         )
