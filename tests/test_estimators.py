@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from functools import cache, partial
+from inspect import signature
 
 import numpy as np
 import pandas
@@ -134,6 +135,8 @@ def test_alpha_and_learning_rate_mean_what_they_mean_to_an_mlp(
 
 def test_the_names_and_defaults_are_those_of_an_mlp():
     for Ours, Peer in [(NeuralNetClassifier, MLPClassifier), (NeuralNetRegressor, MLPRegressor)]:
+        theirs = list(signature(Peer.partial_fit).parameters)
+        assert list(signature(Ours.partial_fit).parameters) == theirs
         ours, peer = Ours().get_params(), Peer().get_params()
         shared = ours.keys() & peer.keys()
         assert {name: ours[name] for name in shared} == {name: peer[name] for name in shared}

@@ -629,8 +629,8 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         self,
         X: Any,
         y: Any,
-        classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
     ) -> Self:
         """Go over some rows once, and keep what was learned before.
 
@@ -640,10 +640,10 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
             Features.
         y : array_like of shape (N,) or (N, L)
             Labels.
-        classes : array_like of shape (C,), optional
-            All classes there will be; needed at the first call, unless rows have several labels.
         sample_weight : array_like of shape (N,), optional
             How much each row counts.
+        classes : array_like of shape (C,), optional
+            All classes there will be; needed at the first call, unless rows have several labels.
 
         Returns
         -------
