@@ -94,7 +94,7 @@ def _typed(value: object) -> str:
         return repr(value.name)
     if isinstance(value, np.ndarray):
         return repr(value.tolist())
-    if isinstance(value, functools.partial):
+    if type(value) is functools.partial:  # a schedule is one too, with a text of its own
         options = [f"{name}={_typed(option)}" for name, option in value.keywords.items()]
         return f"partial({', '.join([*map(_typed, [value.func, *value.args]), *options])})"
     return getattr(value, "__name__", None) or repr(value)
