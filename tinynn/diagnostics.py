@@ -54,8 +54,9 @@ SATURATED = 0.5
 EXPLODING = 10.0
 
 # How much smaller gradient times weights of a module may be than those of one behind it. (Of the
-# product, as it is the same in every layer of a network of ReLUs without biases, and does not depend
-# on the size of weights that are normalized.) Down to 1/70 was found, in four layers of sigmoids.
+# product, as it is the same in every layer of a network of ReLUs without biases, and does not
+# depend on the size of weights that are normalized.) Down to 1/70 was found, in four layers of
+# sigmoids.
 VANISHING = 0.001
 
 # What a step changes in comparison with the weights: about 1e-3 is a healthy ratio (Stanford's
@@ -630,10 +631,11 @@ def _vanishing(look: Look) -> list[Verdict]:
     if any(m.dead == 1 or m.has_zero_weights for m in look.modules) or len(weighted) < 2:
         return []
     products = [module.gradient_norm * module.weight_norm for module in weighted]
-    first, last = int(np.argmin(products)), int(np.argmax(products))
-    if not (first < last and products[first] < VANISHING * products[last]):
+    last = int(np.argmax(products))
+    small = [i for i in range(last) if products[i] < VANISHING * products[last]]
+    if not small:
         return []
-    a, b = weighted[first], weighted[last]
+    a, b = weighted[small[0]], weighted[last]
     return [
         Verdict(
             "vanishing",
