@@ -141,8 +141,7 @@ class Progress:
         self._bar.set_postfix_str(value, refresh=False)
         if self._cell is None:
             self._bar.ncols = _columns()  # the window may have been resized
-        self._bar.n = self._done
-        self._bar.refresh()
+        self._bar.update(self._done - self._bar.n)
 
     def _open(self, where: str, value: str, total: int | None) -> None:
         from tqdm.auto import tqdm
@@ -154,6 +153,8 @@ class Progress:
             "initial": self._done,
             "unit": " batches",
             "leave": False,
+            "mininterval": 0,  # each update is shown: there are few of them
+            "miniters": 0,
         }
         if _shows_widgets():
             self._bar = tqdm(**options, display=False)
