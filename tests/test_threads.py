@@ -82,6 +82,35 @@ def test_products_of_many_threads_at_once_leave_the_number_as_it_was(found):
     assert numbers() == found
 
 
+def test_set_threads_while_another_thread_multiplies(found):
+    class Sets(np.ndarray):
+        """An array during whose product somebody else sets the number."""
+
+        def dot(self, other, out=None):
+            setter = threading.Thread(target=tnn.set_threads, args=(self.n,))
+            setter.start()
+            setter.join()
+            return np.asarray(self).dot(other, out)
+
+    def multiply_and_set(n):
+        A = np.zeros((32, 500), np.float32).view(Sets)
+        A.n = n
+        threads.product(A, np.zeros((500, 100), np.float32))
+
+    try:
+        for n in (2, 1):
+            multiply_and_set(n)
+            assert numbers() == [n] * len(found)
+            tnn.set_threads(None)
+            assert numbers() == found
+            tnn.set_threads(n)
+            multiply_and_set(None)
+            assert numbers() == found
+    finally:
+        tnn.set_threads(None)
+    assert numbers() == found
+
+
 def test_training_leaves_the_number_as_it_was(found):
     class Fails(tnn.Module):
         def __call__(self, X):

@@ -53,12 +53,17 @@ def set_threads(n: int | None) -> None:
     """
     global _overruled, _before
     n = None if n is None else check_integer("set_threads", "n", n, minimum=1)
-    if _overruled is None:
-        _before = [pool.num_threads for pool in _pools()]
-    if n is not None or _overruled is not None:
-        for pool, number in zip(_pools(), _before, strict=True):
-            pool.set_num_threads(n or number)
-    _overruled = n
+    with _lock:  # another thread may be at a product, which puts back what it found
+        if _overruled is None:
+            _before = list(_outermost) if _n_inside else [get() for get, _ in _controls()]
+        if n is not None or _overruled is not None:
+            numbers = [n or number for number in _before]
+            if _n_inside:
+                _outermost[:] = numbers
+            else:
+                for (_, put), number in zip(_controls(), numbers, strict=True):
+                    put(number)
+        _overruled = n
 
 
 def product(A: NDArray[Any], B: NDArray[Any], out: NDArray[Any] | None = None) -> Any:
