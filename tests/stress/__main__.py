@@ -19,6 +19,8 @@ if unknown := set(arguments.name) - set(names):
     parser.error(f"there is no {', '.join(sorted(unknown))}, but {', '.join(names)}")
 for name in arguments.name or names:
     stress = importlib.import_module(f"stress.{name}")
+    count = arguments.count or stress.COUNT
+    print(f"{name}, {count:,} ...", flush=True)
     start = time.perf_counter()
-    report = stress.run(arguments.count or stress.COUNT, arguments.seed)
+    report = stress.run(count, arguments.seed)
     print(f"{name}: {report} ({time.perf_counter() - start:.0f} s)", flush=True)

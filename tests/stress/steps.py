@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +28,10 @@ MEGABYTES = 4
 
 def megabytes():
     """What this process holds in memory, as the operating system counts it."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+    statm = Path("/proc/self/statm")
+    if not statm.exists():  # macOS tells only the most that it has held, which may not grow either
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
 
 
 class Meter:
