@@ -99,6 +99,13 @@ def test_images_that_are_not_square():
         plot_images(X.reshape(3, 10))
 
 
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (3, 3), (4, 2), (7, 4), (10, 5), (25, 5)])
+def test_few_gaps_are_left(n, columns):
+    ax = plot_images(images(n), target=[0] * n)
+    lefts = {text.get_position()[0] for text in ax.texts}
+    assert len(lefts) == columns
+
+
 def test_images_of_one_channel_and_rows_are_grey():
     X = images(2)
     for form in (X[:, np.newaxis], X.reshape(2, 16), X.astype(int)):

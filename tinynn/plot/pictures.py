@@ -354,7 +354,8 @@ def _montage(
     """Draw many pictures as one, each with a label over it, and what the colours mean beside."""
     n, H, W = images.shape[:3]
     if columns is None:
-        columns = n if n <= 5 else math.ceil(math.sqrt(n * H / W))
+        square = math.ceil(math.sqrt(n * H / W))
+        columns = min(range(square, square + 3), key=lambda each: -n % each)  # fewest gaps
     columns = min(check_integer(where, "columns", columns, minimum=1), n)
     rows = math.ceil(n / columns)
     lines = max((1 + label.count("\n") for label in labels), default=0)
