@@ -15,14 +15,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinynn.divergence import first_not_finite
-from tinynn.errors import DivergedError, OptionError, check_integer
+from tinynn.errors import (
+    CheckpointError,
+    DivergedError,
+    OptionError,
+    check_integer,
+    check_state,
+    shown,
+)
 from tinynn.losses import Loss
 from tinynn.modules import BatchNorm, GroupNorm, LayerNorm, Module
 from tinynn.optimizers import Optimizer
 from tinynn.random import restored
 from tinynn.refusals import check_model
 from tinynn.tables import escape, html_table, text_table
-from tinynn.training import TrainingState
+from tinynn.training import TrainingState, check_handed_over
 from tinynn.walk import Call, Walk
 
 if TYPE_CHECKING:
@@ -403,6 +410,7 @@ class Diagnostics:
         state : TrainingState
             What `fit` hands over.
         """
+        check_handed_over(self, state)
         is_last = state.stopped or state.epoch + 1 == state.epochs
         if state.epoch % self.every == 0 or is_last:
             self._looks.append(
@@ -423,10 +431,17 @@ class Diagnostics:
         state : mapping
             As `state_dict` returns it.
         """
-        self._looks = [
-            Look(**{**look, "modules": [ModuleLook(**module) for module in look["modules"]]})
-            for look in state["looks"]
-        ]
+        saved = check_state("Diagnostics", state, ["looks"])["looks"]
+        try:
+            self._looks = [
+                Look(**{**look, "modules": [ModuleLook(**module) for module in look["modules"]]})
+                for look in saved
+            ]
+        except (TypeError, LookupError):
+            raise CheckpointError(
+                "Diagnostics: the state must hold looks as state_dict() returns them, but has "
+                f"{shown(saved)}"
+            ) from None
 
 
 # ---- what is looked at ---------------------------------------------------------------------------

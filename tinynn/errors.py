@@ -187,7 +187,7 @@ def shown(value: object) -> str:
     try:
         return _short.repr(value)
     except Exception:  # an integer of more digits than Python writes, or a `__repr__` that fails
-        return f"a {type(value).__name__}"
+        return f"something of type {type(value).__name__}"
 
 
 def in_words(names: Iterable[str]) -> str:

@@ -221,7 +221,7 @@ class Monitor:
         self.best, self.best_epoch = best, epoch
 
 
-def check_handed_over(callback: Monitor, state: TrainingState) -> None:
+def check_handed_over(callback: object, state: TrainingState) -> None:
     """Refuse what is no `TrainingState`: callbacks are called by `fit`."""
     if not isinstance(state, TrainingState):
         raise OptionError(

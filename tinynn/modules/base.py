@@ -525,6 +525,7 @@ class Module:
         >>> Linear(784, 100).output_shape((784,))
         (100,)
         """
+        input_shape = as_shape(self, input_shape)
         if not is_known(input_shape):
             return UNKNOWN
         # A user's module need not say: run a copy of it on one sample of zeros.
@@ -658,16 +659,16 @@ class Module:
 
     # ---- checks -----------------------------------------------------------------------------
 
-    def _as_input(self, X: ArrayLike) -> Array:
+    def _as_input(self, X: ArrayLike, name: str = "X") -> Array:
         """Return any array-like input as floating-point (or complex) numbers."""
-        array = as_array(f"{type(self).__name__}: X", X)
+        array = as_array(f"{type(self).__name__}: {name}", X)
         if array.dtype.kind in "fc":
             return array
         if array.dtype.kind in "biu":
             return array.astype(self.dtype)
         raise DataError(
-            f"{self!r} takes numbers, but its input has dtype {array.dtype}; convert it first, for "
-            "instance with .astype(numpy.float32)"
+            f"{self!r} takes numbers, but its {'input' if name == 'X' else name} has dtype "
+            f"{array.dtype}; convert it first, for instance with .astype(numpy.float32)"
         )
 
     def _refuse(self, takes: str, comes: str, input_shape: Shape, mend: str = "") -> ShapeError:
@@ -733,8 +734,8 @@ def _checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def backpropagate(self: Module, delta: Array, input_gradient: bool = True) -> Any:
-        if type(delta) is not np.ndarray:
-            delta = as_array(f"{type(self).__name__}: delta", delta)
+        if type(delta) is not np.ndarray or delta.dtype.kind not in "fc":
+            delta = self._as_input(delta, "delta")
         if delta.shape != self._output_shape:
             raise _unfit_delta(self, delta)
         if not self._accumulates:

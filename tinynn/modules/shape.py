@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, check_integer
+from tinynn.errors import OptionError, check_integer, check_whole
 from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
 
 __all__ = ["Flatten", "Identity", "Reshape"]
@@ -61,7 +61,10 @@ class Reshape(Module):
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        lengths = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        lengths = [
+            check_whole("Reshape", "shape", length)
+            for length in (shape if isinstance(shape, tuple | list) else (shape,))
+        ]
         if lengths.count(-1) > 1:
             raise OptionError(f"Reshape: at most one length may be -1, but shape is {shape!r}")
         self.shape = tuple(

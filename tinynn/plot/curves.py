@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynn.errors import OptionError, TinyNNError
+from tinynn.errors import OptionError, TinyNNError, check_sequence
 from tinynn.modules import Module
 from tinynn.options import short_repr
 from tinynn.plot._axes import GREY, Array, colour, limits, prepare, whole_numbers
@@ -125,7 +125,9 @@ def plot_activation(
     >>> [line.get_label() for line in ax.lines]
     ['ELU(0.5)', 'ELU(0.5), derivative', 'ELU(2.0)', 'ELU(2.0), derivative']
     """
-    modules = [activation] if isinstance(activation, Module) else list(activation)
+    if isinstance(activation, Module):
+        activation = [activation]
+    modules = check_sequence("plot_activation", "activation", activation, Module, "Module")
     if not modules:
         raise OptionError("plot_activation needs at least one activation, but was given none")
     x = np.linspace(*limits("plot_activation", "xlim", xlim), 1001)

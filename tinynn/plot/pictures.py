@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinynn.errors import DataError, OptionError, ShapeError, as_array, check_flag, check_integer
+from tinynn.errors import (
+    DataError,
+    OptionError,
+    ShapeError,
+    as_array,
+    check_flag,
+    check_integer,
+    check_shape,
+)
 from tinynn.metrics import classes_of, predicted_classes
 from tinynn.modules import Module
 from tinynn.options import short_repr
@@ -272,6 +280,7 @@ def _as_images(where: str, X: Array, image_shape: tuple[int, ...] | None) -> Arr
             )
         image_shape = side, side
     if image_shape is not None:
+        image_shape = check_shape(where, "image_shape", image_shape)
         if X.ndim < 2 or math.prod(image_shape) != math.prod(X.shape[1:]):
             raise ShapeError(
                 f"{where}: image_shape {tuple(image_shape)} does not fit an array of shape "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynn.errors import OptionError
+from tinynn.errors import OptionError, check_choice, shown
 from tinynn.plot._axes import GREY, Array, colour, prepare, whole_numbers
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def plot_trace(trace: Trace, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.get_xticklabels()]
     ['0 Linear', '1 Tanh']
     """
+    _check_kind("plot_trace", trace, "Trace", "trace")
     modules = [traced for traced in trace.modules if not traced.is_container]
     ax = prepare(ax, figsize=(max(6.4, 1.5 + 0.4 * len(modules)), 4.8))
     series: dict[str, list[Array | None]] = {
@@ -121,8 +122,8 @@ def plot_diagnosis(diagnosis: Diagnosis, quantity: str = "std", ax: Axes | None 
     >>> ax.get_ylabel()
     'part of units without a gradient'
     """
-    if quantity not in QUANTITIES:
-        raise OptionError(f"quantity must be one of {', '.join(QUANTITIES)}, but is {quantity!r}")
+    _check_kind("plot_diagnosis", diagnosis, "Diagnosis", "diagnose")
+    check_choice("plot_diagnosis", "quantity", quantity, QUANTITIES)
     table = diagnosis.to_dict()
     modules = [
         (name, module)
@@ -181,3 +182,11 @@ def _sizes(array: Array | None) -> tuple[float, float, float]:
     sizes = np.abs(array[array != 0])
     low, high = np.percentile(sizes, [5, 95])
     return float(array.std()) or np.nan, float(low), float(high)
+
+
+def _check_kind(where: str, value: object, kind: str, maker: str) -> None:
+    # By name, as what stands higher is not imported from here.
+    if kind not in (cls.__name__ for cls in type(value).__mro__):
+        raise OptionError(
+            f"{where} draws what tinynn.{maker} returned, but was given {shown(value)}"
+        )
