@@ -289,10 +289,10 @@ def test_numbers_that_are_not_finite():
 @pytest.mark.parametrize(
     ("factory", "hidden", "epochs", "lr"),
     [
-        (IrisDataLoaderFactory, (10,), 60, 0.01),
-        (WineDataLoaderFactory, (16, 16), 20, 0.01),
+        (IrisDataLoaderFactory, (10,), 30, 0.01),
+        (WineDataLoaderFactory, (16, 16), 10, 0.01),
         (BreastCancerDataLoaderFactory, (16,), 10, 0.01),
-        (DigitsDataLoaderFactory, (64, 64), 6, 0.001),
+        (DigitsDataLoaderFactory, (64, 64), 3, 0.001),
     ],
 )
 def test_healthy_networks_get_no_verdict(factory, hidden, epochs, lr, activation):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tinynn.modules.base import UNKNOWN, Module, Shape, as_shape, batch_text
 from tinynn.modules.containers import ModuleList
 from tinynn.options import options_repr, short_repr
-from tinynn.tables import escape
+from tinynn.tables import escape, text_table
 
 __all__ = ["Row", "as_html", "as_text", "summarize"]
 
@@ -94,17 +94,12 @@ def as_text(rows: list[Row]) -> str:
     ------------------------------------------
     total                                    0
     """
-    cells = [HEADER]
+    cells = []
     for depth, position, module, output_shape, parameters in rows:
         step = "  " * depth
         cells.append((step + position, step + module, output_shape, parameters))
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    lines = [
-        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}".rstrip()
-        for a, b, c, d in cells
-    ]
-    rule = "-" * (sum(widths) + 6)
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    header, rule, *body, total = text_table(HEADER, cells, right=[3])
+    return "\n".join([header, rule, *body, rule, total])
 
 
 def as_html(rows: list[Row]) -> str:
