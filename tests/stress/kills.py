@@ -45,6 +45,7 @@ def run(count, seed):
             _killed_and_started_again(kind, place, expected[kind], kills, rng, done)
             if done["kills"] >= count:
                 break
+    assert done["half"] >= count // 10, f"only {done['half']} kills came in the middle of a write"
     return (
         f"{done['kills']} kills with SIGKILL of {done['runs']} runs, each of which ended bit for "
         f"bit as an undisturbed one; {done['early']} kills came before a process had ended an "
@@ -80,7 +81,7 @@ def _killed_and_started_again(kind, place, expected, kills, rng, done):
         kills -= 1
         done["kills"] += 1
         done["early"] += epochs == 0
-        left = {path.name for path in place.iterdir()} - {".result.part"}
+        left = {path.name for path in place.iterdir()} - {"result", ".result.part"}
         assert left <= {checkpoint.name, part.name}, f"files pile up: {left}"
         whole = len(checkpoint.read_bytes()) if checkpoint.exists() else 0
         if whole:
