@@ -278,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "Measure training by one and by two processes, in turns and with one thread each, and\n"
         "compute from it how it would scale; needs mpi4py and mpiexec.",
     )
+    parser.add_workloads(["A", "C"], ["A", "C"])
     parser.add_argument("--work", help="used by this command itself")
     parser.add_argument(
         "--rounds", type=count, default=5, metavar="N", help="turns of each (default: 5)"
@@ -311,6 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ("A, each share's own", "A", False),
             ("C", "C", True),
         ]
+        if name in options.workloads
     }
     text = text_of(results, networks)
     print(text)

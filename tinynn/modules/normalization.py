@@ -470,9 +470,9 @@ def _means(X: Array, group: processes.Group | None) -> tuple[Array, int]:
     if group is None:
         return column_means(X), n
     # In one exchange, and in float64, as no smaller dtype could count that far.
-    *sums, total = group.sum(np.append(column_sums(X), np.float64(n)))
-    n = int(total.real)
-    return (np.array(sums) / max(n, 1)).astype(X.dtype), n
+    sums = group.sum(np.append(column_sums(X), np.float64(n)))
+    n = int(sums[-1].real)
+    return (sums[:-1] / max(n, 1)).astype(X.dtype), n
 
 
 def _add_to_channels(Y: Array, values: Array) -> None:
