@@ -781,7 +781,7 @@ def _checked_shape(function: Callable[..., Shape]) -> Callable[..., Shape]:
 def as_shape(module: Module, shape: object) -> Shape:
     """Return the shape of a sample as far as it is known, in plain ints, or say what is wrong."""
     lengths = tuple(shape) if isinstance(shape, tuple | list) else (-1,)
-    open_end = lengths[-1:] == (...,)
+    open_end = bool(lengths) and lengths[-1] is ...
     known = [None if n is None else _length(n) for n in (lengths[:-1] if open_end else lengths)]
     if -1 in known:
         raise OptionError(
