@@ -103,7 +103,7 @@ def test_several_looks_are_drawn_over_training(quantity, names, scale):
 
 def test_what_is_not_there_cannot_be_drawn():
     diagnosis = tnn.diagnose(network(), CrossEntropyLoss(), X, Y)
-    with pytest.raises(OptionError, match="quantity must be one of mean, std, dead"):
+    with pytest.raises(OptionError, match="quantity must be 'mean', 'std', 'dead'"):
         diagnosis.plot("spread")
     with pytest.raises(OptionError, match="no module has one; give diagnose an optimizer"):
         plot_diagnosis(diagnosis, "update_ratio")

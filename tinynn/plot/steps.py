@@ -55,7 +55,7 @@ def plot_trace(trace: Trace, ax: Axes | None = None) -> Axes:
     ax = prepare(ax, figsize=(max(6.4, 1.5 + 0.4 * len(modules)), 4.8))
     series: dict[str, list[Array | None]] = {
         "outputs": [traced.output for traced in modules],
-        "gradients (of the loss by the outputs)": [traced.delta for traced in modules],
+        "gradients by them": [traced.delta for traced in modules],
     }
     positive = False
     for i, (label, arrays) in enumerate(series.items()):
@@ -72,7 +72,7 @@ def plot_trace(trace: Trace, ax: Axes | None = None) -> Axes:
     ax.set_title("Spread of activations and gradients by depth")
     ax.set_ylabel("standard deviation\n(bars: the middle 90 % of sizes)")
     ax.grid(alpha=0.3)
-    ax.legend()
+    _legend_beside(ax)
     return ax
 
 
@@ -150,7 +150,9 @@ def plot_diagnosis(diagnosis: Diagnosis, quantity: str = "std", ax: Axes | None 
         # From the first module to the last one from dark to light.
         for row, label, t in zip(values, labels, np.linspace(0, 1, len(labels)), strict=True):
             shade = (0.9 * t, 0.2 + 0.5 * t, 0.55 - 0.5 * t)
-            ax.plot([epoch + 1 for epoch in epochs], row, label=label, color=shade)
+            width = 3 - 1.8 * t  # a line that lies on another does not hide it
+            x = [epoch + 1 for epoch in epochs]
+            ax.plot(x, row, label=label, color=shade, linewidth=width)
         ax.set_xlabel("epoch")
         whole_numbers(ax.xaxis)
     if scale == "log" and (values > 0).any():
@@ -160,13 +162,17 @@ def plot_diagnosis(diagnosis: Diagnosis, quantity: str = "std", ax: Axes | None 
     if quantity == "update_ratio":
         ax.axhline(USUAL_UPDATE, color=GREY, linestyle=":", label="about usual")
     if len(epochs) > 1:
-        ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        _legend_beside(ax)
     ax.set_title(
         f"{words[:1].upper()}{words[1:]} {'over training' if len(epochs) > 1 else 'by depth'}"
     )
     ax.set_ylabel(words)
     ax.grid(alpha=0.3)
     return ax
+
+
+def _legend_beside(ax: Axes) -> None:
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _modules_along_x(ax: Axes, names: list[str]) -> None:
