@@ -101,6 +101,11 @@ CASES = {
         "shape of a sample must",
     ),
     "a text as shape": (lambda: tnn.ReLU().output_shape("abc"), OptionError, "shape of a sample"),
+    "arrays as shape": (
+        lambda: tnn.ReLU().output_shape([np.ones(2), np.ones(3)]),
+        OptionError,
+        "shape of a sample",
+    ),
     "a negative length": (lambda: tnn.ReLU().output_shape((-3,)), OptionError, "shape of a sample"),
     "a float as length": (lambda: tnn.Linear(3, 2).summary((3.0,)), OptionError, "shape of a samp"),
     # What does not fit into memory.

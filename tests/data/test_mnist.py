@@ -410,10 +410,12 @@ def test_whatever_a_host_answers_the_mirror_is_asked(
     act, reason = ANSWERS[answer]
     host = answering(act)
     waits = "timed out" in reason
+    first = 0.05 if waits else 10.0
     if answer == "sends a byte now and then":
         monkeypatch.setattr(tinynn.data.cache, "PATIENCE", 2)
+        first = 0.25
     with pytest.raises(DataError, match=reason) as caught:
-        small([host.address], seconds=0.25 if waits else 10.0)()
+        small([host.address], seconds=first)()
     message = str(caught.value)
     for part in (NAMES[0], host.address, f"into the folder {cache / 'mnist'}", "TINYNN_DATA"):
         assert part in message
@@ -421,7 +423,7 @@ def test_whatever_a_host_answers_the_mirror_is_asked(
     assert list((cache / "mnist").iterdir()) == []
 
     mirror = make_host()  # which, on a busy machine, may take a moment as well
-    assert_small_set(small([host.address, mirror.address], seconds=0.5 if waits else 10.0)())
+    assert_small_set(small([host.address, mirror.address], seconds=0.3 if waits else 10.0)())
     assert sorted(mirror.asked) == sorted(NAMES)
     assert only_files(cache) == sorted(NAMES)
     assert socket.getdefaulttimeout() is None

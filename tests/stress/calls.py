@@ -42,7 +42,7 @@ from stress._child import in_child
 from tinynn.data import ArrayDataLoaderFactory, DataLoader, DataLoaderFactory, IDXFile
 
 COUNT = 20_000
-SHARE = 300
+SHARE = 150
 
 # What one call may take beyond what the process holds, and beyond its own small arguments.
 MEGABYTES_OF_THE_PROCESS = 1_500

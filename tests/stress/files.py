@@ -36,7 +36,7 @@ from tinynn.data.cache import read_idx
 from tinynn.saving import digest
 
 COUNT = 12_000
-SHARE = 400
+SHARE = 250
 
 MEGABYTES_OF_THE_PROCESS = 1_000
 # What reading one file may take: so many times its length, and a little (Python's own tables, and
