@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tinynn.modules.base import UNKNOWN, Module, Shape, as_shape, batch_text
 from tinynn.modules.containers import ModuleList
 from tinynn.options import options_repr, short_repr
-from tinynn.tables import escape, text_table
+from tinynn.tables import escape, html_table, text_table
 
 __all__ = ["Row", "as_html", "as_text", "summarize"]
 
@@ -103,7 +103,7 @@ def as_text(rows: list[Row]) -> str:
 
 
 def as_html(rows: list[Row]) -> str:
-    """Write a table as HTML, with styles of its own, as a notebook keeps few others.
+    """Write a table as HTML for a notebook, what is inside of another module to the right of it.
 
     Parameters
     ----------
@@ -118,30 +118,24 @@ def as_html(rows: list[Row]) -> str:
     Examples
     --------
     >>> from tinynn import ReLU
-    >>> "<td style='text-align: left; padding-left: 0.5em'>ReLU()</td>" in as_html(
-    ...     summarize(ReLU(), (3,))
-    ... )
+    >>> ">ReLU()</td>" in as_html(summarize(ReLU(), (3,)))
     True
     """
-    head = "".join(_cell("th", text, "left" if i < 3 else "right") for i, text in enumerate(HEADER))
-    *body, total = [
-        "<tr>"
-        + _cell("td", position, "left", depth)
-        + _cell("td", module, "left", depth)
-        + _cell("td", output_shape, "left")
-        + _cell("td", parameters, "right")
-        + "</tr>"
+    *cells, total = [
+        [
+            _indented(position, depth),
+            _indented(module, depth),
+            escape(output_shape),
+            escape(parameters),
+        ]
         for depth, position, module, output_shape, parameters in rows
     ]
-    return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
-        f"<tfoot style='font-weight: bold'>{total}</tfoot></table>"
-    )
+    return html_table(HEADER, [*cells, [f"<b>{text}</b>" for text in total]], right=[3])
 
 
-def _cell(tag: str, text: str, align: str, depth: int = 0) -> str:
-    style = f"text-align: {align}; padding-left: {0.5 + 1.5 * depth:g}em"
-    return f"<{tag} style='{style}'>{escape(text)}</{tag}>"
+def _indented(text: str, depth: int) -> str:
+    step = f'<span style="padding-left: {1.5 * depth:g}em"></span>' if depth else ""
+    return step + escape(text)
 
 
 def _rows(module: Module, shape: Shape, position: str, depth: int, seen: set[int]) -> Iterator[Row]:
