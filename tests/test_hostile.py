@@ -75,6 +75,11 @@ CASES = {
         r"ModuleList\[0\] must be a Module, but is 0",
     ),
     "a number as modules": (lambda: tnn.ModuleList(3), OptionError, "modules must be a list of"),
+    "a place beyond all": (
+        lambda: tnn.ModuleList().insert(2**63, tnn.ReLU()),
+        OptionError,
+        "index must be an integer",
+    ),
     "branches without end": (lambda: tnn.Parallel(itertools.repeat(1)), OptionError, "must be a M"),
     "parameters without end": (
         lambda: tnn.SGD(itertools.count(), lr=1),

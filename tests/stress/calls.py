@@ -41,7 +41,7 @@ import tinynn as tnn
 from stress._child import in_child
 from tinynn.data import ArrayDataLoaderFactory, DataLoader, DataLoaderFactory, IDXFile
 
-COUNT = 20_000
+COUNT = 12_000
 SHARE = 150
 
 # What one call may take beyond what the process holds, and beyond its own small arguments.

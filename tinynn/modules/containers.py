@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, ShapeError, TinyNNError, check_sequence, shown
+from tinynn.errors import OptionError, ShapeError, TinyNNError, check_sequence, check_whole, shown
 from tinynn.modules.base import UNKNOWN, Module, Shape
 from tinynn.parameter import Parameter
 
@@ -187,7 +187,7 @@ class ModuleList(Module, MutableSequence[Module]):
         ['Tanh', 'ReLU']
         """
         modules = list(self._modules)
-        modules.insert(index, value)
+        modules.insert(check_whole("ModuleList.insert", "index", index), value)
         self._change(modules)
 
     # A list is compared and hashed as a module is: by identity.
