@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-pytest.importorskip("nbclient", reason="running notebooks needs the extra: notebook")
-pytest.importorskip("ipykernel", reason="running notebooks needs the extra: notebook")
-pytest.importorskip("ipywidgets", reason="bars in notebooks need the extra: notebook")
+pytest.importorskip("nbclient", reason="running notebooks needs the extra: notebook-test")
+pytest.importorskip("ipykernel", reason="running notebooks needs the extra: notebook-test")
+pytest.importorskip("ipywidgets", reason="bars in notebooks need the extra: notebook-test")
 import nbformat
 from nbclient import NotebookClient
 
