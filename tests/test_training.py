@@ -596,6 +596,19 @@ def test_refuses_a_second_softmax(last):
     quiet(model, CrossEntropyLoss(from_logits=False), Adam(model.parameters()), LOADER)
 
 
+@pytest.mark.parametrize("behind", [tnn.Flatten, tnn.Identity, lambda: tnn.Reshape((2, 1))])
+def test_what_only_moves_numbers_does_not_hide_a_second_softmax(behind):
+    model = network(0, Softmax(), ModuleList([behind()]))
+    refused(OptionError, r"the model ends in Softmax\(\) already", model)
+
+
+def test_lists_of_batches_are_tried_before_the_first_step():
+    good, bad = [(X, y)], [(X[:, :2], y)]
+    refused(ShapeError, r"takes 3 features, but its input has 2", loader=bad)
+    refused(ShapeError, r"takes 3 features", loader=good, validation_loader=bad)
+    refused(DataError, "class indices from 0 to 1", loader=good, validation_loader=[(X, y + 1)])
+
+
 def test_refuses_a_second_sigmoid():
     message = "applies sigmoid itself, but the model ends in Sigmoid.* take the last module away$"
     refused(OptionError, message, network(0, Sigmoid()), BCEWithLogitsLoss())
