@@ -145,6 +145,20 @@ def test_the_names_and_defaults_are_those_of_an_mlp():
         }
 
 
+def test_weights_and_biases_begin_as_those_of_an_mlp(iris):
+    mlp = MLPClassifier((300, 200), max_iter=1, learning_rate_init=1e-12, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        mlp.fit(*iris)
+    ours = NeuralNetClassifier((300, 200), max_iter=1, learning_rate_init=0.0, random_state=0)
+    layers = ours.fit(*iris).model_[::2]
+    for layer, W, b in zip(layers, mlp.coefs_, mlp.intercepts_, strict=True):
+        assert layer.weight.data.std() == pytest.approx(W.std(), rel=0.1)
+        assert np.abs(layer.weight.data).max() == pytest.approx(np.abs(W).max(), rel=0.02)
+        if b.size > 100:
+            assert layer.bias.data.std() == pytest.approx(b.std(), rel=0.1)
+            assert np.abs(layer.bias.data).max() == pytest.approx(np.abs(b).max(), rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("loss_fn", "target"),
     [
