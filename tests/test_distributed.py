@@ -13,7 +13,14 @@ from tinynn.data import DataLoader, DigitsDataLoaderFactory
 NO_MPI = "import sys; sys.modules['mpi4py'] = None; import tinynn as tnn; "
 
 
-def test_without_mpi4py_it_says_what_to_install():
+def test_without_mpi4py_a_script_runs_by_itself(monkeypatch):
+    monkeypatch.delenv("PMI_SIZE", raising=False)
+    code = NO_MPI + "tnn.distributed.init(); print(tnn.distributed.size())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "1\n"
+
+
+def test_without_mpi4py_it_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "2")
     code = NO_MPI + "tnn.distributed.init()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     *_, last = done.stderr.splitlines()

@@ -52,7 +52,7 @@ def init(*, sync_batch_norm: bool = True) -> None:
 
     Call it first in a script. Afterwards the generator that `tinynn.manual_seed` sets is that of
     process 0 on all of them, what other processes print to stdout is dropped (stderr is not), and
-    an error in one process ends all. Started without mpiexec, it changes nothing.
+    an error in one process ends all. Started without mpiexec, it changes nothing, and needs no MPI.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def init(*, sync_batch_norm: bool = True) -> None:
     Raises
     ------
     OptionError
-        Where mpi4py, or an MPI for it, is not installed.
+        Where mpiexec has started it, but mpi4py, or an MPI for it, is not installed.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def init(*, sync_batch_norm: bool = True) -> None:
     group = processes.current
     if not isinstance(group, MPIGroup):
         MPI = _mpi()
-        if MPI.COMM_WORLD.Get_size() == 1:
+        if MPI is None or MPI.COMM_WORLD.Get_size() == 1:
             return
         group = processes.current = MPIGroup(MPI)
         _begin(group, MPI)
@@ -245,9 +245,12 @@ class _StreamShare(_Slices):
 
 
 def _mpi() -> Any:
+    """Return mpi4py's module; None where it is not there, and not needed."""
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # no mpi4py; or no MPI that it could use
+        if not is_launched():
+            return None
         raise OptionError(
             f"tinynn.distributed needs mpi4py and an MPI ({error}): pip install "
             "'tinynn-numpy[distributed]'"
