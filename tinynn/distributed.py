@@ -440,7 +440,7 @@ class MPIGroup(processes.Group):
             self._told = self._count
         self._hear()
         for other, (kind, count, text) in sorted(self._news.items()):
-            if kind == "left":
+            if kind.startswith("left"):
                 raise _follow(f"process {other} of {self.size} {text}")
             if count == self._count and text != what:
                 (i, one), (j, two) = sorted([(self.rank, what), (other, text)])
@@ -463,16 +463,18 @@ class MPIGroup(processes.Group):
             self._news[status.Get_source()] = news
 
     def report(self, message: str, details: str = "") -> None:
-        self._tell("left", f"ended: {message}")
+        ended = f"ended: {message}"
+        self._tell("left", ended)
         if self.rank > 0:
             self._await(PATIENCE, lambda: 0 in self._left())
-            if self._left().get(0) == f"ended: {message}":
-                return  # process 0 says it
-        text = f"process {self.rank} of {self.size}: {details or message}"
-        print(text, file=sys.stderr, flush=True)
+        if self._left().get(0) != ended:  # otherwise process 0 says it
+            text = f"process {self.rank} of {self.size}: {details or message}"
+            print(text, file=sys.stderr, flush=True)
+        self._tell("left and said why", ended)
 
-    def _left(self) -> dict[int, str]:
-        return {other: text for other, (kind, _, text) in self._news.items() if kind == "left"}
+    def _left(self, how: str = "left") -> dict[int, str]:
+        """Return what those said that have left, by their ranks."""
+        return {i: text for i, (kind, _, text) in self._news.items() if kind.startswith(how)}
 
     def _await(self, seconds: float, condition: Any) -> bool:
         """Listen to the others until a condition holds, at most so long."""
@@ -493,7 +495,7 @@ class MPIGroup(processes.Group):
             self.report(str(error))
         else:
             self.report(message, "".join(traceback.format_exception(kind, error, trace)).rstrip())
-        self._await(GRACE, lambda: len(self._left()) == self.size - 1)
+        self._await(GRACE, lambda: len(self._left("left and said why")) == self.size - 1)
         self._abort()
 
     def on_exit(self) -> None:
