@@ -248,6 +248,16 @@ CASES = {
         OptionError,
         "evaluate takes a Module",
     ),
+    "a number of numpy as loader": (
+        lambda: tnn.evaluate(tnn.ReLU(), tnn.MSELoss(), np.uint64(3)),
+        OptionError,
+        "must be a DataLoader, or another iterable",
+    ),
+    "no loss to prove": (
+        lambda: tnn.check_gradients(tnn.ReLU(), (2, 2), loss_fn=[], target=X),
+        OptionError,
+        "loss_fn must be a loss with backpropagate",
+    ),
     "no loss to evaluate": (
         lambda: tnn.evaluate(tnn.ReLU(), "mse", [(X, X)]),
         OptionError,

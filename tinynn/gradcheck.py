@@ -45,7 +45,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinynn.errors import DataError, GradientError, OptionError, check_number
+from tinynn.errors import DataError, GradientError, OptionError, check_number, shown
 from tinynn.modules.base import Module, owner
 from tinynn.modules.containers import ModuleList
 from tinynn.options import short_repr
@@ -229,6 +229,10 @@ def check_gradients(
         raise OptionError(f"check_gradients takes a Module, but was given {module!r}{hint}")
     if (loss_fn is None) != (target is None):
         raise OptionError("check_gradients: loss_fn and target go together: give both or neither")
+    if loss_fn is not None and not (callable(loss_fn) and hasattr(loss_fn, "backpropagate")):
+        raise OptionError(
+            f"check_gradients: loss_fn must be a loss with backpropagate(), but is {shown(loss_fn)}"
+        )
     check_number("check_gradients", "tolerance", tolerance, minimum=0, above=True)
     generator = as_generator(0 if rng is None else rng)
     X = _as_values(shape_or_array, generator)

@@ -118,7 +118,8 @@ def check_callbacks(callbacks: Sequence[Callable[..., object]]) -> None:
 
 def check_loader(name: str, loader: Batches, passes: int) -> None:
     """Refuse what gives no batches, or not as often as there are epochs."""
-    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+    is_iterable = hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
+    if not is_iterable or isinstance(loader, np.generic):  # a number of NumPy has both
         raise OptionError(
             f"{name} must be a DataLoader, or another iterable of batches, but is {shown(loader)}"
         )

@@ -390,7 +390,7 @@ def public_callables():
 # Where a module is a list, it says what Python's own lists say.
 OF_LISTS = {
     *("__contains__", "__delitem__", "__getitem__", "__setitem__"),
-    *("extend", "index", "insert", "pop", "remove"),
+    *("count", "extend", "index", "insert", "pop", "remove"),
 }
 
 SPECIAL = [

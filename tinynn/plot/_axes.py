@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, ShapeError
+from tinynn.errors import OptionError, ShapeError, shown
 from tinynn.modules import Module
 
 __all__ = [
@@ -109,11 +109,12 @@ def outputs(where: str, model: Model, X: Array) -> Array:
     """Return what a model, or a function of rows, gives for each row: shape (N, K)."""
     if isinstance(model, Module):
         Y = model.predict(X.astype(model.dtype))
-    elif callable(model) and not isinstance(model, type):
+    elif callable(model) and not isinstance(model, type) and not hasattr(model, "backpropagate"):
         Y = np.asarray(model(X))
     else:
         raise OptionError(
-            f"{where} draws a Module, or a function of an array of rows, but was given {model!r}"
+            f"{where} draws a Module, or a function of an array of rows, but was given "
+            f"{shown(model)}"
         )
     if Y.ndim == 1:
         Y = Y[:, np.newaxis]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinynn.errors import DataError, OptionError, ShapeError, check_integer
+from tinynn.errors import DataError, OptionError, ShapeError, as_array, check_integer
 from tinynn.metrics import classes_of, predicted_classes
 from tinynn.modules import Module
 from tinynn.plot._axes import (
@@ -90,7 +90,9 @@ def plot_decision_regions(
     'Decision regions, 100.0 % of 2 points right'
     """
     where = "plot_decision_regions"
-    points = None if X is None else np.asarray(X, dtype=float)
+    points = None if X is None else as_array(f"{where}: X", X)
+    if points is not None and points.dtype.kind not in "fiub":
+        raise DataError(f"{where}: X must hold real numbers, but its dtype is {points.dtype}")
     if points is None and y is not None:
         raise OptionError(f"{where}: y are classes of points, but there are no points X")
     if points is not None and (points.ndim != 2 or points.shape[1] != 2 or not len(points)):
