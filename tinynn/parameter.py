@@ -181,7 +181,7 @@ class Parameter:
                     self._consumed = False
                     return
             self.accumulate(product(A, B))
-        except AttributeError:
+        except (AttributeError, IndexError):
             raise _no_array("accumulate_product", B if isinstance(A, np.ndarray) else A) from None
 
     def discard_gradient(self) -> None:
@@ -389,7 +389,9 @@ class FlatBuffer:
 
 
 def _no_array(method: str, value: object) -> OptionError:
-    return OptionError(f"Parameter.{method} takes NumPy arrays, but was given {shown(value)}")
+    return OptionError(
+        f"Parameter.{method} takes NumPy arrays of the right axes, but was given {shown(value)}"
+    )
 
 
 def _checked(parameters: Iterable[Parameter]) -> list[Parameter]:
