@@ -7,6 +7,7 @@ there and warm, with one thread or with all, whichever is faster.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -64,8 +65,8 @@ class Floor(Peer):
         ]
         self.pools = ThreadpoolController()
         if self.threads is None:
-            most = max((pool["num_threads"] for pool in self.pools.info()), default=1)
-            self.pools.limit(limits=self._faster(1, most))
+            # Not what the pools have now, which the last workload may have set.
+            self.pools.limit(limits=self._faster(1, len(os.sched_getaffinity(0))))
 
     def _faster(self, *threads: int) -> int:
         """Return the number of threads with which the products take the least time."""
