@@ -138,6 +138,11 @@ CASES = {
         DataError,
         "ReLU: X must be an array of numbers with rows of equal shape",
     ),
+    "integers beyond floats": (
+        lambda: DataLoader([10**30, 10**400], [0, 1]),
+        DataError,
+        "must hold booleans, integers or floats",
+    ),
     "what is masked": (
         lambda: DataLoader(np.ma.masked_equal([[1.0], [2.0]], 2), [0, 1]),
         DataError,

@@ -24,7 +24,7 @@ from tinynn import initializers, modules
 from tinynn._version import __version__
 from tinynn.archive import read_json
 from tinynn.atomic import replacing
-from tinynn.errors import CheckpointError, OptionError, check_dtype
+from tinynn.errors import CheckpointError, OptionError, check_dtype, shown
 from tinynn.modules.base import UNKNOWN, Module
 from tinynn.parameter import Parameter
 from tinynn.random import as_generator, restored, set_state
@@ -406,7 +406,8 @@ def _built_model(
         if array.dtype != arrays[name].dtype:
             raise CheckpointError(f"{name} is of {array.dtype}, but {arrays[name].dtype} came")
     named = dict(model.named_modules())
-    evaluating, without_decay = (set(architecture[k]) for k in ("evaluating", "without_decay"))
+    evaluating = _names(architecture["evaluating"], named)
+    without_decay = _names(architecture["without_decay"], dict(model.named_parameters()))
     for name, module in named.items():
         if module.training != (name not in evaluating):
             module.training = not module.training
@@ -419,6 +420,13 @@ def _built_model(
                 raise CheckpointError(f"{place} is not a generator")
             setattr(named[prefix], name, generator)
     return model
+
+
+def _names(names: Any, known: Mapping[str, object]) -> set[str]:
+    """Return a list of names that are in the model as a set, or raise."""
+    if not isinstance(names, list) or not set(names) <= set(known):
+        raise CheckpointError(f"it is damaged: {shown(names)} are no names of what is in it")
+    return set(names)
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

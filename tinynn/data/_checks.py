@@ -116,7 +116,7 @@ def _converts(value: object) -> bool:
     """Whether a row of objects or strings reads as plain numbers; None would as NaN."""
     try:
         return bool(np.isfinite(np.asarray(value).astype(np.float64)).all())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
