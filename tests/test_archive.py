@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zipfile
 import zlib
 
@@ -94,6 +95,20 @@ def test_members_that_share_their_bytes_are_more_than_the_file(tmp_path):
     path.write_bytes(whole[:start] + 9 * entry + end)
     with pytest.raises(ValueError, match="longer than the file"):
         read_npz(path)
+
+
+@pytest.mark.parametrize("place", [20, 24])
+def test_a_length_made_enormous_by_one_bit(tmp_path, place):
+    # In an entry of the directory: the length as it is stored, and the one when unpacked.
+    path = npz(tmp_path / "some.npz", [("x.npy", npy(np.arange(9.0)))])
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(b"PK\1\2") + place + 3] ^= 2
+    path.write_bytes(whole)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="two lengths for an array"):
+        read_npz(path)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
 
 
 def test_a_shape_made_smaller_by_one_bit(tmp_path):

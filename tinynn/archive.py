@@ -54,6 +54,8 @@ def read_npz(path: Path) -> dict[str, Array]:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError("it is compressed")
+        if any(member.compress_size != member.file_size for member in members):
+            raise ValueError("it has two lengths for an array")
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise ValueError("its arrays are longer than the file")
         for member in members:

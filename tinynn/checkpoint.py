@@ -316,11 +316,15 @@ def _is_run(state: Mapping[str, Any]) -> bool:
     kinds = {"run": dict, "generators": dict, "parts": dict, "history": dict, "stopped": bool}
     if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
         return False
+    if not isinstance(state.get("lr", ""), float | int | None):  # None where it is a schedule
+        return False
     history = state["history"]
     kinds = {"train_loss": list, "validation_loss": list, "metrics": dict, "seconds": list}
     if {name: type(value) for name, value in history.items()} != kinds:
         return False
     losses, *others = (history[name] for name in kinds if name != "metrics")
+    if not all(isinstance(n, float | int) for numbers in (losses, *others) for n in numbers):
+        return False
     lists = [*others, *history["metrics"].values()]
     return all(isinstance(values, list) and len(values) in (0, len(losses)) for values in lists)
 
