@@ -1,7 +1,7 @@
 """The notebooks run from top to bottom, and are stored as they ran.
 
 They need nbclient and ipykernel; where there are none, this folder is skipped and says so. As they
-take minutes, they run only where this folder is named: ``python -m pytest tests/notebooks``.
+take minutes, they run only where this folder is named: ``python -m pytest -n0 tests/notebooks``.
 """
 
 import os
@@ -28,7 +28,7 @@ run, complaints = runner["run"], runner["complaints"]
 @pytest.fixture
 def asked_for(request):
     if not any("tests/notebooks" in argument for argument in request.config.args):
-        pytest.skip("this takes minutes; it is run by: python -m pytest tests/notebooks")
+        pytest.skip("this takes minutes; it is run by: python -m pytest -n0 tests/notebooks")
 
 
 def printed(notebook):
