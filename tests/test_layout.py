@@ -162,15 +162,68 @@ def test_the_flat_face_is_what_the_files_list():
 # ---- what importing costs ------------------------------------------------------------------------
 
 
-def test_importing_brings_numpy_and_little_else():
-    code = (
-        "import sys, numpy.random\n"
-        "before = set(sys.modules)\n"
-        "import tinynn, tinynn.data, tinynn.gradcheck\n"
-        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
-    )
+def in_fresh_python(code):
+    """What a program prints that begins with NumPy alone."""
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=FOLDER.parent
+        [sys.executable, "-c", f"import sys, numpy\nbefore = set(sys.modules)\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=FOLDER.parent,
     )
-    foreign = set(run.stdout.split()) - set(sys.stdlib_module_names) - {"tinynn", "numpy"}
-    assert not foreign, f"import tinynn imports {sorted(foreign)}"
+    return run.stdout.split()
+
+
+def test_importing_brings_numpy_and_little_else():
+    loaded = in_fresh_python("import tinynn\nprint(*set(sys.modules) - before)")
+    foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names)
+    assert foreign <= {"tinynn", "numpy"}, f"import tinynn imports {sorted(foreign)}"
+    # What takes longest: NumPy loads it for whoever draws, and it brings a lot along.
+    slow = {"numpy.random", "pathlib", "json", "dataclasses"} & set(loaded)
+    assert not slow, f"import tinynn imports {sorted(slow)}"
+    later = {f"tinynn.{file}" for file in tinynn._LATER} & set(loaded)
+    assert not later, f"{sorted(later)} should be loaded when asked for"
+
+
+@pytest.mark.parametrize("name", ["data", "gradcheck", "training"])
+def test_what_is_loaded_later_brings_little_else(name):
+    loaded = in_fresh_python(f"import tinynn\ntinynn.{name}\nprint(*set(sys.modules) - before)")
+    assert f"tinynn.{name}" in loaded
+    foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names)
+    assert foreign <= {"tinynn", "numpy"}, f"tinynn.{name} imports {sorted(foreign)}"
+
+
+def test_what_is_loaded_later_is_what_type_checkers_see():
+    tree = ast.parse(Path(tinynn.__file__).read_text("utf-8"))
+    branch = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    seen = {}
+    for node in branch.body:
+        names = [alias.name for alias in node.names]
+        if node.module == "tinynn":
+            seen |= {name: [] for name in names}
+        else:
+            seen[node.module.removeprefix("tinynn.")] = names
+    assert seen == tinynn._LATER
+    public = {file for file, names in seen.items() if not names}.union(*seen.values())
+    assert public <= set(tinynn.__all__)
+
+
+def test_the_face_is_whole_before_it_is_loaded():
+    # Each in a process of its own: what one asks for, the next one would find.
+    listed = in_fresh_python("import tinynn\nprint(*dir(tinynn))")
+    assert set(tinynn.__all__) <= set(listed)
+    starred = in_fresh_python("from tinynn import *\nprint(*globals())")
+    assert set(tinynn.__all__) <= set(starred)
+    helped = in_fresh_python("import tinynn\nhelp(tinynn)")
+    assert {"check_gradients(module:", "EarlyStopping"} <= {word.strip("|") for word in helped}
+
+
+def test_what_is_not_there_says_so():
+    with pytest.raises(AttributeError, match="module 'tinynn' has no attribute 'Liner'"):
+        tinynn.Liner  # noqa: B018 - to be looked up
+    with pytest.raises(ImportError, match="cannot import name 'Liner' from 'tinynn'"):
+        from tinynn import Liner  # noqa: F401 - to be looked up

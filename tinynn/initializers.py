@@ -46,7 +46,8 @@ __all__ = [
 ]
 
 Shape: TypeAlias = tuple[int, ...]
-Initializer: TypeAlias = Callable[[Shape, np.random.Generator], NDArray[Any]]
+# In quotes, as importing numpy.random takes its time.
+Initializer: TypeAlias = Callable[[Shape, "np.random.Generator"], NDArray[Any]]
 Mode: TypeAlias = Literal["fan_in", "fan_out"]
 
 # What half of the variance is lost to a ReLU, squared and rooted (He et al. 2015, section 2.2).
