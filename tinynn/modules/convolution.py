@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from itertools import groupby
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -179,17 +181,19 @@ class Conv2d(Module):
 
         pixels = np.ascontiguousarray(X.transpose(2, 1, 3, 0)).reshape(H, G, C, W, N)
         pixels = pixels.swapaxes(0, 1)  # (G, H, C, W, N)
-        shifted = np.zeros((G, (A - 1) * rows.stride + rows.span, K, B, N), weights.dtype)
+        shifted = np.empty((G, (A - 1) * rows.stride + rows.span, K, B, N), weights.dtype)
         h_out, h_in = overlap(shifted.shape[1], H, 1, -rows.before)
+        shifted[:, : h_out.start] = shifted[:, h_out.stop :] = 0
         for j in range(kw):
             b, w = columns.tap(j, W)
-            shifted[:, h_out, j * C : (j + 1) * C, b] = pixels[:, h_in, :, w]
+            seen = shifted[:, h_out, j * C : (j + 1) * C]
+            seen[:, :, :, : b.start] = seen[:, :, :, b.stop :] = 0
+            seen[:, :, :, b] = pixels[:, h_in, :, w]
         shifted[:, :, kw * C :] = 1
 
-        of_group, of_row, of_number = shifted.strides[:3]
-        strides = (of_group, rows.stride * of_row, rows.dilation * of_row, of_number)
-        patches = as_strided(shifted, (G, A, kh, K, B * N), (*strides, shifted.itemsize))
-        patches = patches.reshape(G, A, kh * K, B * N)
+        patches = _stacked(
+            shifted.reshape(*shifted.shape[:3], B * N), A, rows.stride, kh, rows.dilation
+        )
         self._saved = patches, X.shape
 
         Y = np.empty((A, G, self.out_channels // G, B * N), weights.dtype)
@@ -204,8 +208,8 @@ class Conv2d(Module):
         rows, columns = self._axes
         G, C, kh, kw = self.groups, GC // self.groups, rows.size, columns.size
         F, A, B = self.out_channels // G, *delta.shape[2:]
-        delta = np.ascontiguousarray(delta.transpose(2, 1, 3, 0)).reshape(A, G, F, B * N)
-        delta = delta.swapaxes(0, 1)  # (G, A, F, B·N)
+        delta = delta.reshape(N, G, F, A, B).transpose(1, 3, 2, 4, 0)
+        delta = np.ascontiguousarray(delta).reshape(G, A, F, B * N)
         gradient = np.matmul(patches, delta.swapaxes(2, 3)).sum(axis=1)
         gradient = gradient.reshape(G, kh, -1, F)
         by_weight = gradient[:, :, : kw * C].reshape(G, kh, kw, C, F)
@@ -214,19 +218,21 @@ class Conv2d(Module):
             self.bias.accumulate(gradient[:, 0, -1].reshape(G * F))
         if not input_gradient:
             return None
-        # By the chain rule ∂L/∂patches = weightsᵀ · delta, and what the forward pass copied from a
-        # pixel into many patches comes back as a sum: for all i and j, with h = a·s + i·d − p and
-        # w = b·s + j·d − p where these are inside of the image,
-        #   ∂L/∂x[n, g, c, h, w] += Σ_f W[g, f, c, i, j] · delta[g, a, f, (b, n)]
-        weights = self.weight.data.reshape(G, F, C, kh, kw).transpose(0, 3, 4, 2, 1)
+        # Row h of the padded image is read by tap i of the output row a = (h − i·d) / s, where that
+        # is one. So its gradient is a product as well, with the rows of delta one below the other:
+        #   ∂L/∂shifted[g, h, j·C + c, (b, n)] = Σ_(i, f) W[g, f, c, i, j] · delta[g, a, f, (b, n)]
+        # What was copied from a pixel into kw of its rows comes back as a sum.
+        weights = self.weight.data.reshape(G, F, C, kh, kw).transpose(0, 4, 2, 3, 1)
         by_X = np.zeros((H, G, C, W, N), np.result_type(weights, delta))
-        for i in range(kh):
-            a, h = rows.tap(i, H)
-            by_patch = np.matmul(weights[:, None, i].reshape(G, 1, kw * C, F), delta[:, a])
-            by_patch = by_patch.reshape(*by_patch.shape[:2], kw, C, B, N).swapaxes(0, 1)
+        for h, taps, a, step in _readers(rows, H):
+            by_shifted = np.matmul(
+                weights[:, :, :, taps].reshape(G, 1, kw * C, len(taps) * F),
+                _stacked(delta[:, a:], len(by_X[h]), 1, len(taps), step),
+            )
+            by_shifted = by_shifted.reshape(G, len(by_X[h]), kw, C, B, N)
             for j in range(kw):
                 b, w = columns.tap(j, W)
-                by_X[h, :, :, w] += by_patch[:, :, j, :, b]
+                by_X[h, :, :, w] += by_shifted[:, :, j, :, b].swapaxes(0, 1)
         return by_X.reshape(H, GC, W, N).transpose(3, 1, 0, 2)
 
     def _weights(self, dtype: DTypeLike) -> Array:
@@ -312,6 +318,66 @@ def overlap(n_out: int, n_in: int, stride: int, shift: int) -> tuple[slice, slic
         return slice(0, 0), slice(0, 0)
     start = first * stride + shift
     return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)
+
+
+@functools.lru_cache(maxsize=64)
+def _readers(window: Window, n: int) -> list[tuple[slice, list[int], int, int]]:
+    """Return by which positions of the output each of n positions of the input is read.
+
+    Returns
+    -------
+    list of tuple of (slice, list of int, int, int)
+        Positions of the input that the same taps read; these taps, the last one first; where the
+        output has the position of that one, for the first of the inputs; and how far it is from
+        there to the position of the next tap. For the next input all of them are one further.
+
+    Examples
+    --------
+    >>> _readers(Window(3, 1, 1, 1, 1), 5)  # the outer ones are seen by two taps
+    [(slice(0, 1, 1), [1, 0], 0, 1),
+     (slice(1, 4, 1), [2, 1, 0], 0, 1),
+     (slice(4, 5, 1), [2, 1], 3, 1)]
+    """
+
+    def readers(i: int) -> list[tuple[int, int]]:
+        """Return the taps that read position i, and where the output has what they read."""
+        found = [
+            (k, *divmod(i + window.before - k * window.dilation, window.stride))
+            for k in reversed(range(window.size))
+        ]
+        return [(k, o) for k, o, rest in found if not rest and 0 <= o < window.length(n)]
+
+    parts = []
+    for phase in range(min(window.stride, n)):
+        positions = range(phase, n, window.stride)
+        for taps, group in groupby(positions, lambda i: [k for k, _ in readers(i)]):
+            same = list(group)
+            if taps:
+                outs = [o for _, o in readers(same[0])]
+                step = outs[1] - outs[0] if len(outs) > 1 else 1
+                parts.append((slice(same[0], same[-1] + 1, window.stride), taps, outs[0], step))
+    return parts
+
+
+def _stacked(rows: Array, n: int, stride: int, k: int, step: int) -> Array:
+    """Return n matrices, each of k rows of an image, `step` apart; they start `stride` apart.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (G, R, K, P)
+        R rows of K channels.
+    n, stride, k, step : int
+        As above.
+
+    Returns
+    -------
+    ndarray of shape (G, n, k·K, P)
+        A view, where the rows of a matrix lie one after another in memory.
+    """
+    G, _, K, P = rows.shape
+    of_group, of_row, *inside = rows.strides
+    strides = of_group, stride * of_row, step * of_row, *inside
+    return as_strided(rows, (G, n, k, K, P), strides).reshape(G, n, k * K, P)
 
 
 def image_shape(module: Module, input_shape: Shape, channels: int | None) -> Shape:
