@@ -18,9 +18,9 @@ FOLDER = Path(tinynn.__file__).parent
 # What stands higher may import what stands lower; never the other way, nor its neighbours. A file
 # that is not listed is "everything else" and stands at the top.
 LEVELS = [
-    {"_version", "errors", "options", "primitives", "processes", "tables"},
+    {"_version", "errors", "options", "processes", "tables"},
     {"random", "schedules", "threads", "archive", "atomic"},
-    {"parameter"},
+    {"parameter", "primitives"},
     {"initializers"},
     {"modules"},
     {"losses", "optimizers", "gradcheck", "metrics", "checkpoint", "progress"},

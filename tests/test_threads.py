@@ -11,7 +11,7 @@ from tinynn.data import DataLoader
 
 
 def numbers():
-    return [pool.num_threads for pool in threads._pools()]
+    return [pool.num_threads for pool in threads.of_numpy().pools]
 
 
 class Looks(np.ndarray):
@@ -37,10 +37,10 @@ def seen_by(n_rows, n_columns=500, other=None):
 def found(request):
     """Let there be so many threads, and put back what there was."""
     before = numbers()
-    for pool in threads._pools():
+    for pool in threads.of_numpy().pools:
         pool.set_num_threads(request.param)
     yield [request.param] * len(before)
-    for pool, n in zip(threads._pools(), before, strict=True):
+    for pool, n in zip(threads.of_numpy().pools, before, strict=True):
         pool.set_num_threads(n)
 
 

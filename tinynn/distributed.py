@@ -35,7 +35,7 @@ from tinynn.data import DataLoader, DataLoaderFactory, StreamDataLoader
 from tinynn.data import _checks as data_checks
 from tinynn.errors import DataError, DivergedError, OptionError, StateError, check_flag
 from tinynn.random import as_generator
-from tinynn.threads import _pools as blas_pools
+from tinynn.threads import of_numpy
 
 __all__ = ["init", "is_launched", "rank", "shard", "size"]
 
@@ -266,7 +266,7 @@ def _begin(group: MPIGroup, MPI: Any) -> None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
     # The cores of this machine are shared out among its processes.
     local_size = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED).Get_size()
-    for pool in blas_pools():
+    for pool in of_numpy().pools:
         fair = max(1, (os.cpu_count() or 1) // local_size)
         pool.set_num_threads(min(pool.num_threads, fair))
     # Each looks through a part of a memory map for NaN and infinity; together through all of it.

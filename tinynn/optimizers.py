@@ -29,7 +29,14 @@ from tinynn.errors import (
 )
 from tinynn.options import options_repr
 from tinynn.parameter import FlatBuffer, Parameter
-from tinynn.primitives import add_scaled, blocks, combine, flush_subnormals, sum_of_squares
+from tinynn.primitives import (
+    add_scaled,
+    blocks,
+    combine,
+    flush_subnormals,
+    sum_of_squares,
+    undivided,
+)
 from tinynn.schedules import Schedule, rate_at
 
 __all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
@@ -128,16 +135,17 @@ class Optimizer:
             Where a parameter has been taken over by another optimizer, or converted.
         """
         g = self._flat.collect()
-        try:
-            if processes.current.size > 1:
-                processes.current.average(g)
-            self._check_finite(g)
-        except DivergedError:
-            # They stay readable, but must not be added to by the next backward pass.
-            self._flat.consume()
-            raise
-        lr = self.current_lr
-        self._update(self._flat.data, self._decayed(self._clipped(g)), lr)
+        with undivided(g.size):
+            try:
+                if processes.current.size > 1:
+                    processes.current.average(g)
+                self._check_finite(g)
+            except DivergedError:
+                # They stay readable, but must not be added to by the next backward pass.
+                self._flat.consume()
+                raise
+            lr = self.current_lr
+            self._update(self._flat.data, self._decayed(self._clipped(g)), lr)
         self.step_count += 1
         if self.flush_interval and self.step_count % self.flush_interval == 0:
             for name in self.state_vectors:

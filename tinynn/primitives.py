@@ -6,17 +6,21 @@ For matrices and vectors of float32 and float64 that lie plainly in memory the w
 which NumPy and SciPy bring along; for all other arrays by the plain formula.
 
 SciPy's BLAS has threads of its own, beside those of NumPy's, and the two would fight for the same
-cores: additions of 10 µs have been seen to take 7 ms. So no call here is large enough to wake them.
+cores: additions of 10 µs have been seen to take 7 ms. So no call here is large enough to wake them,
+other than where `undivided` has put them to sleep.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tinynn import threads
 
 __all__ = [
     "add_scaled",
@@ -26,6 +30,7 @@ __all__ = [
     "column_sums",
     "combine",
     "constant",
+    "counting",
     "expm1_of_negative",
     "flush_subnormals",
     "in_memory_order_of",
@@ -34,6 +39,7 @@ __all__ = [
     "negative_part",
     "positive_part",
     "sum_of_squares",
+    "undivided",
 ]
 
 Array = NDArray[Any]
@@ -49,6 +55,11 @@ _BLOCK = 1 << 16
 # matrices of more than 8,192.
 _VECTOR = 10_000
 _MATRIX = 8_192
+
+# Measured: for vectors of so many numbers and more, it takes less time to keep it from that than to
+# call it once for every 10,000.
+_LONG = 60_000
+_NO_BLOCK = nullcontext()
 
 
 class _Routine(dict[Any, Any]):
@@ -83,6 +94,20 @@ def constant(value: float, n: int, dtype: np.dtype[Any]) -> Array:
     vector = np.full(n, value, dtype)
     vector.flags.writeable = False
     return vector
+
+
+@functools.lru_cache(maxsize=256)
+def counting(n: int) -> Array:
+    """Return the whole numbers from 0 to n − 1, which nobody can change.
+
+    Examples
+    --------
+    >>> counting(3)
+    array([0, 1, 2])
+    """
+    numbers = np.arange(n)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def column_sums(X: Array) -> Array:
@@ -190,14 +215,17 @@ def sum_of_squares(x: Array) -> float:
     >>> sum_of_squares(np.array([3.0, 4.0]))
     25.0
     """
-    n = x.size
-    dot = _DOT[x.dtype] if n <= 10 * _VECTOR and x.flags.c_contiguous else None
+    dot = _DOT[x.dtype] if x.flags.c_contiguous else None
     if dot is None:
-        with np.errstate(all="ignore"):  # takes as long as a sum of 20,000
+        with np.errstate(all="ignore"):
             return float(x.dot(x))
+    n = x.size
+    if 0 < n <= _VECTOR:
+        return float(dot(x, x, n))
+    piece = _piece(n)
     total = 0.0
-    for start in range(0, n, _VECTOR):
-        total += dot(x, x, min(_VECTOR, n - start), start, 1, start, 1)
+    for start in range(0, n, piece):
+        total += dot(x, x, min(piece, n - start), start, 1, start, 1)
     return total
 
 
@@ -220,8 +248,8 @@ def add_to_rows(Y: Array, b: Array) -> None:
            [1., 2.]])
     """
     dtype = Y.dtype
-    plain = b.dtype is dtype and 0 < Y.size <= _MATRIX and Y.flags.c_contiguous
-    ger = _GER[dtype] if plain else None
+    small = 0 < Y.size <= _MATRIX and b.dtype is dtype
+    ger = _GER[dtype] if small and Y.flags.c_contiguous else None
     if ger is None:
         Y += b
     else:
@@ -389,8 +417,38 @@ def add_scaled(y: Array, a: float, x: Array) -> None:
     if 0 < n <= _VECTOR:
         axpy(x, y, n, a)
         return
-    for start in range(0, n, _VECTOR):
-        axpy(x, y, min(_VECTOR, n - start), a, start, 1, start, 1)
+    piece = _piece(n)
+    for start in range(0, n, piece):
+        axpy(x, y, min(piece, n - start), a, start, 1, start, 1)
+
+
+def undivided(n: int) -> AbstractContextManager[None]:
+    """Return a with block inside of which vectors of n numbers are worked on in one piece.
+
+    Parameters
+    ----------
+    n : int
+        The length; only for long vectors it is worth it.
+
+    Returns
+    -------
+    context manager
+        SciPy's BLAS takes one thread in it, and after it as many as before.
+
+    Examples
+    --------
+    >>> y = np.ones(60_000)
+    >>> with undivided(y.size):
+    ...     add_scaled(y, 2.0, y.copy())
+    >>> y[-1]
+    np.float64(3.0)
+    """
+    return threads.of_scipy() if n >= _LONG else _NO_BLOCK
+
+
+def _piece(n: int) -> int:
+    """Return how many numbers of a vector of n, a long one or none, BLAS may have at a time."""
+    return max(n, 1) if threads.of_scipy().entered else _VECTOR
 
 
 def combine(y: Array, a: float, b: float, x: Array) -> None:
@@ -412,12 +470,15 @@ def combine(y: Array, a: float, b: float, x: Array) -> None:
     >>> y
     array([1., 2.])
     """
-    scal = _SCAL[y.dtype] if 0 < y.size <= _BLOCK and y.flags.c_contiguous else None
-    if scal is None:
-        y *= a
-    else:
+    dtype = y.dtype
+    plain = x.dtype is dtype and y.flags.c_contiguous and x.flags.c_contiguous
+    n = y.size
+    if plain and 0 < n <= _VECTOR and (scal := _SCAL[dtype]) is not None:
         scal(a, y)
-    add_scaled(y, b, x)
+        _AXPY[dtype](x, y, n, b)
+    else:
+        y *= a
+        add_scaled(y, b, x)
 
 
 def blocks(n: int) -> Iterator[slice]:

@@ -26,11 +26,63 @@ __all__ = ["set_threads"]
 SMALL, LARGE = 400_000, 4_000_000
 
 _overruled: int | None = None
-_before: list[int] = []  # what the pools had when they were first overruled
-
+_before: list[int] = []  # what NumPy's pools had when they were first overruled
 _lock = threading.Lock()
-_n_inside = 0  # how many products are at work on one thread
-_outermost: list[int] = []  # what the pools had before the first of these
+
+
+class OneThread:
+    """A with block in which a BLAS takes one thread, and after which it has what it had before.
+
+    The pools belong to the process, but several threads of it may be inside at once: the first one
+    in remembers what there was, and the last one out puts it back.
+
+    Parameters
+    ----------
+    pools : list
+        Of threadpoolctl's controllers.
+
+    Attributes
+    ----------
+    entered : bool
+        Whether anybody is inside.
+    """
+
+    def __init__(self, pools: list[Any]) -> None:
+        self.pools = pools
+        self._controls = [_control(pool) for pool in pools]
+        self._lock = threading.Lock()
+        self.entered = False
+        self._n_inside = 0
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._n_inside:
+                self._before = [get() for get, _ in self._controls]
+                self._put([1] * len(self._before))
+                self.entered = True
+            self._n_inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if not self._n_inside:
+                self.entered = False
+                self._put(self._before)
+
+    def change(self, numbers: list[int]) -> list[int]:
+        """Set what each pool has outside of such blocks, and return what it had."""
+        with self._lock:
+            if self._n_inside:
+                before, self._before = self._before, numbers
+            else:
+                before = [get() for get, _ in self._controls]
+                self._put(numbers)
+            return before
+
+    def _put(self, numbers: list[int]) -> None:
+        for (_, put), n in zip(self._controls, numbers, strict=True):
+            put(n)
 
 
 def set_threads(n: int | None) -> None:
@@ -53,16 +105,13 @@ def set_threads(n: int | None) -> None:
     """
     global _overruled, _before
     n = None if n is None else check_integer("set_threads", "n", n, minimum=1)
-    with _lock:  # another thread may be at a product, which puts back what it found
+    with _lock:
+        if n is None and _overruled is None:
+            return
+        numpy = of_numpy()
+        found = numpy.change(_before if n is None else [n] * len(numpy.pools))
         if _overruled is None:
-            _before = list(_outermost) if _n_inside else [get() for get, _ in _controls()]
-        if n is not None or _overruled is not None:
-            numbers = [n or number for number in _before]
-            if _n_inside:
-                _outermost[:] = numbers
-            else:
-                for (_, put), number in zip(_controls(), numbers, strict=True):
-                    put(number)
+            _before = found
         _overruled = n
 
 
@@ -96,46 +145,41 @@ def product(A: NDArray[Any], B: NDArray[Any], out: NDArray[Any] | None = None) -
     """
     if not SMALL < A.size * B.shape[1] < LARGE or _overruled is not None:
         return A.dot(B, out)
-    # The pools belong to the process, but several threads of it may be here at once: the first one
-    # in remembers what there was, and the last one out puts it back.
-    global _n_inside
-    with _lock:
-        if not _n_inside:
-            _outermost[:] = [get() for get, _ in _controls()]
-            for _, put in _controls():
-                put(1)
-        _n_inside += 1
-    try:
+    with of_numpy():
         return A.dot(B, out)
-    finally:
-        with _lock:
-            _n_inside -= 1
-            if not _n_inside:
-                for (_, put), n in zip(_controls(), _outermost, strict=True):
-                    put(n)
 
 
 @functools.cache
-def _controls() -> list[tuple[Callable[[], int], Callable[[int], Any]]]:
-    """Return for each pool what gets and what sets its number of threads, as fast as can be."""
-    controls: list[Any] = []
-    for pool in _pools():
-        # OpenBLAS's own functions, which take 0.2 µs where the way round by Python takes 2.
-        direct = [
-            [getattr(pool.dynlib, name, None) for name in (f"{stem}get{rest}", f"{stem}set{rest}")]
-            for stem in ("openblas_", "scipy_openblas_")
-            for rest in ("_num_threads", "_num_threads64_", "_num_threads_64")
-        ]
-        by_python = [functools.partial(getattr, pool, "num_threads"), pool.set_num_threads]
-        controls.append(next((found for found in direct if None not in found), by_python))
-    return controls
+def of_numpy() -> OneThread:
+    """Return the with block for the BLAS behind NumPy's matrix products."""
+    return OneThread(_blas_pools(of_scipy=False))
 
 
 @functools.cache
-def _pools() -> list[Any]:
-    """Return the thread pools behind NumPy's matrix products."""
+def of_scipy() -> OneThread:
+    """Return the with block for the BLAS that SciPy brings along: NumPy's, where they share one."""
+    import scipy.linalg.blas  # noqa: F401 - a pool is found once its library is loaded
+
+    pools = _blas_pools(of_scipy=True)
+    return OneThread(pools) if pools else of_numpy()
+
+
+def _blas_pools(*, of_scipy: bool) -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
-    # SciPy brings a second BLAS; `primitives` sees to it that none of its threads is ever woken.
-    controllers = ThreadpoolController().lib_controllers
-    return [c for c in controllers if c.user_api == "blas" and "scipy.libs" not in c.filepath]
+    return [
+        pool
+        for pool in ThreadpoolController().lib_controllers
+        if pool.user_api == "blas" and ("scipy.libs" in pool.filepath) == of_scipy
+    ]
+
+
+def _control(pool: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
+    """Return what gets and what sets the number of threads of a pool, as fast as can be."""
+    # OpenBLAS's own functions take 0.2 µs where the way round by Python takes 2.
+    for stem in ("openblas_", "scipy_openblas_"):
+        for rest in ("_num_threads", "_num_threads64_", "_num_threads_64"):
+            get, put = (getattr(pool.dynlib, f"{stem}{do}{rest}", None) for do in ("get", "set"))
+            if get is not None and put is not None:
+                return get, put
+    return functools.partial(getattr, pool, "num_threads"), pool.set_num_threads

@@ -21,9 +21,9 @@ SETTING_UP, SEARCHING = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE 
 
 # What each worker did, asked as long as there are any; and all scores, once the search is over.
 ASKING = """
-            from tinynn.threads import _pools
+            from tinynn.threads import of_numpy
             tasks = client.run(lambda dask_worker: dask_worker.state.executed_count)
-            threads = client.run(lambda: [pool.num_threads for pool in _pools()])
+            threads = client.run(lambda: [pool.num_threads for pool in of_numpy().pools])
 """
 TELLING = """
     import json

@@ -15,7 +15,7 @@ import numpy as np
 
 import tinynn as tnn
 from tinynn.data import DataLoader
-from tinynn.threads import _pools
+from tinynn.threads import of_numpy
 
 COUNT = 10_000
 SHARE = 150
@@ -54,7 +54,7 @@ def run(count, seed):
     model[7].eval()
     state = model.state_dict()
     modes = [module.training for _, module in model.named_modules()]
-    pools = [pool.num_threads for pool in _pools()]
+    pools = [pool.num_threads for pool in of_numpy().pools]
 
     loss_fn = tnn.CrossEntropyLoss()
     loader = DataLoader(X, y, 16)
@@ -108,7 +108,7 @@ def run(count, seed):
         raise errors[0]
     np.testing.assert_equal(model.state_dict(), state)
     assert [module.training for _, module in model.named_modules()] == modes
-    assert [pool.num_threads for pool in _pools()] == pools
+    assert [pool.num_threads for pool in of_numpy().pools] == pools
     assert not any("_loan" in vars(module) for _, module in model.named_modules())
     return (
         f"{done.total():,} calls from {WORKERS} threads on one model gave the right numbers: "
