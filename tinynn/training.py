@@ -622,7 +622,7 @@ def _evaluated(
     """Go through a loader once in evaluation mode, and leave the model as it was."""
     loss_fn = copy.copy(loss_fn)  # what the latest call of the caller's own kept stays
     means = _Means(loss_fn, functions)
-    with model._borrowed("everything"), np.errstate(over="ignore", invalid="ignore"):
+    with model._borrowed(), np.errstate(over="ignore", invalid="ignore"):
         for X, y, *weight in check_batches(loader):
             prediction = model(X)
             loss = loss_fn(prediction, y, *weight)

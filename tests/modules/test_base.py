@@ -4,6 +4,7 @@ import contextlib
 import copy
 import pickle
 import re
+import sys
 import threading
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ import pytest
 import tinynn as tnn
 from tinynn import BatchNorm, Linear, Module, ModuleList, Parameter, ReLU, Tanh
 from tinynn.errors import CheckpointError, DataError, OptionError, ShapeError, StateError
+from tinynn.modules import modes
 
 
 class Scale(Module):
@@ -314,6 +316,53 @@ def test_predictions_that_overlap_leave_nothing_behind():
             assert all(now[name] is then[name] for name in then)
     linear.backpropagate(np.ones((2, 1), np.float32))
     np.testing.assert_array_equal(linear.weight.grad, X.sum(axis=0, keepdims=True))
+
+
+@pytest.mark.parametrize("where", ["_begin", "_end"])
+@pytest.mark.parametrize("kind", ["predict", "evaluating"])
+def test_an_interrupt_while_modes_change_leaves_them_as_before(kind, where):
+    model = ModuleList([Linear(2, 2, rng=0), BatchNorm(2).eval(), BatchNorm(2)])
+    X = np.array([[1.0, 2.0], [3.0, 5.0]])
+    model(X)
+    before = [dict(vars(module)) for _, module in model.named_modules()]
+
+    def evaluate():
+        if kind == "predict":
+            model.predict(X)
+        else:
+            with model.evaluating():
+                pass
+
+    def interrupted(nth):
+        """Whether there was an nth line to interrupt."""
+        left = nth
+
+        def trace(frame, event, arg):
+            nonlocal left
+            code = frame.f_code
+            if event == "line" and (code.co_filename, code.co_name) == (modes.__file__, where):
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt  # which also ends the tracing
+            return trace
+
+        sys.settrace(trace)
+        try:
+            evaluate()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(outer)
+        return False
+
+    outer, nth = sys.gettrace(), 1
+    while interrupted(nth):
+        after = [vars(module) for _, module in model.named_modules()]
+        assert [list(names) for names in after] == [list(names) for names in before], nth
+        for now, then in zip(after, before, strict=True):
+            assert all(now[name] is then[name] for name in then), nth
+        nth += 1
+    assert nth > 12  # the lines of three modules
 
 
 def test_train_and_eval_return_the_module():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import EllipsisType
@@ -29,6 +28,7 @@ from tinynn.errors import (
     shown,
     size_error,
 )
+from tinynn.modules.modes import MARKS, Borrowed, Evaluating
 from tinynn.options import options_repr, short_repr
 from tinynn.parameter import Parameter
 
@@ -41,10 +41,14 @@ Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int | EllipsisType | None, ...]
 UNKNOWN: Shape = (...,)
 
-_mode_lock = threading.RLock()
-
 # What calls leave in a module, which is neither part of it nor copied with it.
-_KEPT_BY_CALLS = frozenset({"_saved", "_output_shape", "_loan"})
+_KEPT_BY_CALLS = frozenset({"_saved", "_output_shape", *MARKS})
+
+# Most attributes are of these types, in which no module can be.
+_PLAIN = frozenset(
+    {Parameter, np.ndarray, np.dtypes.Float32DType, np.dtypes.Float64DType}
+    | {bool, int, float, str, type(None)}
+)
 
 
 class LoadResult(NamedTuple):
@@ -217,14 +221,18 @@ class Module:
         seen: set[int] = set()
         waiting: list[Any] = [self]
         for value in waiting:  # it grows meanwhile
-            if not isinstance(value, (Module, list, tuple, dict)) or id(value) in seen:
+            if type(value) in _PLAIN or id(value) in seen:
                 continue
             seen.add(id(value))
             if isinstance(value, Module):
                 found.append(value)
-                waiting.extend(vars(value).values())
-            else:
-                waiting.extend(value.values() if isinstance(value, dict) else value)
+                value = vars(value).copy()  # another thread's call may add to them
+                value.pop("_saved", None)
+                value.pop("_output_shape", None)
+            if isinstance(value, dict):
+                waiting.extend(value.values())
+            elif isinstance(value, list | tuple):
+                waiting.extend(value)
         return found
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
@@ -421,47 +429,12 @@ class Module:
         >>> module.training
         True
         """
-        with self._borrowed("training"):
+        with Evaluating(self._all_modules()):
             yield self
 
-    @contextmanager
-    def _borrowed(self, what: str) -> Iterator[None]:
-        """Evaluate inside a with block; after it, attributes are as before.
-
-        `what` is "training" for the modes alone, and "everything" to leave nothing behind. Several
-        threads may be inside at once, with this module or with others that share some with it: of
-        every module, the first one in remembers what there was, and the last one out restores it.
-        """
-        modules = [vars(module) for module in self._all_modules()]
-        everything = what == "everything"
-        with _mode_lock:
-            for attributes in modules:
-                loan = attributes.get("_loan")
-                if loan is None:
-                    loan = attributes["_loan"] = _Loan(attributes.get("training"))
-                    attributes["training"] = False
-                loan.users += 1
-                if everything:
-                    if not loan.users_of_everything:
-                        loan.before = attributes.copy()
-                    loan.users_of_everything += 1
-        try:
-            yield
-        finally:
-            with _mode_lock:
-                for attributes in modules:
-                    loan = attributes["_loan"]
-                    if everything:
-                        loan.users_of_everything -= 1
-                        if not loan.users_of_everything:
-                            _restore(attributes, loan.before)
-                    loan.users -= 1
-                    if not loan.users:
-                        del attributes["_loan"]
-                        if loan.training is None:
-                            attributes.pop("training", None)
-                        else:
-                            attributes["training"] = loan.training
+    def _borrowed(self) -> Borrowed:
+        """Return a with block of evaluation which leaves nothing behind, in no module inside."""
+        return Borrowed(self._all_modules())
 
     def astype(self, dtype: DTypeLike) -> Self:
         """Convert parameters and floating-point buffers to another dtype, in place.
@@ -584,7 +557,7 @@ class Module:
         rows = as_array("predict: X", X)
         if rows.ndim == 0:
             raise ShapeError("predict takes a batch of shape (N, ...), but was given one number")
-        with self._borrowed("everything"):
+        with self._borrowed():
             # The first batch is computed even if it is empty: it tells the shape of a row.
             first = self(rows[:size])
             if len(rows) <= size:
@@ -843,25 +816,6 @@ def _unfit_delta(module: Module, delta: Array) -> StateError | ShapeError:
     if path:
         error.locate(path, type(module).__name__)
     return error
-
-
-class _Loan:
-    """What a module was before it was borrowed, and how many have it now."""
-
-    __slots__ = ("before", "training", "users", "users_of_everything")
-
-    def __init__(self, training: bool | None) -> None:
-        self.training = training  # None where it is the class's own
-        self.users = self.users_of_everything = 0
-        self.before: dict[str, Any] = {}
-
-
-def _restore(attributes: dict[str, Any], before: dict[str, Any]) -> None:
-    """Set attributes to what they were; none goes missing for a moment, as others may read it."""
-    attributes.update(before)
-    if len(attributes) > len(before):
-        for name in attributes.keys() - before.keys():
-            del attributes[name]
 
 
 def batch_text(shape: Shape) -> str:
