@@ -49,7 +49,9 @@ class OneThread:
 
     def __init__(self, pools: list[Any]) -> None:
         self.pools = pools
-        self._controls = [_control(pool) for pool in pools]
+        controls = [_controls(pool) for pool in pools]
+        self._get = [get for get, _ in controls]
+        self._put = [put for _, put in controls]
         self._lock = threading.Lock()
         self.entered = False
         self._n_inside = 0
@@ -58,8 +60,9 @@ class OneThread:
     def __enter__(self) -> None:
         with self._lock:
             if not self._n_inside:
-                self._before = [get() for get, _ in self._controls]
-                self._put([1] * len(self._before))
+                self._before = [get() for get in self._get]
+                for put in self._put:
+                    put(1)
                 self.entered = True
             self._n_inside += 1
 
@@ -68,21 +71,19 @@ class OneThread:
             self._n_inside -= 1
             if not self._n_inside:
                 self.entered = False
-                self._put(self._before)
+                for put, n in zip(self._put, self._before, strict=True):
+                    put(n)
 
     def change(self, numbers: list[int]) -> list[int]:
         """Set what each pool has outside of such blocks, and return what it had."""
         with self._lock:
             if self._n_inside:
                 before, self._before = self._before, numbers
-            else:
-                before = [get() for get, _ in self._controls]
-                self._put(numbers)
+                return before
+            before = [get() for get in self._get]
+            for put, n in zip(self._put, numbers, strict=True):
+                put(n)
             return before
-
-    def _put(self, numbers: list[int]) -> None:
-        for (_, put), n in zip(self._controls, numbers, strict=True):
-            put(n)
 
 
 def set_threads(n: int | None) -> None:
@@ -174,7 +175,7 @@ def _blas_pools(*, of_scipy: bool) -> list[Any]:
     ]
 
 
-def _control(pool: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
+def _controls(pool: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
     """Return what gets and what sets the number of threads of a pool, as fast as can be."""
     # OpenBLAS's own functions take 0.2 µs where the way round by Python takes 2.
     for stem in ("openblas_", "scipy_openblas_"):
