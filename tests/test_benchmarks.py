@@ -121,8 +121,12 @@ def test_list_names_workloads_and_peers():
 def test_targets_are_judged_by_the_median_of_the_runs(tmp_path, capsys):
     limits = workloads.TARGETS["B"]
     for i, (to_floor, jax) in enumerate([(2.1, 3.0), (2.3, 5.0), (2.2, 3.9)]):
-        ratios = {"floor": to_floor, "jax": jax} | ({"thinc": 9.0} if i else {})
-        targets = [{"against": peer, "ratio": ratio} for peer, ratio in ratios.items()]
+        ratios = {"floor": to_floor, "jax": jax, "pytorch": 8.0} | ({"thinc": 9.0} if i else {})
+        bounds = {"floor": 1.0, "jax": to_floor * jax, "pytorch": 16.0 if i else None}
+        targets = [
+            {"against": peer, "ratio": ratio, "bound": bounds.get(peer)}
+            for peer, ratio in ratios.items()
+        ]
         run = {"machine": {}, "workloads": {"B": {"targets": targets}}}
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "benchmarks.json").write_text(json.dumps(run))
@@ -131,8 +135,9 @@ def test_targets_are_judged_by_the_median_of_the_runs(tmp_path, capsys):
     lines = capsys.readouterr().out.strip().splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
     assert rows == [  # Thinc was not in all runs
-        ["B", "tinynn / floor", "≤ 2.2", "2.20", "2.10, 2.30, 2.20", "yes"],
-        ["B", "JAX, jit / tinynn", "≥ 4", "3.90", "3.00, 5.00, 3.90", "NO"],
+        ["B", "tinynn / floor", "≤ 2.2", "2.20", "2.10, 2.30, 2.20", "1.00", "yes"],
+        ["B", "PyTorch / tinynn", "≥ 7", "8.00", "8.00, 8.00, 8.00", "–", "yes"],
+        ["B", "JAX, jit / tinynn", "≥ 4", "3.90", "3.00, 5.00, 3.90", "8.58", "NO"],
     ]
 
 
@@ -286,6 +291,7 @@ def test_ratios_are_taken_round_by_round_and_targets_point_the_right_way():
     assert targets["floor"]["met"]  # 2.0, of at most 2.0
     assert not targets["pytorch"]["met"]  # 2.5, of at least 3
     assert targets["pytorch"]["ratio"] == 2.5
+    assert (targets["floor"]["bound"], targets["pytorch"]["bound"]) == (1.0, 5.0)
 
 
 # ---- the estimators beside scikit-learn's ---------------------------------------------------
