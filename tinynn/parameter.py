@@ -61,7 +61,11 @@ class Parameter:
            [2., 2.]])
     """
 
-    __slots__ = ("__weakref__", "_consumed", "_data", "_grad", "_home", "decay")
+    __slots__ = ("__weakref__", "_consumed", "_data", "_grad", "_home", "_turned", "decay")
+
+    _data: Array
+    _grad: Array
+    _turned: Array | None  # the gradient transposed, where that is what lies in memory row by row
 
     def __init__(self, data: ArrayLike, decay: bool = True) -> None:
         array = np.array(as_array("Parameter: data", data), order="K")
@@ -70,8 +74,7 @@ class Parameter:
                 f"Parameter: data must be of a floating-point dtype, but is of {array.dtype}; "
                 "convert it, for instance with .astype(numpy.float32)"
             )
-        self._data: Array = array
-        self._grad: Array = np.zeros_like(array)
+        self._hold(array, np.zeros_like(array))
         self._consumed = False
         self._home: FlatBuffer | None = None
         self.decay = check_flag("Parameter", "decay", decay)
@@ -167,16 +170,15 @@ class Parameter:
         >>> weight.grad
         array([[6., 8.]])
         """
-        grad = self._grad
         try:
-            if self._consumed and A.dtype is B.dtype is grad.dtype:
+            if self._consumed:
                 try:
-                    if grad.flags.c_contiguous:
-                        product(A, B, grad)
+                    if self._turned is None:
+                        product(A, B, self._grad)
                     else:
-                        product(B.T, A.T, grad.T)  # (A B)ᵀ = Bᵀ Aᵀ
+                        product(B.T, A.T, self._turned)  # (A B)ᵀ = Bᵀ Aᵀ
                 except ValueError:
-                    pass  # the product is of another shape, or the gradient lies in another order
+                    pass  # of another shape or dtype, or the gradient lies in another order
                 else:
                     self._consumed = False
                     return
@@ -224,8 +226,7 @@ class Parameter:
         if dtype == self._data.dtype:
             return
         self._leave("was converted to another dtype")
-        self._data = self._data.astype(dtype, order="K")
-        self._grad = self._grad.astype(dtype, order="K")
+        self._hold(self._data.astype(dtype, order="K"), self._grad.astype(dtype, order="K"))
 
     @contextmanager
     def substituted(self, data: Array) -> Iterator[None]:
@@ -276,8 +277,13 @@ class Parameter:
         views = [flat.reshape(lengths).transpose(back) for flat in (data, grad)]
         for view, values in zip(views, (self._data, self._grad), strict=True):
             np.copyto(view, values)
-        self._data, self._grad = views
+        self._hold(*views)
         self._home = home
+
+    def _hold(self, data: Array, grad: Array) -> None:
+        self._data = data
+        self._grad = grad
+        self._turned = None if grad.flags.c_contiguous else grad.T
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy stands alone: it does not drag a whole flat buffer along, and, as PyTorch's, it

@@ -11,6 +11,7 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tinynn.errors import (
@@ -683,7 +684,7 @@ def _checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
 
     @functools.wraps(function)
     def __call__(self: Module, X: Array) -> Array:  # noqa: N807
-        if type(X) is not np.ndarray or X.dtype.kind not in "fc":
+        if type(X) is not ndarray or X.dtype.kind not in "fc":
             X = self._as_input(X)
         # Should the call fail, nothing of it or of the one before is left to backpropagate.
         self._output_shape = None
@@ -691,7 +692,7 @@ def _checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
             output = function(self, X)
         except MemoryError as error:
             raise _too_large(self, f"the output for an input of shape {X.shape}", error) from None
-        if not isinstance(output, np.ndarray):
+        if type(output) is not ndarray and not isinstance(output, ndarray):
             raise ShapeError(
                 f"{self!r} must return an array from __call__, but returned {type(output).__name__}"
             )
@@ -707,14 +708,14 @@ def _checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def backpropagate(self: Module, delta: Array, input_gradient: bool = True) -> Any:
-        if type(delta) is not np.ndarray or delta.dtype.kind not in "fc":
+        if type(delta) is not ndarray or delta.dtype.kind not in "fc":
             delta = self._as_input(delta, "delta")
         if delta.shape != self._output_shape:
             raise _unfit_delta(self, delta)
         if not self._accumulates:
             for parameter in self.parameters():
                 parameter.discard_consumed()
-        if input_gradient is not True and input_gradient is not False:
+        if type(input_gradient) is not bool:
             input_gradient = check_flag(type(self).__name__, "input_gradient", input_gradient)
         if can_skip:
             return function(self, delta, input_gradient)

@@ -73,13 +73,13 @@ class Linear(Module):
         rng: RNG = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        self.weight: Parameter = None  # type: ignore[assignment]  # until in_features is known
         self.in_features = in_features
         self.out_features = check_integer("Linear", "out_features", out_features, minimum=1)
         self.init = init
         get_initializer(init)
         self._dtype = check_dtype("Linear", dtype)
         self._rng: Any = as_generator(rng)
-        self.weight: Parameter = None  # type: ignore[assignment]  # until in_features is known
         self.bias: Parameter | None = None
         if check_flag("Linear", "bias", bias):
             self.bias = Parameter(np.zeros(self.out_features, self._dtype), decay=False)
