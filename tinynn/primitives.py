@@ -33,7 +33,6 @@ __all__ = [
     "counting",
     "expm1_of_negative",
     "flush_subnormals",
-    "in_memory_order_of",
     "is_positive",
     "keep_freed_memory",
     "negative_part",
@@ -155,31 +154,6 @@ def column_means(X: Array) -> Array:
         n = len(X)
         return constant(1 / max(n, 1), n, X.dtype).dot(X)
     return column_sums(X) / max(X.size // X.shape[1], 1)
-
-
-def in_memory_order_of(Y: Array, X: Array) -> Array:
-    """Return X as it is if it lies in memory in the order of Y, and a copy in that order if not.
-
-    Parameters
-    ----------
-    Y, X : ndarray
-        Of one shape.
-
-    Returns
-    -------
-    ndarray
-        Equal to X; operations on it together with Y run along memory.
-
-    Examples
-    --------
-    >>> in_memory_order_of(np.zeros((2, 3), order="F"), np.ones((2, 3))).flags.f_contiguous
-    True
-    """
-    if X.strides == Y.strides:
-        return X
-    ordered = np.empty_like(Y, dtype=X.dtype)
-    ordered[...] = X
-    return ordered
 
 
 @functools.cache

@@ -17,16 +17,15 @@ from tinynn.modules.convolution import (
     image_shape,
     output_lengths,
 )
-from tinynn.primitives import in_memory_order_of
 
 __all__ = ["AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"]
 
 Array = NDArray[Any]
 
-# A window is a rectangle, so its maximum is the maximum over its rows of the maximum within each
-# row, and its sum likewise. Both kinds of pooling are therefore two steps along one axis, W and
-# then H: kh + kw passes for a window of kh × kw instead of kh·kw. Each backward pass is the two
-# steps read backwards.
+# A window is a rectangle, so its maximum is the maximum over its columns of the maximum within each
+# column, and its sum likewise. Both kinds of pooling are therefore two steps along one axis: kh +
+# kw passes for a window of kh × kw instead of kh·kw. H comes first, as behind a convolution whole
+# rows lie one after another in memory: so the larger step is the one that runs along memory.
 _H, _W = 2, 3
 
 
@@ -124,39 +123,35 @@ class MaxPool2d(_Pool2d):
     def __call__(self, X: Array) -> Array:
         self._check_input(X)
         rows, columns = self._axes
-        M = _slide(np.maximum, -np.inf, X, columns, _W)  # the maximum of each row of a window
-        Y = _slide(np.maximum, -np.inf, M, rows, _H)
-        self._saved = X, M, Y
+        M = _slide(np.maximum, -np.inf, X, rows, _H)  # the maximum of each column of a window
+        Y = _slide(np.maximum, -np.inf, M, columns, _W)
+        self._saved = X, Y
         return Y
 
     def backpropagate(self, delta: Array) -> Array:
-        # The gradient goes where the maximum came from: first to the first row of the window that
-        # has it, then to the first pixel in that row. This is the row-major order of ties.
-        X, M, Y = self._saved
+        # The gradient goes where the maximum came from: every tap that has it, in row-major order,
+        # takes what none before it has taken, and the last one takes the rest.
+        X, Y = self._saved
+        H, W = X.shape[2:]
         rows, columns = self._axes
-        return _to_first(_to_first(delta, Y, M, rows, _H), M, X, columns, _W)
-
-
-def _to_first(delta: Array, Y: Array, X: Array, window: Window, axis: int) -> Array:
-    """Return the gradient by X of its maxima Y along one axis, the first of equals taking all."""
-    n = X.shape[axis]
-    rest = in_memory_order_of(Y, delta)  # what no tap has taken yet
-    gradient = np.empty_like(X, delta.dtype)
-    if not window.tiles(n):
-        gradient.fill(0)
-    for k in range(window.size - 1):
-        outs, ins = (_along(axis, part) for part in window.tap(k, n))
-        taken = (X[ins] == Y[outs]).astype(delta.dtype)
-        taken *= rest[outs]
-        _give(gradient[ins], taken, window)
-        if taken.shape == rest.shape:
-            rest = rest - taken
-        else:
-            rest = rest.copy(order="K")
-            rest[outs] -= taken
-    outs, ins = (_along(axis, part) for part in window.tap(window.size - 1, n))
-    _give(gradient[ins], rest[outs], window)
-    return gradient
+        taps = [
+            (*rows.tap(i, H), *columns.tap(j, W))
+            for i in range(rows.size)
+            for j in range(columns.size)
+        ]
+        rest = np.empty_like(Y, delta.dtype)
+        rest[...] = delta
+        gradient = np.empty_like(X, delta.dtype)
+        if not (rows.tiles(H) and columns.tiles(W)):
+            gradient.fill(0)
+        for a, h, b, w in taps[:-1]:
+            taken = (X[:, :, h, w] == Y[:, :, a, b]).astype(delta.dtype)
+            taken *= rest[:, :, a, b]
+            _give(gradient[:, :, h, w], taken, rows, columns)
+            rest[:, :, a, b] -= taken
+        a, h, b, w = taps[-1]
+        _give(gradient[:, :, h, w], rest[:, :, a, b], rows, columns)
+        return gradient
 
 
 class AvgPool2d(_Pool2d):
@@ -216,7 +211,7 @@ class AvgPool2d(_Pool2d):
         rows, columns = self._axes
         divisor = self._divisor(*X.shape[2:])
         self._saved = X.shape, divisor
-        Y = _slide(np.add, 0, _slide(np.add, 0, X, columns, _W), rows, _H)
+        Y = _slide(np.add, 0, _slide(np.add, 0, X, rows, _H), columns, _W)
         Y /= divisor
         return Y
 
@@ -226,7 +221,7 @@ class AvgPool2d(_Pool2d):
         rows, columns = self._axes
         share = delta.copy(order="K")
         share /= divisor
-        return _to_all(_to_all(share, rows, _H, H), columns, _W, W)
+        return _to_all(_to_all(share, columns, _W, W), rows, _H, H)
 
     def _divisor(self, H: int, W: int) -> Any:
         """Return what each window's sum is divided by: a number, or one a position."""
@@ -309,8 +304,8 @@ def _slide(combine: np.ufunc, start: float, X: Array, window: Window, axis: int)
     n = X.shape[axis]
     shape = *X.shape[:axis], window.length(n), *X.shape[axis + 1 :]
     taps = [[_along(axis, part) for part in window.tap(k, n)] for k in range(window.size)]
-    if X[taps[0][1]].shape == shape:
-        Y = X[taps.pop(0)[1]].copy(order="K")  # without padding there is always a first number
+    if len(taps) > 1 and all(X[ins].shape == shape for _, ins in taps[:2]):  # in no padding
+        Y = combine(X[taps.pop(0)[1]], X[taps.pop(0)[1]])
     else:
         Y = np.full_like(X, start, shape=shape)
     for outs, ins in taps:
@@ -318,9 +313,9 @@ def _slide(combine: np.ufunc, start: float, X: Array, window: Window, axis: int)
     return Y
 
 
-def _give(gradient: Array, values: Array, window: Window) -> None:
+def _give(gradient: Array, values: Array, *windows: Window) -> None:
     """Add to a part of a gradient that starts at zero."""
-    if window.stride >= window.span:
+    if all(window.stride >= window.span for window in windows):
         gradient[...] = values  # no two windows meet; adding makes the whole pass 1.2 times as long
     else:
         gradient += values
