@@ -223,16 +223,18 @@ class Conv2d(Module):
         #   ∂L/∂shifted[g, h, j·C + c, (b, n)] = Σ_(i, f) W[g, f, c, i, j] · delta[g, a, f, (b, n)]
         # What was copied from a pixel into kw of its rows comes back as a sum.
         weights = self.weight.data.reshape(G, F, C, kh, kw).transpose(0, 4, 2, 3, 1)
-        by_X = np.zeros((H, G, C, W, N), np.result_type(weights, delta))
+        by_shifted = np.empty((G, H, kw * C, B * N), np.result_type(weights, delta))
         for h, taps, a, step in _readers(rows, H):
-            by_shifted = np.matmul(
+            np.matmul(
                 weights[:, :, :, taps].reshape(G, 1, kw * C, len(taps) * F),
-                _stacked(delta[:, a:], len(by_X[h]), 1, len(taps), step),
+                _stacked(delta[:, a:], by_shifted[:, h].shape[1], 1, len(taps), step),
+                out=by_shifted[:, h],
             )
-            by_shifted = by_shifted.reshape(G, len(by_X[h]), kw, C, B, N)
-            for j in range(kw):
-                b, w = columns.tap(j, W)
-                by_X[h, :, :, w] += by_shifted[:, :, j, :, b].swapaxes(0, 1)
+        by_shifted = by_shifted.reshape(G, H, kw, C, B, N).swapaxes(0, 1)
+        by_X = np.zeros((H, G, C, W, N), by_shifted.dtype)
+        for j in range(kw):
+            b, w = columns.tap(j, W)
+            by_X[:, :, :, w] += by_shifted[:, :, j, :, b]
         return by_X.reshape(H, GC, W, N).transpose(3, 1, 0, 2)
 
     def _weights(self, dtype: DTypeLike) -> Array:
@@ -352,10 +354,9 @@ def _readers(window: Window, n: int) -> list[tuple[slice, list[int], int, int]]:
         positions = range(phase, n, window.stride)
         for taps, group in groupby(positions, lambda i: [k for k, _ in readers(i)]):
             same = list(group)
-            if taps:
-                outs = [o for _, o in readers(same[0])]
-                step = outs[1] - outs[0] if len(outs) > 1 else 1
-                parts.append((slice(same[0], same[-1] + 1, window.stride), taps, outs[0], step))
+            outs = [o for _, o in readers(same[0])] or [0]
+            step = outs[1] - outs[0] if len(outs) > 1 else 1
+            parts.append((slice(same[0], same[-1] + 1, window.stride), taps, outs[0], step))
     return parts
 
 
