@@ -151,9 +151,13 @@ def column_means(X: Array) -> Array:
     array([2., 3.])
     """
     if X.ndim == 2:
-        n = len(X)
-        return constant(1 / max(n, 1), n, X.dtype).dot(X)
+        return _shares(len(X), X.dtype).dot(X)
     return column_sums(X) / max(X.size // X.shape[1], 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _shares(n: int, dtype: np.dtype[Any]) -> Array:
+    return constant(1 / max(n, 1), n, dtype)
 
 
 @functools.cache
@@ -203,8 +207,8 @@ def sum_of_squares(x: Array) -> float:
     return total
 
 
-def add_to_rows(Y: Array, b: Array) -> None:
-    """Add a vector to every row of a matrix in place, ``Y[n, f] += b[f]``.
+def add_to_rows(Y: Array, b: Array, factor: float = 1.0) -> None:
+    """Add a multiple of a vector to every row of a matrix in place, ``Y[n, f] += factor · b[f]``.
 
     Parameters
     ----------
@@ -212,23 +216,25 @@ def add_to_rows(Y: Array, b: Array) -> None:
         Changed.
     b : ndarray of shape (F,)
         Added.
+    factor : float, default 1
+        How many times it is added.
 
     Examples
     --------
     >>> Y = np.zeros((2, 2))
-    >>> add_to_rows(Y, np.array([1.0, 2.0]))
+    >>> add_to_rows(Y, np.array([1.0, 2.0]), 2.0)
     >>> Y
-    array([[1., 2.],
-           [1., 2.]])
+    array([[2., 4.],
+           [2., 4.]])
     """
     dtype = Y.dtype
     small = 0 < Y.size <= _MATRIX and b.dtype is dtype
     ger = _GER[dtype] if small and Y.flags.c_contiguous else None
     if ger is None:
-        Y += b
+        Y += b if factor == 1 else factor * b
     else:
         # A rank-one update of Yᵀ by b and ones; it lies in memory as BLAS expects a matrix.
-        ger(1.0, b, constant(1.0, len(Y), dtype), 1, 1, Y.T, 1, 1, 1)
+        ger(factor, b, constant(1.0, len(Y), dtype), 1, 1, Y.T, 1, 1, 1)
 
 
 def positive_part(X: Array) -> Array:
@@ -339,7 +345,7 @@ def expm1_of_negative(X: Array) -> Array:
     >>> expm1_of_negative(np.array([-1e-20, 0.0]))
     array([-1.e-20,  0.e+00])
     """
-    if X.dtype in (np.float32, np.float64) and _is_vectorized("expm1"):
+    if X.dtype.kind == "f" and _is_vectorized("expm1"):
         return np.expm1(X, out=X)
     # With t = tanh(x/2) it is 2 t / (1 − t), and tanh is vectorized on every processor: where
     # expm1 is not, it takes five times as long.
