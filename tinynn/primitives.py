@@ -321,9 +321,8 @@ def _beside_zero(extreme: np.ufunc, X: Array) -> Array:
     x = X.ravel("K")  # a view where X lies plainly in memory, in whatever order
     if x.base is None:
         return extreme(X, 0)
-    for start in range(0, n, _SHORT):
-        part = slice(start, min(start + _SHORT, n))
-        extreme(x[part], _zeros((part.stop - start,), x.dtype), out=y[part])
+    for part in blocks(n):
+        extreme(x[part], _zeros((part.stop - part.start,), x.dtype), out=y[part])
     return Y
 
 
