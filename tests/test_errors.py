@@ -79,6 +79,14 @@ def test_errors_travel_whole(name, twin_of):
     assert twin.path == "[2][0]"
 
 
+@pytest.mark.parametrize("name", errors.__all__)
+def test_errors_are_made_in_two_steps_as_by_what_sends_them(name):
+    kind = getattr(errors, name)
+    error = kind.__new__(kind, "a message")
+    error.__init__("a message")
+    assert str(error) == "a message"
+
+
 def test_defaults_outside_of_a_list():
     assert str(TinyNNError("a message")) == "a message"
     assert TinyNNError().path == ""

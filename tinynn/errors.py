@@ -169,6 +169,9 @@ class DataError(TinyNNError, ValueError):
 class SizeError(TinyNNError, MemoryError):
     """More was asked for than the memory holds."""
 
+    # Python would find MemoryError's and refuse it where others call it, as Dask does to send one.
+    __new__ = Exception.__new__  # type: ignore[assignment]
+
 
 class CheckpointError(TinyNNError, ValueError):
     """A saved state that does not fit the model, or a file that is damaged or foreign."""
