@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -129,29 +130,47 @@ class MaxPool2d(_Pool2d):
         return Y
 
     def backpropagate(self, delta: Array) -> Array:
-        # The gradient goes where the maximum came from: every tap that has it, in row-major order,
-        # takes what none before it has taken, and the last one takes the rest.
+        # The gradient goes where the maximum came from.
         X, Y = self._saved
-        H, W = X.shape[2:]
         rows, columns = self._axes
-        taps = [
-            (*rows.tap(i, H), *columns.tap(j, W))
-            for i in range(rows.size)
-            for j in range(columns.size)
-        ]
-        rest = np.empty_like(Y, delta.dtype)
-        rest[...] = delta
-        gradient = np.empty_like(X, delta.dtype)
-        if not (rows.tiles(H) and columns.tiles(W)):
-            gradient.fill(0)
-        for a, h, b, w in taps[:-1]:
-            taken = (X[:, :, h, w] == Y[:, :, a, b]).astype(delta.dtype)
-            taken *= rest[:, :, a, b]
-            _give(gradient[:, :, h, w], taken, rows, columns)
-            rest[:, :, a, b] -= taken
-        a, h, b, w = taps[-1]
-        _give(gradient[:, :, h, w], rest[:, :, a, b], rows, columns)
-        return gradient
+        if rows.stride >= rows.span:
+            return _to_first(delta, Y, X, {_H: rows, _W: columns})
+        # Where windows meet, two steps are fewer passes: first to the first row of a window that
+        # has it, then to the first pixel in that row. This is the row-major order of ties as well.
+        M = _slide(np.maximum, -np.inf, X, columns, _W)
+        return _to_first(_to_first(delta, Y, M, {_H: rows}), M, X, {_W: columns})
+
+
+def _to_first(delta: Array, Y: Array, X: Array, windows: dict[int, Window]) -> Array:
+    """Return the gradient by X of its maxima Y along some axes, the first of equals taking all."""
+    rest = np.empty_like(Y, delta.dtype)  # what no tap has taken yet
+    rest[...] = delta
+    gradient = np.empty_like(X, delta.dtype)
+    if not all(window.tiles(X.shape[axis]) for axis, window in windows.items()):
+        gradient.fill(0)
+    *taps, last = itertools.product(
+        *(
+            [(axis, *window.tap(k, X.shape[axis])) for k in range(window.size)]
+            for axis, window in windows.items()
+        )
+    )
+    for tap in taps:
+        outs, ins = _indices(tap)
+        taken = (X[ins] == Y[outs]).astype(delta.dtype)
+        taken *= rest[outs]
+        _give(gradient[ins], taken, *windows.values())
+        rest[outs] -= taken
+    outs, ins = _indices(last)
+    _give(gradient[ins], rest[outs], *windows.values())
+    return gradient
+
+
+def _indices(tap: tuple[tuple[int, slice, slice], ...]) -> tuple[Any, Any]:
+    """Return the indices of the output and of the input that take a slice along some axes."""
+    outs, ins = [slice(None)] * 4, [slice(None)] * 4
+    for axis, out, in_ in tap:
+        outs[axis], ins[axis] = out, in_
+    return tuple(outs), tuple(ins)
 
 
 class AvgPool2d(_Pool2d):
