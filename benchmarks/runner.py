@@ -33,8 +33,9 @@ __all__ = [
 TOLERANCE = 1e-4
 # Long, since torch.compile calls a C++ compiler before it first answers.
 PATIENCE = 300
-# Between two turns, so that the threads of the last one have stopped waiting for more work.
-PAUSE = 0.01
+# Between two turns, so that the threads of the last one have stopped waiting for more work: those
+# of OpenBLAS look for it for 2^26 ticks of the processor's clock.
+PAUSE = 0.03
 
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"),
