@@ -126,6 +126,19 @@ def test_a_gradient_of_another_shape_is_refused_and_nothing_is_broadcast(consume
     assert (parameter.grad == 5).all()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("consumed", [False, True])
+def test_the_product_of_square_matrices(order, consumed):
+    parameter = Parameter(np.zeros((2, 2), order=order))
+    flat = FlatBuffer([parameter])
+    if consumed:
+        flat.consume()
+    parameter.accumulate_product(
+        np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0.0, 1.0], [2.0, 0.0]])
+    )
+    assert parameter.grad.tolist() == [[4, 1], [8, 3]]
+
+
 def test_float32_gradients_of_float64_products_are_rounded_to_the_parameter():
     for consumed in (False, True):
         parameter = ones(2, 2, dtype=np.float32)

@@ -85,6 +85,7 @@ def test_pools_have_what_they_had_after_an_undivided_block():
             with pytest.raises(KeyboardInterrupt), primitives.undivided(10**6):
                 fail()
             assert numbers() == [n] * len(before)
+            assert not threads.of_scipy().entered
             with primitives.undivided(100):  # not worth it
                 assert numbers() == [n] * len(before)
     finally:
