@@ -1,5 +1,6 @@
 """What all tests share: where helpers are found, Hypothesis' settings, and a line at the end."""
 
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,10 @@ from hypothesis import settings
 # Tests import `cases` and `strategies`. The folder above stays off the path: what is tested is the
 # tinynn that is installed, which may be a built wheel.
 sys.path.insert(0, str(Path(__file__).parent))
+
+# A shell that starts this in the background lets it ignore Ctrl-C, and with it whatever tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("tinynn", deadline=None)  # nothing here asserts a time
 settings.load_profile("tinynn")

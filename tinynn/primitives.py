@@ -236,7 +236,7 @@ def add_to_rows(Y: Array, b: Array, factor: float = 1.0) -> None:
     small = 0 < Y.size <= _MATRIX and b.dtype is dtype
     ger = _GER[dtype] if small and Y.flags.c_contiguous else None
     if ger is None:
-        Y += b if factor == 1 else factor * b
+        Y += factor * b
     else:
         # A rank-one update of Yᵀ by b and ones; it lies in memory as BLAS expects a matrix.
         ger(factor, b, constant(1.0, len(Y), dtype), 1, 1, Y.T, 1, 1, 1)
@@ -454,15 +454,12 @@ def combine(y: Array, a: float, b: float, x: Array) -> None:
     >>> y
     array([1., 2.])
     """
-    dtype = y.dtype
-    plain = x.dtype is dtype and y.flags.c_contiguous and x.flags.c_contiguous
-    n = y.size
-    if plain and 0 < n <= _VECTOR and (scal := _SCAL[dtype]) is not None:
-        scal(a, y)
-        _AXPY[dtype](x, y, n, b)
-    else:
+    scal = _SCAL[y.dtype] if 0 < y.size <= _BLOCK and y.flags.c_contiguous else None
+    if scal is None:
         y *= a
-        add_scaled(y, b, x)
+    else:
+        scal(a, y)
+    add_scaled(y, b, x)
 
 
 def blocks(n: int) -> Iterator[slice]:
