@@ -13,7 +13,7 @@ from hypothesis import settings
 # tinynn that is installed, which may be a built wheel.
 sys.path.insert(0, str(Path(__file__).parent))
 
-# A shell that starts this in the background lets it ignore Ctrl-C, and with it whatever tests start.
+# Started in the background by a shell, this ignores Ctrl-C, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
