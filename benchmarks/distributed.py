@@ -22,7 +22,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.options import Parser, count, length
 from benchmarks.peers.tinynn_peer import build_model
 from benchmarks.workloads import WORKLOADS
-from tinynn import processes
+from tinynn.core import processes
 from tinynn.data import DataLoader
 
 __all__ = ["NETWORKS", "Network", "allreduce_seconds", "main", "step_seconds"]

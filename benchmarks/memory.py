@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import report
+from benchmarks.initial import initial_state
 from benchmarks.machine import describe_machine
 from benchmarks.options import Parser, installed
 from benchmarks.peers import PEERS
 from benchmarks.runner import PeerFailedError, started
-from benchmarks.workloads import WORKLOADS, Workload, initial_state
+from benchmarks.workloads import WORKLOADS, Workload
 
 __all__ = ["main"]
 

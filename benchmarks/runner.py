@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import peers
-from benchmarks.workloads import State, Workload, initial_state
+from benchmarks.initial import initial_state
+from benchmarks.workloads import State, Workload
 
 __all__ = [
     "PeerFailedError",

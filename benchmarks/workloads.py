@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EPS", "TARGETS", "WORKLOADS", "Layer", "State", "Workload", "initial_state", "mlp"]
+__all__ = ["EPS", "TARGETS", "WORKLOADS", "Layer", "State", "Workload", "mlp"]
 
 # A layer is its name and its sizes: ("linear", in, out), ("conv", in, out, kernel) with as much
 # padding as keeps height and width, ("maxpool", size), ("batchnorm", features), ("elu",),
@@ -144,18 +144,3 @@ TARGETS: dict[str, dict[str, float]] = {
     "E": {"floor": 2.2, "pytorch": 1.3, "jax": 2.0},
     "F": {"floor": 1.1, "pytorch": 1.1},
 }
-
-
-def initial_state(workload: Workload) -> State:
-    """Return the weights that every peer begins with: those tinynn draws.
-
-    Raises
-    ------
-    LookupError
-        Where this tinynn lacks a module that the network needs.
-    """
-    import tinynn as tnn
-    from benchmarks.peers.tinynn_peer import build_model
-
-    tnn.manual_seed(0)
-    return build_model(workload.layers).state_dict()

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 # Behind everything else, so that the tinynn under test stays the one that is installed.
 sys.path.append(str(ROOT))
 
-from benchmarks import estimators, options, peers, report, runner, subnormals, workloads  # noqa: E402
+from benchmarks import estimators, initial, options, peers, report, runner, subnormals, workloads  # noqa: E402
 from benchmarks.peers import floor, tinynn_peer, tutorial  # noqa: E402
 
 SMALL = workloads.Workload("small", "small", "train", workloads.mlp(6, 5, 3), 4, 3, lr=0.1)
@@ -242,7 +242,7 @@ def test_peers_agree_and_again_after_a_reset(load, workload, capsys):
     kind = load()
     if kind.cannot(workload):
         return  # what each takes part in is checked below
-    state = workloads.initial_state(workload)
+    state = initial.initial_state(workload)
     peer, expected = kind(workload, state), tutorial.reference(workload, state)
     assert runner.disagreement(peer.check(), expected) is None
     peer.warm_up()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinynn as tnn
-from tinynn import processes
+from tinynn.core import processes
 from tinynn.data import DataLoader, DigitsDataLoaderFactory
 
 NO_MPI = "import sys; sys.modules['mpi4py'] = None; import tinynn as tnn; "

@@ -10,16 +10,18 @@ import pytest
 
 import tinynn
 from tinynn import errors
-from tinynn.errors import (
-    DivergedError,
-    OptionError,
-    ShapeError,
-    TinyNNError,
+from tinynn.core.checks import (
     check_dtype,
     check_flag,
     check_integer,
     check_number,
     check_whole,
+)
+from tinynn.errors import (
+    DivergedError,
+    OptionError,
+    ShapeError,
+    TinyNNError,
 )
 from tinynn.training import History
 

@@ -717,7 +717,7 @@ def test_a_search_in_two_processes_over_a_pipeline(tmp_path):
     # Processes that work side by side share the cores: a network changes nothing in that.
     class Look(tnn.Module):
         def __call__(self, X):
-            from tinynn.threads import of_numpy
+            from tinynn.core.threads import of_numpy
 
             n = max(pool.num_threads for pool in of_numpy().pools)
             (tmp_path / str(n)).touch()

@@ -8,6 +8,7 @@ import pytest
 
 import tinynn as tnn
 from tinynn import initializers, metrics
+from tinynn.core.checks import check_integer, check_number, shown
 from tinynn.data import ArrayDataLoaderFactory, Compose, DataLoader, RandomNoise, one_hot
 from tinynn.errors import (
     CheckpointError,
@@ -17,9 +18,6 @@ from tinynn.errors import (
     SizeError,
     StateError,
     TinyNNError,
-    check_integer,
-    check_number,
-    shown,
 )
 
 RNG = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """The shape of the package: which way imports point, what is public, and what importing costs."""
 
 import ast
+import graphlib
 import importlib
 import inspect
 import pkgutil
@@ -15,67 +16,89 @@ import tinynn
 
 FOLDER = Path(tinynn.__file__).parent
 
-# What stands higher may import what stands lower; never the other way, nor its neighbours. A file
-# that is not listed is "everything else" and stands at the top.
+# What stands higher may import what stands lower; never the other way, nor its neighbours. A folder
+# is one part, and so is a file at the top, which is "everything else" where it is not listed.
 LEVELS = [
-    {"_version", "errors", "options", "processes", "tables"},
-    {"random", "schedules", "threads", "archive", "atomic"},
-    {"parameter", "primitives"},
-    {"initializers"},
+    {"_version", "errors"},
+    {"random"},
+    {"core"},
+    {"schedules", "initializers", "parameter"},
     {"modules"},
-    {"losses", "optimizers", "gradcheck", "metrics", "checkpoint", "progress"},
-    {"walk", "plot"},
-    {"divergence", "refusals"},
+    {"losses", "optimizers", "metrics"},
+    {"files", "plot"},
     {"training"},
+    {"inspection"},
 ]
-DATA_MAY_IMPORT = {"data", "errors", "random"}
+# In `core` lie the parts that chapters below the rest of it are made of, too.
+FOUNDATION = {"errors", "random", "core"}
+DATA_MAY_IMPORT = {"data", "errors", "random", "core"}
 
 
 def level(part):
     return next((i for i, parts in enumerate(LEVELS) if part in parts), len(LEVELS))
 
 
-def imported_parts(path):
-    """The parts of tinynn that a file imports, anywhere in it but for type checkers alone."""
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
+def imports(path, package):
+    """The files of a package that a file imports, anywhere in it, for type checkers as well."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: line {node.lineno}: imports are absolute here"
-            if node.module == "tinynn":
-                yield from ((alias.name, node.lineno) for alias in node.names)
-            elif node.module.startswith("tinynn."):
-                yield node.module.split(".")[1], node.lineno
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.split(".")[0] == "tinynn":
-                    yield [*alias.name.split("."), ""][1], node.lineno
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from (
+            (name, node.lineno) for name in names if name.split(".")[0] == package and "." in name
+        )
 
 
-FILES = {
-    path.relative_to(FOLDER).as_posix(): path
-    for path in sorted(FOLDER.rglob("*.py"))
-    if path.relative_to(FOLDER).as_posix() != "__init__.py"
+def files(folder):
+    """The files of a package by their dotted names, a folder's own file by that of the folder."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+PACKAGES = {
+    folder.name: files(folder)
+    for folder in (FOLDER, Path(__file__).parents[1] / "benchmarks")
+    if folder.is_dir()
 }
+FILES = {name: path for name, path in PACKAGES["tinynn"].items() if name != "tinynn"}
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_imports_point_one_way(name):
-    own = name.split("/")[0].removesuffix(".py")
-    for part, line in imported_parts(FILES[name]):
-        where = f"tinynn/{name}, line {line}, imports tinynn.{part}"
+    own = name.split(".")[1]
+    for imported, line in imports(FILES[name], "tinynn"):
+        part = imported.split(".")[1]
+        where = f"{name}, line {line}, imports tinynn.{part}"
         if own == "data":
             assert part in DATA_MAY_IMPORT, f"{where}, but data stands beside the rest"
-        elif part != own:
+        elif part != own and not {part, own} <= FOUNDATION:
             assert level(own) == len(LEVELS) or level(part) < level(own), (
                 f"{where}, which stands no lower; see LEVELS in {__file__}"
             )
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_imports_itself_by_way_of_others(package):
+    known = PACKAGES[package]
+    below = {}
+    for name, path in known.items():
+        targets = {imported for imported, _ in imports(path, package)}
+        below[name] = {t if t in known else t.rpartition(".")[0] for t in targets} & set(known)
+    try:
+        graphlib.TopologicalSorter(below).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
 def test_the_levels_are_there():
-    there = {name.split("/")[0].removesuffix(".py") for name in FILES}
+    there = {name.split(".")[1] for name in FILES}
     assert set().union(*LEVELS, DATA_MAY_IMPORT) <= there
 
 
@@ -181,14 +204,14 @@ def test_importing_brings_numpy_and_little_else():
     # What takes longest: NumPy loads it for whoever draws, and it brings a lot along.
     slow = {"numpy.random", "pathlib", "json", "dataclasses"} & set(loaded)
     assert not slow, f"import tinynn imports {sorted(slow)}"
-    later = {f"tinynn.{file}" for file in tinynn._LATER} & set(loaded)
+    later = {f"tinynn.{home}" for home in tinynn._LATER.values()} & set(loaded)
     assert not later, f"{sorted(later)} should be loaded when asked for"
 
 
-@pytest.mark.parametrize("name", ["data", "gradcheck", "training"])
+@pytest.mark.parametrize("name", ["data", "check_gradients", "training"])
 def test_what_is_loaded_later_brings_little_else(name):
     loaded = in_fresh_python(f"import tinynn\ntinynn.{name}\nprint(*set(sys.modules) - before)")
-    assert f"tinynn.{name}" in loaded
+    assert f"tinynn.{tinynn._LATER[name]}" in loaded
     foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names)
     assert foreign <= {"tinynn", "numpy"}, f"tinynn.{name} imports {sorted(foreign)}"
 
@@ -202,14 +225,17 @@ def test_what_is_loaded_later_is_what_type_checkers_see():
     )
     seen = {}
     for node in branch.body:
-        names = [alias.name for alias in node.names]
-        if node.module == "tinynn":
-            seen |= {name: [] for name in names}
+        home = node.module.removeprefix("tinynn").removeprefix(".")
+        if home:
+            assert [alias.name for alias in node.names] == ["*"]
+            seen |= dict.fromkeys(importlib.import_module(node.module).__all__, home)
         else:
-            seen[node.module.removeprefix("tinynn.")] = names
+            seen |= {alias.name: alias.name for alias in node.names}
     assert seen == tinynn._LATER
-    public = {file for file, names in seen.items() if not names}.union(*seen.values())
-    assert public <= set(tinynn.__all__)
+
+
+def test_dir_shows_the_public_names_alone():
+    assert dir(tinynn) == sorted(tinynn.__all__)
 
 
 def test_the_face_is_whole_before_it_is_loaded():

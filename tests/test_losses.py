@@ -25,7 +25,12 @@ from tinynn import (
     MultiLabelSoftMarginLoss,
     Softmax,
 )
-from tinynn.errors import DataError, OptionError, ShapeError, StateError
+from tinynn.errors import (
+    DataError,
+    OptionError,
+    ShapeError,
+    StateError,
+)
 
 REDUCTIONS = st.sampled_from(["mean", "sum"])
 SEEDS = st.integers(0, 2**32 - 1)

@@ -23,7 +23,12 @@ from tinynn import (
     ReLU,
     RMSprop,
 )
-from tinynn.errors import CheckpointError, DivergedError, OptionError, StateError
+from tinynn.errors import (
+    CheckpointError,
+    DivergedError,
+    OptionError,
+    StateError,
+)
 from tinynn.optimizers import Optimizer
 from tinynn.schedules import cosine, warmup
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import tinynn as tnn
+from tinynn.core.generators import find_generators, set_state
 from tinynn.data import DataLoader
 from tinynn.errors import CheckpointError, OptionError
-from tinynn.random import as_generator, drawing_from, find_generators, manual_seed, set_state
+from tinynn.random import as_generator, drawing_from, manual_seed
 
 
 def test_manual_seed_repeats_and_is_that_of_numpy():

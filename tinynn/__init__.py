@@ -9,99 +9,88 @@ from typing import TYPE_CHECKING
 
 from tinynn import errors, initializers, losses, modules, optimizers, schedules
 from tinynn._version import __version__
+from tinynn.core.threads import set_threads
 from tinynn.errors import *
 from tinynn.losses import *
 from tinynn.modules import *
 from tinynn.optimizers import *
 from tinynn.parameter import Parameter
 from tinynn.random import manual_seed
-from tinynn.threads import set_threads
 
-# What a network is made of is loaded at once. What one does with it is loaded when it is first
-# asked for, as it brings more of Python's library along: together they would take twice as long.
+# A network and what it is made of are loaded at once. The rest is loaded when it is first asked
+# for, as it brings more of Python's library along: together they would take twice as long.
 if TYPE_CHECKING:
-    from tinynn import data, distributed, metrics
-    from tinynn.diagnostics import Diagnosis, Diagnostics, Verdict, diagnose
-    from tinynn.gradcheck import GradientReport, check_gradients
-    from tinynn.onnx_export import export_onnx
-    from tinynn.preflight_checks import PreflightReport, preflight
-    from tinynn.saving import load, save
-    from tinynn.tracing import Trace, TracedModule, trace
-    from tinynn.training import (
-        EarlyStopping,
-        History,
-        ReduceLROnPlateau,
-        TrainingState,
-        evaluate,
-        fit,
-    )
-else:
-    _LATER = {
-        "data": [],
-        "distributed": [],
-        "metrics": [],
-        "diagnostics": ["Diagnosis", "Diagnostics", "Verdict", "diagnose"],
-        "gradcheck": ["GradientReport", "check_gradients"],
-        "onnx_export": ["export_onnx"],
-        "preflight_checks": ["PreflightReport", "preflight"],
-        "saving": ["load", "save"],
-        "tracing": ["Trace", "TracedModule", "trace"],
-        "training": [
-            "EarlyStopping",
-            "History",
-            "ReduceLROnPlateau",
-            "TrainingState",
-            "evaluate",
-            "fit",
-        ],
-    }
+    from tinynn import data, distributed, estimators, metrics, plot, training
+    from tinynn.files.onnx import *
+    from tinynn.files.saving import *
+    from tinynn.inspection.diagnostics import *
+    from tinynn.inspection.gradcheck import *
+    from tinynn.inspection.preflight import *
+    from tinynn.inspection.tracing import *
+    from tinynn.training import *
 
-    def __getattr__(name):
-        from importlib import import_module
-
-        for file, names in _LATER.items():
-            if name == file or name in names:
-                module = import_module(f"tinynn.{file}")
-                value = globals()[name] = module if name == file else getattr(module, name)
-                return value
-        raise AttributeError(f"module 'tinynn' has no attribute {name!r}")
-
-    def __dir__():
-        return sorted({*globals(), *__all__})
-
+# Where each of these names comes from: the one list of them. A file or folder of its own stands
+# for itself.
+_LATER = {
+    "Diagnosis": "inspection.diagnostics",
+    "Diagnostics": "inspection.diagnostics",
+    "EarlyStopping": "training",
+    "GradientReport": "inspection.gradcheck",
+    "History": "training",
+    "PreflightReport": "inspection.preflight",
+    "ReduceLROnPlateau": "training",
+    "Trace": "inspection.tracing",
+    "TracedModule": "inspection.tracing",
+    "TrainingState": "training",
+    "Verdict": "inspection.diagnostics",
+    "check_gradients": "inspection.gradcheck",
+    "data": "data",
+    "diagnose": "inspection.diagnostics",
+    "distributed": "distributed",
+    "estimators": "estimators",
+    "evaluate": "training",
+    "export_onnx": "files.onnx",
+    "fit": "training",
+    "load": "files.saving",
+    "metrics": "metrics",
+    "plot": "plot",
+    "preflight": "inspection.preflight",
+    "save": "files.saving",
+    "trace": "inspection.tracing",
+    "training": "training",
+}
 
 __all__ = [
-    "Diagnosis",
-    "Diagnostics",
-    "EarlyStopping",
-    "GradientReport",
-    "History",
     "Parameter",
-    "PreflightReport",
-    "ReduceLROnPlateau",
-    "Trace",
-    "TracedModule",
-    "TrainingState",
-    "Verdict",
     "__version__",
-    "check_gradients",
-    "data",
-    "diagnose",
-    "distributed",
-    "evaluate",
-    "export_onnx",
-    "fit",
+    "errors",
     "initializers",
-    "load",
+    "losses",
     "manual_seed",
-    "metrics",
-    "preflight",
-    "save",
+    "modules",
+    "optimizers",
     "schedules",
     "set_threads",
-    "trace",
 ]
+__all__ += _LATER
 __all__ += errors.__all__
 __all__ += losses.__all__
 __all__ += modules.__all__
 __all__ += optimizers.__all__
+
+
+if not TYPE_CHECKING:  # which would then believe any name
+
+    def __getattr__(name):
+        from importlib import import_module
+
+        if name not in _LATER:
+            raise AttributeError(f"module 'tinynn' has no attribute {name!r}")
+        home = _LATER[name]
+        module = import_module(f"tinynn.{home}")
+        value = globals()[name] = module if name == home else getattr(module, name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

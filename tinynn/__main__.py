@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinynn as tnn
-from tinynn import processes
+from tinynn.core import processes
 from tinynn.data import (
     BreastCancerDataLoaderFactory,
     DataLoaderFactory,

@@ -25,21 +25,27 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn import processes
+from tinynn.core import processes
+from tinynn.core.checks import check_flag
+from tinynn.core.threads import of_numpy
+from tinynn.core.types import Array
 from tinynn.data import DataLoader, DataLoaderFactory, StreamDataLoader
 from tinynn.data import _checks as data_checks
-from tinynn.errors import DataError, DivergedError, OptionError, StateError, check_flag
+from tinynn.errors import (
+    DataError,
+    DivergedError,
+    OptionError,
+    StateError,
+)
 from tinynn.random import as_generator
-from tinynn.threads import of_numpy
 
 __all__ = ["init", "is_launched", "rank", "shard", "size"]
 
-Array: TypeAlias = NDArray[Any]
 
 # Seconds after which a process that waits looks whether the others are still there, and for which
 # one that has failed lets the others say so too. Nothing that takes long is ended by them.

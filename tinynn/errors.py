@@ -1,4 +1,4 @@
-"""Everything tinynn raises on purpose, in one small tree; and the checks of options that raise it.
+"""Everything tinynn raises on purpose, in one small tree.
 
 ::
 
@@ -19,19 +19,6 @@ how to mend it.
 
 from __future__ import annotations
 
-import math
-import reprlib
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
-
-if TYPE_CHECKING:
-    from tinynn.training import History
-
 __all__ = [
     "CheckpointError",
     "DataError",
@@ -43,8 +30,6 @@ __all__ = [
     "StateError",
     "TinyNNError",
 ]
-
-Array: TypeAlias = NDArray[Any]
 
 
 class TinyNNError(Exception):
@@ -159,7 +144,7 @@ class DivergedError(TinyNNError, FloatingPointError):
         What `fit` had recorded until then; None outside of `fit`.
     """
 
-    history: History | None = None
+    history: object | None = None
 
 
 class DataError(TinyNNError, ValueError):
@@ -175,190 +160,3 @@ class SizeError(TinyNNError, MemoryError):
 
 class CheckpointError(TinyNNError, ValueError):
     """A saved state that does not fit the model, or a file that is damaged or foreign."""
-
-
-# ---- the checks, and what their messages are made of ------------------------------------------
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 200
-_short.maxlong = 50
-_short.maxlist = _short.maxtuple = _short.maxset = _short.maxdict = 10
-
-
-def shown(value: object) -> str:
-    """Write any value into a message: shortened where it is long or deep, and never failing."""
-    try:
-        return _short.repr(value)
-    except Exception:  # an integer of more digits than Python writes, or a `__repr__` that fails
-        return f"something of type {type(value).__name__}"
-
-
-def in_words(names: Iterable[str]) -> str:
-    """Write names that one may choose from, such as ``'min' or 'max'``."""
-    *others, last = map(repr, names)
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-@contextmanager
-def fitting_memory(what: str) -> Iterator[None]:
-    """Raise a SizeError where what is done inside a with block finds no memory."""
-    try:
-        yield
-    except SizeError:
-        raise
-    except MemoryError as error:
-        raise size_error(what, error) from None
-
-
-def size_error(what: str, error: MemoryError) -> SizeError:
-    """Return the error for something that does not fit into memory."""
-    reason = f" ({error})" if str(error) else ""
-    return SizeError(f"{what} does not fit into memory{reason}; ask for less")
-
-
-def check_choice(where: str, name: str, value: object, choices: Iterable[str]) -> Any:
-    """Return one of several texts, or raise an OptionError."""
-    choices = tuple(choices)
-    if not isinstance(value, str) or value not in choices:
-        raise OptionError(f"{where}: {name} must be {in_words(choices)}, but is {shown(value)}")
-    return value
-
-
-def check_sequence(
-    where: str, name: str, value: object, kind: type, what: str, mend: str = ""
-) -> list[Any]:
-    """Return the members of an iterable, all of one kind, or raise an OptionError.
-
-    They are looked at as they come, so that what never ends is refused at its first wrong one.
-    """
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise OptionError(f"{where}: {name} must be a list of {what}s, but is {shown(value)}{mend}")
-    found = []
-    for index, member in enumerate(value):
-        if not isinstance(member, kind):
-            hint = "; an instance is needed: add ()" if isinstance(member, type) else mend
-            raise OptionError(f"{where}[{index}] must be a {what}, but is {shown(member)}{hint}")
-        found.append(member)
-    return found
-
-
-def check_functions(name: str, value: object) -> list[Any]:
-    """Return the members of an iterable, all of which can be called, or raise an OptionError."""
-    if not isinstance(value, Iterable):
-        raise OptionError(f"{name} must be a list of functions, but is {shown(value)}")
-    found = []
-    for member in value:
-        if not callable(member):
-            raise OptionError(f"{name} must be functions, but one is {shown(member)}")
-        found.append(member)
-    return found
-
-
-def check_state(where: str, state: object, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return a saved state as a dictionary, or raise a CheckpointError."""
-    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        raise CheckpointError(
-            f"{where}: the state must be a dictionary as state_dict() returns it, but is "
-            f"{shown(state)}"
-        )
-    if keys is not None and set(state) != set(keys):
-        raise CheckpointError(
-            f"{where}: the state must have the keys {', '.join(keys)}, but has "
-            f"{', '.join(state) or 'none'}; pass what state_dict() returned"
-        )
-    return dict(state)
-
-
-def check_shape(where: str, name: str, value: object) -> tuple[int, ...]:
-    """Return a shape as a tuple of ints of zero or more, or raise an OptionError."""
-    if not isinstance(value, tuple | list):
-        raise OptionError(f"{where}: {name} must be a tuple of integers, but is {shown(value)}")
-    return tuple(check_integer(where, name, length, minimum=0) for length in value)
-
-
-def as_array(name: str, values: object) -> Array:
-    """Return what is like an array as one, or raise a DataError."""
-    if type(values) is np.ndarray:
-        return values
-    masked = sys.modules.get("numpy.ma")  # which is imported by whoever uses it
-    if masked is not None and masked.is_masked(values):
-        raise DataError(
-            f"{name} must be a plain array, but is one in which numbers are masked; leave such "
-            "rows out, or fill them in with .filled()"
-        )
-    try:
-        return np.asarray(values)
-    except Exception as error:  # whatever the `__array__` of an object raises
-        raise DataError(
-            f"{name} must be an array of numbers with rows of equal shape, but NumPy cannot make "
-            f"one of {shown(values)} ({error}). Pad or cut the rows to one shape"
-        ) from None
-
-
-def check_whole(where: str, name: str, value: object) -> int:
-    """Return an integer option as an int, or raise an OptionError."""
-    return check_integer(where, name, value, minimum=-sys.maxsize)
-
-
-def check_integer(where: str, name: str, value: object, *, minimum: int) -> int:
-    """Return an integer option as an int, or raise an OptionError."""
-    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_integer or not minimum <= value <= sys.maxsize:  # type: ignore[operator]
-        least = "" if minimum == -sys.maxsize else f" of {minimum} or more"
-        raise OptionError(f"{where}: {name} must be an integer{least}, but is {shown(value)}")
-    return int(value)  # type: ignore[call-overload]
-
-
-def check_number(
-    where: str,
-    name: str,
-    value: object,
-    *,
-    minimum: float = -np.inf,
-    maximum: float = np.inf,
-    above: bool = False,
-    below: bool = False,
-) -> float:
-    """Return a finite number as a float, or raise an OptionError; `above`, `below` exclude a bound.
-
-    A float and not NumPy's own scalar, as times that one a float32 array would become float64.
-    """
-    number = np.nan
-    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:  # an integer beyond all floats
-            number = np.inf
-    if (
-        not math.isfinite(number)
-        or not (minimum < number if above else minimum <= number)
-        or not (number < maximum if below else number <= maximum)
-    ):
-        low = "" if minimum == -np.inf else f" {'above' if above else 'of at least'} {minimum:g}"
-        high = "" if maximum == np.inf else f" {'below' if below else 'at most'} {maximum:g}"
-        both = " and" if low and high else ""
-        raise OptionError(
-            f"{where}: {name} must be a finite number{low}{both}{high}, but is {shown(value)}"
-        )
-    return number
-
-
-def check_flag(where: str, name: str, value: object) -> bool:
-    """Return a flag as a bool, or raise an OptionError."""
-    if not isinstance(value, bool | np.bool_):
-        raise OptionError(f"{where}: {name} must be True or False, but is {shown(value)}")
-    return bool(value)
-
-
-def check_dtype(where: str, dtype: DTypeLike) -> np.dtype[Any]:
-    """Return a real floating-point dtype, or raise an OptionError."""
-    try:
-        found = np.dtype(dtype)
-    except Exception:  # nothing that NumPy knows, which it says in many ways
-        found = np.dtype(object)
-    if found.kind != "f" or dtype is None:
-        raise OptionError(
-            f"{where}: dtype must be a real floating-point dtype, such as numpy.float32, but is "
-            f"{shown(dtype)}"
-        )
-    return found

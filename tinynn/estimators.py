@@ -15,10 +15,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -28,14 +28,9 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tinynn.errors import (
-    DataError,
-    OptionError,
-    ShapeError,
-    check_flag,
-    check_integer,
-    check_number,
-)
+from tinynn.core.checks import check_flag, check_integer, check_number
+from tinynn.core.types import Array
+from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
 from tinynn.modules import (
     ELU,
@@ -57,13 +52,14 @@ from tinynn.modules import (
 )
 from tinynn.optimizers import SGD, Adam, AdamW, Lion, Optimizer, RMSprop
 from tinynn.random import as_generator, drawing_from
-from tinynn.refusals import check_callbacks
 from tinynn.schedules import Schedule
-from tinynn.training import Callback, EarlyStopping, History, fit
+from tinynn.training.callbacks import EarlyStopping
+from tinynn.training.history import Callback, History
+from tinynn.training.loop import fit
+from tinynn.training.refusals import check_callbacks
 
 __all__ = ["NeuralNetClassifier", "NeuralNetRegressor"]
 
-Array: TypeAlias = NDArray[Any]
 
 ACTIVATIONS: dict[str, Callable[[], Module] | None] = {
     "identity": None,

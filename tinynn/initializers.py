@@ -20,10 +20,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinynn.errors import (
-    DataError,
-    OptionError,
-    ShapeError,
+from tinynn.core.checks import (
     as_array,
     check_choice,
     check_number,
@@ -31,6 +28,7 @@ from tinynn.errors import (
     fitting_memory,
     shown,
 )
+from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.random import as_generator
 
 __all__ = [

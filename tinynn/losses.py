@@ -15,22 +15,25 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from tinynn import processes
-from tinynn.errors import (
-    DataError,
-    OptionError,
-    ShapeError,
-    StateError,
+from tinynn.core import processes
+from tinynn.core.checks import (
     as_array,
     check_choice,
     check_flag,
     check_number,
     shown,
 )
-from tinynn.options import options_repr
-from tinynn.primitives import column_sums, constant, counting
+from tinynn.core.options import options_repr
+from tinynn.core.primitives import column_sums, constant, counting
+from tinynn.core.types import Array
+from tinynn.errors import (
+    DataError,
+    OptionError,
+    ShapeError,
+    StateError,
+)
 
 __all__ = [
     "BCELoss",
@@ -45,7 +48,6 @@ __all__ = [
     "MultiLabelSoftMarginLoss",
 ]
 
-Array: TypeAlias = NDArray[Any]
 Reduction: TypeAlias = Literal["mean", "sum"]
 
 

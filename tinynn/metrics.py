@@ -11,18 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from tinynn.errors import (
-    DataError,
-    OptionError,
-    ShapeError,
+from tinynn.core.checks import (
     as_array,
     check_integer,
     check_number,
     fitting_memory,
     shown,
 )
+from tinynn.core.types import Array
+from tinynn.errors import DataError, OptionError, ShapeError
 
 __all__ = [
     "accuracy",
@@ -33,7 +32,6 @@ __all__ = [
     "top_k_accuracy",
 ]
 
-Array: TypeAlias = NDArray[Any]
 Metric: TypeAlias = Callable[[Array, Array], Any]
 
 

@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinynn import processes
-from tinynn.errors import (
-    CheckpointError,
-    DivergedError,
-    OptionError,
+from tinynn.core import processes
+from tinynn.core.checks import (
     as_array,
     check_flag,
     check_integer,
@@ -27,9 +23,8 @@ from tinynn.errors import (
     check_state,
     shown,
 )
-from tinynn.options import options_repr
-from tinynn.parameter import FlatBuffer, Parameter
-from tinynn.primitives import (
+from tinynn.core.options import options_repr
+from tinynn.core.primitives import (
     add_scaled,
     blocks,
     combine,
@@ -37,11 +32,12 @@ from tinynn.primitives import (
     sum_of_squares,
     undivided,
 )
+from tinynn.core.types import Array
+from tinynn.errors import CheckpointError, DivergedError, OptionError
+from tinynn.parameter import FlatBuffer, Parameter
 from tinynn.schedules import Schedule, rate_at
 
 __all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
-
-Array: TypeAlias = NDArray[Any]
 
 
 class Optimizer:

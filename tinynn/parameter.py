@@ -10,26 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
-from tinynn.errors import (
-    OptionError,
-    ShapeError,
-    StateError,
+from tinynn.core.checks import (
     as_array,
     check_dtype,
     check_flag,
     check_sequence,
     shown,
 )
-from tinynn.threads import product
+from tinynn.core.threads import product
+from tinynn.core.types import Array
+from tinynn.errors import OptionError, ShapeError, StateError
 
 __all__ = ["FlatBuffer", "Parameter"]
-
-Array: TypeAlias = NDArray[Any]
 
 
 class Parameter:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from tinynn.errors import OptionError, check_integer, check_number
+from tinynn.core.checks import check_integer, check_number
+from tinynn.errors import OptionError
 
 __all__ = ["constant", "cosine", "exponential", "one_cycle", "step", "warmup"]
 

@@ -21,7 +21,7 @@ SETTING_UP, SEARCHING = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE 
 
 # What each worker did, asked as long as there are any; and all scores, once the search is over.
 ASKING = """
-            from tinynn.threads import of_numpy
+            from tinynn.core.threads import of_numpy
             tasks = client.run(lambda dask_worker: dask_worker.state.executed_count)
             threads = client.run(lambda: [pool.num_threads for pool in of_numpy().pools])
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import tinynn as tnn
-from tinynn import processes
+from tinynn.core import processes
 from tinynn.data import DataLoader, StreamDataLoader
 
 MB = 1_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import tinynn as tnn
-from tinynn import processes
+from tinynn.core import processes
 from tinynn.data import DataLoader, RandomNoise
 
 

@@ -7,7 +7,7 @@ goes through all processes, and train with the other one.
 import numpy as np
 
 import tinynn as tnn
-from tinynn import processes
+from tinynn.core import processes
 from tinynn.data import DataLoader
 
 H = 1e-30

@@ -13,7 +13,13 @@ import pytest
 
 import tinynn as tnn
 from tinynn import BatchNorm, Linear, Module, ModuleList, Parameter, ReLU, Tanh
-from tinynn.errors import CheckpointError, DataError, OptionError, ShapeError, StateError
+from tinynn.errors import (
+    CheckpointError,
+    DataError,
+    OptionError,
+    ShapeError,
+    StateError,
+)
 from tinynn.modules import modes
 
 

@@ -13,7 +13,7 @@ from strategies import seeds, spaced
 import tinynn as tnn
 from tinynn import Conv2d, MaxPool2d
 from tinynn.errors import OptionError, ShapeError, StateError
-from tinynn.modules.convolution import overlap
+from tinynn.modules.windows import overlap
 
 
 def in_memory_order(A, order):

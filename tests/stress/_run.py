@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import tinynn as tnn
-from tinynn.checkpoint import write_checkpoint
 from tinynn.data import Compose, DataLoader, RandomNoise, RandomShift
+from tinynn.files.state_file import write_checkpoint
 from tinynn.random import as_generator
 from tinynn.schedules import cosine
 

@@ -30,10 +30,10 @@ import numpy as np
 
 import tinynn as tnn
 from stress._child import in_child
-from tinynn.checkpoint import read_checkpoint, write_checkpoint
 from tinynn.data import DataLoader, IDXFile
 from tinynn.data.cache import read_idx
-from tinynn.saving import digest
+from tinynn.files.saving import digest
+from tinynn.files.state_file import read_checkpoint, write_checkpoint
 
 COUNT = 12_000
 SHARE = 250

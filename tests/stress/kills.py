@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinynn.checkpoint import read_checkpoint
+from tinynn.files.state_file import read_checkpoint
 
 from ._run import KINDS
 

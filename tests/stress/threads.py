@@ -14,9 +14,9 @@ from collections import Counter
 import numpy as np
 
 import tinynn as tnn
+from tinynn.core.threads import of_numpy
 from tinynn.data import DataLoader
 from tinynn.modules.modes import MARKS
-from tinynn.threads import of_numpy
 
 COUNT = 10_000
 SHARE = 150

@@ -8,14 +8,13 @@ first row at fault.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinynn.errors import DataError, OptionError, as_array, shown
-
-Array: TypeAlias = NDArray[Any]
+from tinynn.core.checks import as_array, shown
+from tinynn.core.types import Array
+from tinynn.errors import DataError, OptionError
 
 # Of a memory map this process looks through one part of so many, the one with this index. Several
 # processes that train together look through all of it together.

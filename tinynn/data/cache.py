@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinynn.data._checks import Array
-from tinynn.errors import DataError, OptionError, check_number, check_shape, shown
+from tinynn.core.checks import check_number, check_shape, shown
+from tinynn.core.types import Array
+from tinynn.errors import DataError, OptionError
 
 __all__ = ["IDXFile", "cache_folder", "load_idx_files", "read_idx"]
 

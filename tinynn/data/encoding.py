@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinynn.data._checks import Array, as_targets
-from tinynn.errors import DataError, OptionError, check_integer, fitting_memory, shown
+from tinynn.core.checks import check_integer, fitting_memory, shown
+from tinynn.core.types import Array
+from tinynn.data._checks import as_targets
+from tinynn.errors import DataError, OptionError
 
 __all__ = ["one_hot"]
 

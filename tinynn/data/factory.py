@@ -13,19 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinynn.data._checks import (
-    Array,
-    as_features,
-    as_function,
-    as_targets,
-    check_lengths,
-    row_chunks,
-)
-from tinynn.data.encoding import as_class_indices
-from tinynn.data.loader import DataLoader
-from tinynn.errors import (
-    DataError,
-    OptionError,
+from tinynn.core.checks import (
     as_array,
     check_dtype,
     check_flag,
@@ -34,6 +22,11 @@ from tinynn.errors import (
     fitting_memory,
     shown,
 )
+from tinynn.core.types import Array
+from tinynn.data._checks import as_features, as_function, as_targets, check_lengths, row_chunks
+from tinynn.data.encoding import as_class_indices
+from tinynn.data.loader import DataLoader
+from tinynn.errors import DataError, OptionError
 from tinynn.random import RNG, as_generator
 
 __all__ = ["DataLoaderFactory", "RawArrays"]

@@ -9,23 +9,17 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinynn.data._checks import (
-    Array,
-    as_features,
-    as_function,
-    as_targets,
-    check_lengths,
-)
-from tinynn.errors import (
-    CheckpointError,
-    DataError,
-    OptionError,
+from tinynn.core.checks import (
     as_array,
     check_flag,
     check_integer,
     shown,
 )
-from tinynn.random import RNG, as_generator, set_state
+from tinynn.core.generators import set_state
+from tinynn.core.types import Array
+from tinynn.data._checks import as_features, as_function, as_targets, check_lengths
+from tinynn.errors import CheckpointError, DataError, OptionError
+from tinynn.random import RNG, as_generator
 
 __all__ = ["DataLoader"]
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinynn.data._checks import Array
+from tinynn.core.checks import check_integer, check_number
+from tinynn.core.types import Array
 from tinynn.data.factory import DataLoaderFactory, RawArrays
-from tinynn.errors import OptionError, check_integer, check_number
+from tinynn.errors import OptionError
 
 __all__ = ["PlaneDataLoaderFactory"]
 

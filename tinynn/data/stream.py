@@ -8,9 +8,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinynn.data._checks import Array, as_features, as_targets, check_lengths
+from tinynn.core.checks import check_integer
+from tinynn.core.types import Array
+from tinynn.data._checks import as_features, as_targets, check_lengths
 from tinynn.data.loader import Batch, Loader
-from tinynn.errors import DataError, OptionError, check_integer
+from tinynn.errors import DataError, OptionError
 from tinynn.random import RNG, as_generator
 
 __all__ = ["StreamDataLoader"]

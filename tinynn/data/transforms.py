@@ -8,26 +8,23 @@ or from the library's generator, which `tinynn.manual_seed` sets.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinynn.errors import (
-    CheckpointError,
-    DataError,
-    ShapeError,
+from tinynn.core.checks import (
     check_functions,
     check_integer,
     check_number,
     check_state,
     shown,
 )
-from tinynn.random import RNG, as_generator, set_state
+from tinynn.core.generators import set_state
+from tinynn.core.types import Array
+from tinynn.errors import CheckpointError, DataError, ShapeError
+from tinynn.random import RNG, as_generator
 
 __all__ = ["Compose", "RandomFlip", "RandomNoise", "RandomShift"]
-
-Array: TypeAlias = NDArray[Any]
 
 
 class _Random:

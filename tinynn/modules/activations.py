@@ -11,26 +11,27 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from tinynn.errors import (
-    OptionError,
-    ShapeError,
+from tinynn.core.checks import (
     check_choice,
     check_dtype,
     check_integer,
     check_number,
     check_whole,
 )
-from tinynn.modules.base import Module, Shape
-from tinynn.parameter import Parameter
-from tinynn.primitives import (
+from tinynn.core.primitives import (
     column_sums,
     expm1_of_negative,
     is_positive,
     negative_part,
     positive_part,
 )
+from tinynn.core.types import Array
+from tinynn.errors import OptionError, ShapeError
+from tinynn.modules.base import Module
+from tinynn.modules.shapes import Shape
+from tinynn.parameter import Parameter
 
 __all__ = [
     "ELU",
@@ -48,8 +49,6 @@ __all__ = [
     "Softplus",
     "Tanh",
 ]
-
-Array = NDArray[Any]
 
 
 class Activation(Module):

@@ -7,40 +7,35 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import EllipsisType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy import ndarray
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
-from tinynn.errors import (
-    CheckpointError,
-    DataError,
-    OptionError,
-    ShapeError,
-    SizeError,
-    StateError,
+from tinynn.core.checks import (
     as_array,
     check_dtype,
     check_flag,
     check_integer,
     check_state,
-    shown,
     size_error,
 )
+from tinynn.core.options import options_repr, short_repr
+from tinynn.core.types import Array
+from tinynn.errors import (
+    CheckpointError,
+    DataError,
+    ShapeError,
+    SizeError,
+    StateError,
+)
 from tinynn.modules.modes import MARKS, Borrowed, Evaluating
-from tinynn.options import options_repr, short_repr
+from tinynn.modules.shapes import UNKNOWN, Shape, as_shape, batch_text, is_known, sample_text
 from tinynn.parameter import Parameter
 
 __all__ = ["LoadResult", "Module"]
 
-Array: TypeAlias = NDArray[Any]
-
-# The shape of one sample. Before any data are seen, an axis may be unknown (None), or the number
-# of axes (an Ellipsis at the end); a whole shape of which nothing is known is ``(...,)``.
-Shape: TypeAlias = tuple[int | EllipsisType | None, ...]
-UNKNOWN: Shape = (...,)
 
 # What calls leave in a module, which is neither part of it nor copied with it.
 _KEPT_BY_CALLS = frozenset({"_saved", "_output_shape", *MARKS})
@@ -499,7 +494,7 @@ class Module:
         >>> Linear(784, 100).output_shape((784,))
         (100,)
         """
-        input_shape = as_shape(self, input_shape)
+        input_shape = as_shape(type(self).__name__, input_shape)
         if not is_known(input_shape):
             return UNKNOWN
         # A user's module need not say: run a copy of it on one sample of zeros.
@@ -613,6 +608,17 @@ class Module:
         except Exception:
             # A module of a user's own that is half made, say; a notebook falls back to the text.
             return None
+
+    # Whether the module is nothing but the list of what is inside of it.
+    _is_list: bool = False
+
+    def _awaits_size(self) -> bool:
+        """Tell whether the module waits for the size of its input to make its parameters."""
+        return (
+            type(self)._infer is not Module._infer
+            and self._input_shape() == UNKNOWN
+            and not any(self._inside(UNKNOWN))
+        )
 
     def _inside(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
         """Yield the name of each module right inside, the module, and the shape of its input."""
@@ -746,29 +752,10 @@ def _checked_shape(function: Callable[..., Shape]) -> Callable[..., Shape]:
         if type(input_shape) is not tuple or not all(
             type(length) is int and length >= 0 for length in input_shape
         ):
-            input_shape = as_shape(self, input_shape)
+            input_shape = as_shape(type(self).__name__, input_shape)
         return function(self, input_shape)
 
     return output_shape
-
-
-def as_shape(module: Module, shape: object) -> Shape:
-    """Return the shape of a sample as far as it is known, in plain ints, or say what is wrong."""
-    lengths = tuple(shape) if isinstance(shape, tuple | list) else (-1,)
-    open_end = bool(lengths) and lengths[-1] is ...
-    known = [None if n is None else _length(n) for n in (lengths[:-1] if open_end else lengths)]
-    if -1 in known:
-        raise OptionError(
-            f"{type(module).__name__}: the shape of a sample must be a tuple of integers, without "
-            f"the batch axis, but is {shown(shape)}"
-        )
-    return (*known, ...) if open_end else tuple(known)
-
-
-def _length(value: object) -> int:
-    """Return the length of an axis, -1 for what can be none."""
-    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return max(int(value), -1) if is_integer else -1  # type: ignore[call-overload]
 
 
 def _too_large(module: Module, what: str, error: MemoryError) -> MemoryError:
@@ -817,37 +804,6 @@ def _unfit_delta(module: Module, delta: Array) -> StateError | ShapeError:
     if path:
         error.locate(path, type(module).__name__)
     return error
-
-
-def batch_text(shape: Shape) -> str:
-    """Write a sample's shape as that of a batch, such as ``(N, 784)``.
-
-    Examples
-    --------
-    >>> batch_text((3, None, ...))
-    '(N, 3, ?, ...)'
-    """
-    return f"({', '.join(['N', *_lengths(shape)])})"
-
-
-def sample_text(shape: Shape) -> str:
-    """Write a sample's shape, such as ``(1, 28, 28)``.
-
-    Examples
-    --------
-    >>> sample_text((3, None, None)), sample_text((3,))
-    ('(3, ?, ?)', '(3,)')
-    """
-    return f"({', '.join(_lengths(shape))}{',' if len(shape) == 1 else ''})"
-
-
-def _lengths(shape: Shape) -> list[str]:
-    return ["?" if length is None else "..." if length is ... else str(length) for length in shape]
-
-
-def is_known(shape: Shape) -> bool:
-    """Tell whether a sample's shape is known in every axis."""
-    return all(isinstance(length, int) for length in shape)
 
 
 def place(module: Module, name: str) -> str:

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, ShapeError, check_sequence, check_whole, shown
-from tinynn.modules.base import UNKNOWN, Module, Shape, batch_text
+from tinynn.core.checks import check_sequence, check_whole, shown
+from tinynn.core.types import Array
+from tinynn.errors import OptionError, ShapeError
+from tinynn.modules.base import Module
 from tinynn.modules.containers import _locate
+from tinynn.modules.shapes import UNKNOWN, Shape, batch_text
 
 __all__ = ["Concat", "Parallel", "Residual"]
-
-Array = NDArray[Any]
 
 
 class _Beside(Module):

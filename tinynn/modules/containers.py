@@ -6,15 +6,14 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from typing import Any, overload
 
-from numpy.typing import NDArray
-
-from tinynn.errors import OptionError, ShapeError, TinyNNError, check_sequence, check_whole, shown
-from tinynn.modules.base import UNKNOWN, Module, Shape
+from tinynn.core.checks import check_sequence, check_whole, shown
+from tinynn.core.types import Array
+from tinynn.errors import OptionError, ShapeError, TinyNNError
+from tinynn.modules.base import Module
+from tinynn.modules.shapes import UNKNOWN, Shape
 from tinynn.parameter import Parameter
 
 __all__ = ["ModuleList"]
-
-Array = NDArray[Any]
 
 
 class ModuleList(Module, MutableSequence[Module]):
@@ -267,6 +266,11 @@ class ModuleList(Module, MutableSequence[Module]):
                 _locate(error, self, index)
                 raise
         return shape
+
+    _is_list = True
+
+    def _awaits_size(self) -> bool:
+        return False  # those inside answer for themselves
 
     def _inside(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
         shape = input_shape

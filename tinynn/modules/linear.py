@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from tinynn.errors import check_dtype, check_flag, check_integer
+from tinynn.core.checks import check_dtype, check_flag, check_integer
+from tinynn.core.primitives import add_to_rows, constant
+from tinynn.core.threads import product
+from tinynn.core.types import Array
 from tinynn.initializers import Initializer, get_initializer, initial
-from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
+from tinynn.modules.base import Module
+from tinynn.modules.shapes import UNKNOWN, Shape, is_known
 from tinynn.parameter import Parameter
-from tinynn.primitives import add_to_rows, constant
 from tinynn.random import RNG, as_generator
-from tinynn.threads import product
 
 __all__ = ["Linear"]
-
-Array = NDArray[Any]
 
 
 class Linear(Module):

@@ -9,10 +9,7 @@ a block may be done twice, and is, should the first time have been cut short.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tinynn.modules.base import Module
+from typing import Any
 
 __all__ = ["MARKS", "Borrowed", "Evaluating"]
 
@@ -31,7 +28,7 @@ class Evaluating:
         A module and all inside of it.
     """
 
-    def __init__(self, modules: list[Module]) -> None:
+    def __init__(self, modules: list[Any]) -> None:
         self._modules = modules
 
     def __enter__(self) -> None:
@@ -115,7 +112,7 @@ class Borrowed(Evaluating):
                     _set_attribute(module, "__dict__", attributes["_own"])
 
 
-def _own_attributes(module: Module) -> dict[str, Any]:
+def _own_attributes(module: Any) -> dict[str, Any]:
     attributes = module.__dict__
     own: dict[str, Any] = attributes.get("_own", attributes)
     return own

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from tinynn import processes
-from tinynn.errors import ShapeError, check_dtype, check_flag, check_integer, check_number
-from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
+from tinynn.core import processes
+from tinynn.core.checks import (
+    check_dtype,
+    check_flag,
+    check_integer,
+    check_number,
+)
+from tinynn.core.primitives import (
+    add_to_rows,
+    column_means,
+    column_sums,
+    combine,
+)
+from tinynn.core.types import Array
+from tinynn.errors import ShapeError
+from tinynn.modules.base import Module
+from tinynn.modules.shapes import UNKNOWN, Shape, is_known
 from tinynn.parameter import Parameter
-from tinynn.primitives import add_to_rows, column_means, column_sums, combine
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
-
-Array = NDArray[Any]
 
 
 class BatchNorm(Module):

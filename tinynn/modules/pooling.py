@@ -6,11 +6,13 @@ import itertools
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, check_flag, check_whole
-from tinynn.modules.base import Module, Shape
-from tinynn.modules.convolution import (
+from tinynn.core.checks import check_flag, check_whole
+from tinynn.core.types import Array
+from tinynn.errors import OptionError
+from tinynn.modules.base import Module
+from tinynn.modules.shapes import Shape
+from tinynn.modules.windows import (
     Pair,
     Window,
     as_pair,
@@ -21,7 +23,6 @@ from tinynn.modules.convolution import (
 
 __all__ = ["AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"]
 
-Array = NDArray[Any]
 
 # A window is a rectangle, so its maximum is the maximum over its columns of the maximum within each
 # column, and its sum likewise. Both kinds of pooling are therefore two steps along one axis: kh +

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from tinynn.errors import check_number
-from tinynn.modules.base import Module, Shape
+from tinynn.core.checks import check_number
+from tinynn.core.types import Array
+from tinynn.modules.base import Module
+from tinynn.modules.shapes import Shape
 from tinynn.random import RNG, as_generator
 
 __all__ = ["Dropout", "GaussianNoise"]
-
-Array = NDArray[Any]
 
 
 class Dropout(Module):

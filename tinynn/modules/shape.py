@@ -6,14 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, check_integer, check_whole
-from tinynn.modules.base import UNKNOWN, Module, Shape, is_known
+from tinynn.core.checks import check_integer, check_whole
+from tinynn.core.types import Array
+from tinynn.errors import OptionError
+from tinynn.modules.base import Module
+from tinynn.modules.shapes import UNKNOWN, Shape, is_known
 
 __all__ = ["Flatten", "Identity", "Reshape"]
-
-Array = NDArray[Any]
 
 
 class Flatten(Module):

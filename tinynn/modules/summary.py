@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from tinynn.modules.base import UNKNOWN, Module, Shape, as_shape, batch_text
-from tinynn.modules.containers import ModuleList
-from tinynn.options import options_repr, short_repr
-from tinynn.tables import escape, html_table, text_table
+from tinynn.core.options import options_repr, short_repr
+from tinynn.core.tables import escape, html_table, text_table
+from tinynn.modules.shapes import (
+    Shape,
+    as_shape,
+    batch_text,
+)
 
 __all__ = ["Row", "as_html", "as_text", "summarize"]
 
 HEADER = ("position", "module", "output shape", "parameters")
+
+
+@runtime_checkable
+class Summarized(Protocol):
+    """What a table asks of a module; `Module` has all of it."""
+
+    _is_list: bool
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of one output."""
+
+    def parameters(self) -> list[Any]:
+        """Return all parameters."""
+
+    def named_modules(self) -> Iterator[tuple[str, Any]]:
+        """Yield the module and those inside of it, with their names."""
+
+    def _input_shape(self) -> Shape: ...
+
+    def _inside(self, input_shape: Shape) -> Iterator[tuple[str, Any, Shape]]: ...
+
+    def _awaits_size(self) -> bool: ...
 
 
 class Row(NamedTuple):
@@ -25,7 +50,7 @@ class Row(NamedTuple):
     parameters: str
 
 
-def summarize(module: Module, input_shape: Shape | None = None) -> list[Row]:
+def summarize(module: Summarized, input_shape: Shape | None = None) -> list[Row]:
     """Return the table: the input, every module from outside in, and the total.
 
     Parameters
@@ -55,13 +80,17 @@ def summarize(module: Module, input_shape: Shape | None = None) -> list[Row]:
     (1, 'module', 'Linear(3, 3)', '(N, 3)')
     (0, 'total', '', '')
     """
-    shape = module._input_shape() if input_shape is None else as_shape(module, input_shape)
+    shape = (
+        module._input_shape()
+        if input_shape is None
+        else as_shape(type(module).__name__, input_shape)
+    )
     if shape and shape[-1] is ...:
         # Of rows with so many features the number of axes is left open; a table shows the usual.
         shape = shape[:-1] or shape
     module.output_shape(shape)  # raises what does not fit, with its position
     rows = list(_rows(module, shape, "", 0, set()))
-    if isinstance(module, ModuleList):  # it is the table itself, not a line of it
+    if module._is_list:  # it is the table itself, not a line of it
         rows = [row._replace(depth=row.depth - 1) for row in rows[1:]]
     return [
         Row(0, "input", "", batch_text(shape), ""),
@@ -138,7 +167,9 @@ def _indented(text: str, depth: int) -> str:
     return step + escape(text)
 
 
-def _rows(module: Module, shape: Shape, position: str, depth: int, seen: set[int]) -> Iterator[Row]:
+def _rows(
+    module: Summarized, shape: Shape, position: str, depth: int, seen: set[int]
+) -> Iterator[Row]:
     """Yield the row of a module, and those of all that is inside of it."""
     seen.add(id(module))
     inside = [found for found in module._inside(shape) if id(found[1]) not in seen]
@@ -149,31 +180,23 @@ def _rows(module: Module, shape: Shape, position: str, depth: int, seen: set[int
         yield from _rows(member, its_shape, here, depth + 1, seen)
 
 
-def _name(module: Module, taken_apart: bool) -> str:
+def _name(module: Summarized, taken_apart: bool) -> str:
     """Return how a module is written, without the modules inside, which have rows of their own."""
-    if not taken_apart and not isinstance(module, ModuleList):
+    if not taken_apart and not module._is_list:
         return short_repr(module)
     return options_repr(module, _holds_no_module).removesuffix("()")
 
 
 def _holds_no_module(value: object) -> bool:
     members = value if isinstance(value, list | tuple) else [value]
-    return not any(isinstance(member, Module) for member in members)
+    return not any(isinstance(member, Summarized) for member in members)
 
 
-def _count(module: Module) -> str:
+def _count(module: Summarized) -> str:
     """Return how many parameters there are, with a question mark where some are not made yet."""
     number = f"{sum(parameter.size for parameter in module.parameters()):,}"
     return (
-        f"{number} + ?" if any(_is_open(inner) for _, inner in module.named_modules()) else number
-    )
-
-
-def _is_open(module: Module) -> bool:
-    """Tell whether a module waits for the size of its input to make its parameters."""
-    return (
-        type(module)._infer is not Module._infer
-        and module._input_shape() == UNKNOWN
-        and not isinstance(module, ModuleList)
-        and not any(module._inside(UNKNOWN))
+        f"{number} + ?"
+        if any(inner._awaits_size() for _, inner in module.named_modules())
+        else number
     )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinynn.errors import OptionError, ShapeError, shown
+from tinynn.core.checks import shown
+from tinynn.core.types import Array
+from tinynn.errors import OptionError, ShapeError
 from tinynn.modules import Module
 
 __all__ = [
     "COLOURS",
     "GREY",
     "MARKERS",
+    "DiagnosisLike",
+    "HistoryLike",
     "Model",
+    "TraceLike",
     "colour",
     "inches",
     "limits",
@@ -25,8 +29,40 @@ __all__ = [
     "whole_numbers",
 ]
 
-Array: TypeAlias = NDArray[Any]
 Model: TypeAlias = Module | Callable[[Array], Any]
+
+# What the pictures ask of what stands above them: of what `fit`, `trace` and `diagnose` return.
+
+
+@runtime_checkable
+class HistoryLike(Protocol):
+    """A record with columns by name, as a `History`."""
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return the columns."""
+
+
+@runtime_checkable
+class DiagnosisLike(HistoryLike, Protocol):
+    """Columns and verdicts, as a `Diagnosis`."""
+
+    @property
+    def verdicts(self) -> Sequence[Any]:
+        """Return what was found."""
+
+
+@runtime_checkable
+class TraceLike(Protocol):
+    """What every module was given and gave in one step, as a `Trace`."""
+
+    @property
+    def modules(self) -> Sequence[Any]:
+        """Return the steps, in the order of the forward pass."""
+
+    @property
+    def loss(self) -> float:
+        """Return the loss of the step."""
+
 
 # Ten colours that stay apart for every kind of colour vision, and in print: M. A. Petroff,
 # "Accessible color sequences for data visualization", 2021.

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynn.errors import OptionError, TinyNNError, check_sequence
+from tinynn.core.checks import check_sequence
+from tinynn.core.options import short_repr
+from tinynn.core.types import Array
+from tinynn.errors import OptionError, TinyNNError
 from tinynn.modules import Module
-from tinynn.options import short_repr
-from tinynn.plot._axes import GREY, Array, colour, limits, prepare, whole_numbers
+from tinynn.plot._axes import GREY, HistoryLike, colour, limits, prepare, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from tinynn.training import History
 
 __all__ = ["plot_activation", "plot_history"]
 
 
 def plot_history(
-    history: History | Mapping[str, History], quantity: str = "loss", ax: Axes | None = None
+    history: HistoryLike | Mapping[str, HistoryLike], quantity: str = "loss", ax: Axes | None = None
 ) -> Axes:
     """Draw how a loss or a metric went, for training and validation, in one run or in several.
 
@@ -147,10 +147,10 @@ def plot_activation(
     return ax
 
 
-def _recorded(name: str, history: History, quantity: str) -> dict[str, list[float]]:
+def _recorded(name: str, history: HistoryLike, quantity: str) -> dict[str, list[float]]:
     """Return the curves of one quantity, by whether they are of training or of validation."""
     of_it = f" of {name!r}" if name else ""
-    if not hasattr(history, "to_dict"):
+    if not isinstance(history, HistoryLike):
         raise OptionError(
             f"plot_history takes a History, or a mapping of names to some, but{of_it} was given "
             f"{history!r}"

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinynn.errors import (
-    DataError,
-    OptionError,
-    ShapeError,
+from tinynn.core.checks import (
     as_array,
     check_flag,
     check_integer,
     check_shape,
 )
+from tinynn.core.options import short_repr
+from tinynn.core.types import Array
+from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.metrics import classes_of, predicted_classes
 from tinynn.modules import Module
-from tinynn.options import short_repr
 from tinynn.parameter import Parameter
-from tinynn.plot._axes import COLOURS, GREY, Array, inches, names, prepare
+from tinynn.plot._axes import COLOURS, GREY, inches, names, prepare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,20 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tinynn.errors import DataError, OptionError, ShapeError, as_array, check_integer
+from tinynn.core.checks import as_array, check_integer
+from tinynn.core.types import Array
+from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.metrics import classes_of, predicted_classes
 from tinynn.modules import Module
-from tinynn.plot._axes import (
-    COLOURS,
-    MARKERS,
-    Array,
-    Model,
-    colour,
-    limits,
-    names,
-    outputs,
-    prepare,
-)
+from tinynn.plot._axes import COLOURS, MARKERS, Model, colour, limits, names, outputs, prepare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinynn.errors import OptionError, check_choice, shown
-from tinynn.plot._axes import GREY, Array, colour, prepare, whole_numbers
+from tinynn.core.checks import check_choice, shown
+from tinynn.core.types import Array
+from tinynn.errors import OptionError
+from tinynn.plot._axes import GREY, DiagnosisLike, TraceLike, colour, prepare, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from tinynn.diagnostics import Diagnosis
-    from tinynn.tracing import Trace
-
 __all__ = ["plot_diagnosis", "plot_trace"]
 
 
-def plot_trace(trace: Trace, ax: Axes | None = None) -> Axes:
+def plot_trace(trace: TraceLike, ax: Axes | None = None) -> Axes:
     """Draw how the outputs of modules, and the derivatives by them, spread from first to last.
 
     Where both lines run level, signals keep their size on the way there and back. A line that rises
@@ -50,7 +49,7 @@ def plot_trace(trace: Trace, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.get_xticklabels()]
     ['0 Linear', '1 Tanh']
     """
-    _check_kind("plot_trace", trace, "Trace", "trace")
+    _check_kind("plot_trace", trace, TraceLike, "trace")
     modules = [traced for traced in trace.modules if not traced.is_container]
     ax = prepare(ax, figsize=(max(6.4, 1.5 + 0.4 * len(modules)), 4.8))
     series: dict[str, list[Array | None]] = {
@@ -89,7 +88,7 @@ QUANTITIES = {
 USUAL_UPDATE = 1e-3
 
 
-def plot_diagnosis(diagnosis: Diagnosis, quantity: str = "std", ax: Axes | None = None) -> Axes:
+def plot_diagnosis(diagnosis: DiagnosisLike, quantity: str = "std", ax: Axes | None = None) -> Axes:
     """Draw one number of every module, by depth or, of several looks, over training.
 
     Parameters
@@ -122,7 +121,7 @@ def plot_diagnosis(diagnosis: Diagnosis, quantity: str = "std", ax: Axes | None 
     >>> ax.get_ylabel()
     'part of units without a gradient'
     """
-    _check_kind("plot_diagnosis", diagnosis, "Diagnosis", "diagnose")
+    _check_kind("plot_diagnosis", diagnosis, DiagnosisLike, "diagnose")
     check_choice("plot_diagnosis", "quantity", quantity, QUANTITIES)
     table = diagnosis.to_dict()
     modules = [
@@ -190,9 +189,8 @@ def _sizes(array: Array | None) -> tuple[float, float, float]:
     return float(array.std()) or np.nan, float(low), float(high)
 
 
-def _check_kind(where: str, value: object, kind: str, maker: str) -> None:
-    # By name, as what stands higher is not imported from here.
-    if kind not in (cls.__name__ for cls in type(value).__mro__):
+def _check_kind(where: str, value: object, kind: type, maker: str) -> None:
+    if isinstance(value, type) or not isinstance(value, kind):
         raise OptionError(
             f"{where} draws what tinynn.{maker} returned, but was given {shown(value)}"
         )

@@ -1,0 +1,23 @@
+"""The weights that every peer begins with: those that tinynn draws."""
+
+from __future__ import annotations
+
+from benchmarks.workloads import State, Workload
+
+__all__ = ["initial_state"]
+
+
+def initial_state(workload: Workload) -> State:
+    """Return the weights that every peer begins with.
+
+    Raises
+    ------
+    LookupError
+        Where this tinynn lacks a module that the network needs.
+    """
+    # Here, as the processes of the peers import this file too, and would hold tinynn.
+    import tinynn as tnn
+    from benchmarks.peers.tinynn_peer import build_model
+
+    tnn.manual_seed(0)
+    return build_model(workload.layers).state_dict()

@@ -1,0 +1,502 @@
+"""The few array operations that are worth a faster form than the obvious one.
+
+Each is one line of mathematics, said in its docstring. Modules and optimizers call them by name and
+so keep reading as formulas; what is fast on which kind of array is decided here and nowhere else.
+For matrices and vectors of float32 and float64 that lie plainly in memory the work is done by BLAS,
+which NumPy and SciPy bring along; for all other arrays by the plain formula.
+
+SciPy's BLAS has threads of its own, beside those of NumPy's, and the two would fight for the same
+cores: additions of 10 µs have been seen to take 7 ms. So no call here is large enough to wake them,
+other than where `undivided` has put them to sleep.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from tinynn.core import threads
+from tinynn.core.types import Array
+
+__all__ = [
+    "add_scaled",
+    "add_to_rows",
+    "blocks",
+    "column_means",
+    "column_sums",
+    "combine",
+    "constant",
+    "counting",
+    "expm1_of_negative",
+    "flush_subnormals",
+    "is_positive",
+    "keep_freed_memory",
+    "negative_part",
+    "positive_part",
+    "sum_of_squares",
+    "undivided",
+]
+
+
+# Measured: from so many numbers on, zeros in an array are faster than one zero; and so many of them
+# still share the fastest cache with what they are compared to.
+_FEW, _SHORT = 500, 1 << 14
+
+# Measured: so many numbers of each of an optimizer's vectors are best worked on at a time.
+_BLOCK = 1 << 16
+
+# OpenBLAS divides vectors of more than 10,000 numbers among threads, and rank-one updates of
+# matrices of more than 8,192.
+_VECTOR = 10_000
+_MATRIX = 8_192
+
+# Measured: for vectors of so many numbers and more, it takes less time to keep it from that than to
+# call it once for every 10,000.
+_LONG = 60_000
+_NO_BLOCK = nullcontext()
+
+
+class _Routine(dict[Any, Any]):
+    """SciPy's routine of one name for each dtype; None for a dtype that BLAS does not know."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def __missing__(self, dtype: np.dtype[Any]) -> Callable[..., Any] | None:
+        routine = None
+        if dtype in (np.float32, np.float64):
+            from scipy.linalg.blas import get_blas_funcs  # here: importing tinynn loads no SciPy
+
+            routine = get_blas_funcs(self.name, dtype=dtype)
+        self[dtype] = routine
+        return routine
+
+
+_AXPY, _DOT, _GER, _SCAL = map(_Routine, ("axpy", "dot", "ger", "scal"))
+
+
+@functools.lru_cache(maxsize=256)
+def constant(value: float, n: int, dtype: np.dtype[Any]) -> Array:
+    """Return a vector of n times the same number, which nobody can change.
+
+    Examples
+    --------
+    >>> constant(0.5, 3, np.dtype(float))
+    array([0.5, 0.5, 0.5])
+    """
+    vector = np.full(n, value, dtype)
+    vector.flags.writeable = False
+    return vector
+
+
+@functools.lru_cache(maxsize=256)
+def counting(n: int) -> Array:
+    """Return the whole numbers from 0 to n − 1, which nobody can change.
+
+    Examples
+    --------
+    >>> counting(3)
+    array([0, 1, 2])
+    """
+    numbers = np.arange(n)
+    numbers.flags.writeable = False
+    return numbers
+
+
+def column_sums(X: Array) -> Array:
+    """Return ``Σ_n X[n, c, ...]`` for every column or channel ``c``.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, C) or (N, C, ...)
+        Any dtype, any memory order.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        Sums over all axes but the second.
+
+    Examples
+    --------
+    >>> column_sums(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([4., 6.])
+    """
+    if X.ndim == 2:
+        return constant(1.0, len(X), X.dtype).dot(X)
+    return X.sum(axis=(0, *range(2, X.ndim)))
+
+
+def column_means(X: Array) -> Array:
+    """Return the mean of every column or channel; zero where there is no row.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, C) or (N, C, ...)
+        Any dtype, any memory order.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        Means over all axes but the second.
+
+    Examples
+    --------
+    >>> column_means(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([2., 3.])
+    """
+    if X.ndim == 2:
+        return _shares(len(X), X.dtype).dot(X)
+    return column_sums(X) / max(X.size // X.shape[1], 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _shares(n: int, dtype: np.dtype[Any]) -> Array:
+    return constant(1 / max(n, 1), n, dtype)
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of arrays that come and go in every step.
+
+    The C library of GNU/Linux gives freed memory back to the system, and has to ask for it again,
+    page by page, in the next step. From the first large block that it is asked for and given back,
+    it learns to keep twice as much (`mallopt(3)`, M_MMAP_THRESHOLD). Elsewhere this does nothing.
+
+    A second block, a little smaller, already comes out of what is kept. For blocks of 4 MB or more
+    NumPy asks the system for large pages (`madvise(2)`, MADV_HUGEPAGE), and the smaller arrays that
+    come to lie there later have them too.
+
+    Examples
+    --------
+    >>> keep_freed_memory()
+    """
+    for megabytes in (31, 30):
+        np.empty(megabytes << 20, np.uint8)  # never written to, so it costs no memory
+
+
+def sum_of_squares(x: Array) -> float:
+    """Return ``Σ x²``; infinity or NaN, without a warning, where it is no finite number.
+
+    Parameters
+    ----------
+    x : ndarray of float of shape (n,)
+        Any length.
+
+    Returns
+    -------
+    float
+        The sum.
+
+    Examples
+    --------
+    >>> sum_of_squares(np.array([3.0, 4.0]))
+    25.0
+    """
+    dot = _DOT[x.dtype] if x.flags.c_contiguous else None
+    if dot is None:
+        with np.errstate(all="ignore"):
+            return float(x.dot(x))
+    n = x.size
+    if 0 < n <= _VECTOR:
+        return float(dot(x, x, n))
+    piece = _piece(n)
+    total = 0.0
+    for start in range(0, n, piece):
+        total += dot(x, x, min(piece, n - start), start, 1, start, 1)
+    return total
+
+
+def add_to_rows(Y: Array, b: Array, factor: float = 1.0) -> None:
+    """Add a multiple of a vector to every row of a matrix in place, ``Y[n, f] += factor · b[f]``.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (N, F)
+        Changed.
+    b : ndarray of shape (F,)
+        Added.
+    factor : float, default 1
+        How many times it is added.
+
+    Examples
+    --------
+    >>> Y = np.zeros((2, 2))
+    >>> add_to_rows(Y, np.array([1.0, 2.0]), 2.0)
+    >>> Y
+    array([[2., 4.],
+           [2., 4.]])
+    """
+    dtype = Y.dtype
+    small = 0 < Y.size <= _MATRIX and b.dtype is dtype
+    ger = _GER[dtype] if small and Y.flags.c_contiguous else None
+    if ger is None:
+        Y += factor * b
+    else:
+        # A rank-one update of Yᵀ by b and ones; it lies in memory as BLAS expects a matrix.
+        ger(factor, b, constant(1.0, len(Y), dtype), 1, 1, Y.T, 1, 1, 1)
+
+
+def positive_part(X: Array) -> Array:
+    """Return ``max(x, 0)`` for every number.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+
+    Returns
+    -------
+    ndarray
+        A new array, in the memory order of X.
+
+    Examples
+    --------
+    >>> positive_part(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    return _beside_zero(np.maximum, X)
+
+
+def negative_part(X: Array) -> Array:
+    """Return ``min(x, 0)`` for every number.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+
+    Returns
+    -------
+    ndarray
+        A new array, in the memory order of X.
+
+    Examples
+    --------
+    >>> negative_part(np.array([-1.0, 2.0]))
+    array([-1.,  0.])
+    """
+    return _beside_zero(np.minimum, X)
+
+
+def is_positive(X: Array, dtype: np.dtype[Any]) -> Array:
+    """Return 1 for every number above zero, and 0 for all others.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+    dtype : numpy.dtype
+        Of the result.
+
+    Returns
+    -------
+    ndarray
+        A new array in the memory order of X.
+
+    Examples
+    --------
+    >>> is_positive(np.array([-1.0, 0.0, 2.0]), np.dtype(float))
+    array([0., 0., 1.])
+    """
+    return np.greater(X, _zeros((), X.dtype)).astype(dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    zeros = np.zeros(shape, dtype)
+    zeros.flags.writeable = False
+    return zeros
+
+
+def _beside_zero(extreme: np.ufunc, X: Array) -> Array:
+    # NumPy compares two arrays three times as fast as an array and a number: so zeros go along.
+    n = X.size
+    if n < _FEW:
+        return extreme(X, _zeros((), X.dtype))
+    if n <= _SHORT and X.flags.c_contiguous:
+        return extreme(X, _zeros(X.shape, X.dtype))
+    Y = np.empty_like(X)
+    y = Y.ravel("K")
+    x = X.ravel("K")  # a view where X lies plainly in memory, in whatever order
+    if x.base is None:
+        return extreme(X, 0)
+    for part in blocks(n):
+        extreme(x[part], _zeros((part.stop - part.start,), x.dtype), out=y[part])
+    return Y
+
+
+def expm1_of_negative(X: Array) -> Array:
+    """Return ``exp(x) − 1`` for numbers of zero or less, to full relative accuracy.
+
+    Parameters
+    ----------
+    X : ndarray
+        Overwritten.
+
+    Returns
+    -------
+    ndarray
+        X itself.
+
+    Examples
+    --------
+    >>> expm1_of_negative(np.array([-1e-20, 0.0]))
+    array([-1.e-20,  0.e+00])
+    """
+    if X.dtype.kind == "f" and _is_vectorized("expm1"):
+        return np.expm1(X, out=X)
+    # With t = tanh(x/2) it is 2 t / (1 − t), and tanh is vectorized on every processor: where
+    # expm1 is not, it takes five times as long.
+    X *= 0.5
+    T = np.tanh(X, out=X)
+    D = 1 - T
+    T *= 2
+    T /= D
+    return T
+
+
+@functools.cache
+def _is_vectorized(ufunc: str) -> bool:
+    """Tell whether NumPy has an operation in a form made for this processor."""
+    loops = np.lib.introspect.opt_func_info(func_name=f"^{ufunc}$", signature="float32")
+    return any(
+        not loop["current"].startswith("baseline")
+        for forms in loops.values()
+        for loop in forms.values()
+    )
+
+
+def add_scaled(y: Array, a: float, x: Array) -> None:
+    """Add a multiple of a vector to another one in place, ``y += a x``.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Changed.
+    a : float
+        The factor.
+    x : ndarray of shape (n,)
+        Added.
+
+    Examples
+    --------
+    >>> y = np.array([1.0, 1.0])
+    >>> add_scaled(y, 2.0, np.array([1.0, 3.0]))
+    >>> y
+    array([3., 7.])
+    """
+    dtype = y.dtype
+    plain = x.dtype is dtype and y.flags.c_contiguous and x.flags.c_contiguous
+    axpy = _AXPY[dtype] if plain else None
+    if axpy is None:
+        y += a * x
+        return
+    n = y.size
+    if 0 < n <= _VECTOR:
+        axpy(x, y, n, a)
+        return
+    piece = _piece(n)
+    for start in range(0, n, piece):
+        axpy(x, y, min(piece, n - start), a, start, 1, start, 1)
+
+
+def undivided(n: int) -> AbstractContextManager[None]:
+    """Return a with block inside of which vectors of n numbers are worked on in one piece.
+
+    Parameters
+    ----------
+    n : int
+        The length; only for long vectors it is worth it.
+
+    Returns
+    -------
+    context manager
+        SciPy's BLAS takes one thread in it, and after it as many as before.
+
+    Examples
+    --------
+    >>> y = np.ones(60_000)
+    >>> with undivided(y.size):
+    ...     add_scaled(y, 2.0, y.copy())
+    >>> y[-1]
+    np.float64(3.0)
+    """
+    return threads.of_scipy() if n >= _LONG else _NO_BLOCK
+
+
+def _piece(n: int) -> int:
+    """Return how many numbers of a vector of n, a long one or none, BLAS may have at a time."""
+    return max(n, 1) if threads.of_scipy().entered else _VECTOR
+
+
+def combine(y: Array, a: float, b: float, x: Array) -> None:
+    """Replace a vector by a combination of itself with another one, ``y ← a y + b x``.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Changed.
+    a, b : float
+        The factors: of a moving average, ``1 − weight`` and ``weight``.
+    x : ndarray of shape (n,)
+        What is combined with it.
+
+    Examples
+    --------
+    >>> y = np.array([1.0, 1.0])
+    >>> combine(y, 0.5, 0.5, np.array([1.0, 3.0]))
+    >>> y
+    array([1., 2.])
+    """
+    scal = _SCAL[y.dtype] if 0 < y.size <= _BLOCK and y.flags.c_contiguous else None
+    if scal is None:
+        y *= a
+    else:
+        scal(a, y)
+    add_scaled(y, b, x)
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Yield slices that cover a long vector, each short enough to stay in the processor's cache.
+
+    Parameters
+    ----------
+    n : int
+        The length of the vector.
+
+    Yields
+    ------
+    slice
+        One after the other.
+
+    Examples
+    --------
+    >>> [part.stop - part.start for part in blocks(100_000)]
+    [65536, 34464]
+    """
+    return (slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
+
+
+def flush_subnormals(y: Array) -> None:
+    """Set to zero, in place, what is too small for a normal floating-point number.
+
+    Parameters
+    ----------
+    y : ndarray of float of shape (n,)
+        Changed.
+
+    Examples
+    --------
+    >>> y = np.array([1e-300, 1e-310, -1e-310])
+    >>> flush_subnormals(y)
+    >>> y
+    array([ 1.e-300,  0.e+000, -0.e+000])
+    """
+    tiny = np.finfo(y.dtype).tiny
+    for part in blocks(y.size):
+        y[part] *= np.abs(y[part]) >= tiny

@@ -1,0 +1,446 @@
+"""A trained network for other runtimes: the ONNX form of every module, and the file.
+
+Each function below writes one kind of module as ONNX operators, as the module behaves in
+evaluation. `FORMS` says which one belongs to which class.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tinynn._version import __version__
+from tinynn.core.checks import check_integer
+from tinynn.core.types import Array
+from tinynn.errors import OptionError
+from tinynn.files.atomic import check_writable, replacing
+from tinynn.modules import (
+    ELU,
+    GELU,
+    SELU,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GaussianNoise,
+    GlobalAvgPool2d,
+    GroupNorm,
+    Hardtanh,
+    Identity,
+    InstanceNorm,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    LogSoftmax,
+    MaxPool2d,
+    Module,
+    ModuleList,
+    Parallel,
+    PReLU,
+    ReLU,
+    Reshape,
+    Residual,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from tinynn.modules.containers import _locate
+from tinynn.modules.windows import Window
+
+__all__ = ["export_onnx"]
+
+Shape: TypeAlias = tuple[int, ...]
+
+# Gelu is of 20, which onnxruntime reads since 1.17 and PyTorch's exporter writes by default.
+OPSET = 20
+IR_VERSION = 9
+
+
+def export_onnx(model: Module, path: str | os.PathLike[str], input_shape: Shape) -> None:
+    """Write a model as an ONNX file, for onnxruntime and whatever else reads that format.
+
+    The file computes what the model computes in evaluation, for batches of any size, in float32
+    whatever the dtype of the model. Its input is named ``X``, its output ``Y``. It is written
+    atomically: an older file stays until the new one is complete and on disk.
+
+    Parameters
+    ----------
+    model : Module
+        Made of tinynn's own modules.
+    path : path_like
+        Where to; ``.onnx`` is the usual ending.
+    input_shape : tuple of int
+        The shape of one sample, without the batch axis.
+
+    Raises
+    ------
+    OptionError
+        Where the model has a module that has no ONNX form, such as one of your own. Nothing is
+        written then.
+    ShapeError
+        Where the model cannot take such an input.
+    StateError
+        Where a size is still left open.
+    ImportError
+        Where onnx is not installed.
+
+    References
+    ----------
+    The operators of ONNX, https://onnx.ai/onnx/operators/.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import tinynn as tnn
+    >>> model = tnn.ModuleList([tnn.Linear(4, 3), tnn.ReLU()])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tnn.export_onnx(model, f"{folder}/model.onnx", (4,))
+    """
+    onnx = _onnx()
+    if not isinstance(model, Module):
+        raise OptionError(f"export_onnx takes a Module, but was given {model!r}")
+    check_writable(path)
+    lengths = input_shape if isinstance(input_shape, tuple | list) else (input_shape,)
+    shape = tuple(check_integer("export_onnx", "input_shape", n, minimum=1) for n in lengths)
+    # What cannot be computed cannot be exported; two rows, as for some modules one is too few.
+    output_shape = model.predict(np.zeros((2, *shape), model.dtype)).shape[1:]
+    graph = Graph(onnx, model)
+    Y = graph.add(model, "X", shape)
+    content = graph.finish(Y, shape, output_shape)
+    with replacing(path) as file:
+        file.write(content)
+
+
+class Graph:
+    """The ONNX graph while it grows: operators, and the constants that they use."""
+
+    def __init__(self, onnx: Any, model: Module) -> None:
+        self.onnx = onnx
+        self.positions = {id(module): name for name, module in model.named_modules()}
+        self.position = ""
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Array] = {}
+
+    def add(self, module: Module, X: str, shape: Shape) -> str:
+        """Write a module, given the name and the shape of its input; return that of its output."""
+        before, self.position = self.position, self.positions[id(module)]
+        form = _form(module)
+        Y = form(self, module, X, shape)
+        self.position = before
+        return Y
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add an operator, and return the name of its output."""
+        name = f"{self.position}/{operator}_{len(self.nodes)}"
+        make_node = self.onnx.helper.make_node
+        self.nodes.append(make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, values: ArrayLike, dtype: Any = np.float32) -> str:
+        """Add an array under a name like those in a state dict, and return the whole name."""
+        name = f"{self.position}.{name}".removeprefix(".")
+        self.constants[name] = np.ascontiguousarray(values, dtype)
+        return name
+
+    def finish(self, Y: str, input_shape: Shape, output_shape: Any) -> bytes:
+        """Return the file's content, checked by ONNX itself."""
+        helper, numpy_helper = self.onnx.helper, self.onnx.numpy_helper
+        self.position = ""
+        self.nodes.append(helper.make_node("Identity", [Y], ["Y"], name="/Identity"))
+        FLOAT = self.onnx.TensorProto.FLOAT
+        graph = helper.make_graph(
+            self.nodes,
+            "tinynn",
+            [helper.make_tensor_value_info("X", FLOAT, ["N", *input_shape])],
+            [helper.make_tensor_value_info("Y", FLOAT, ["N", *output_shape])],
+            [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="tinynn",
+            producer_version=__version__,
+        )
+        self.onnx.checker.check_model(model, full_check=True)
+        return model.SerializeToString()
+
+
+Form: TypeAlias = Callable[[Graph, Any, str, Shape], str]
+
+
+def _form(module: Module) -> Form:
+    """Return the function that writes a module, that of a base class if it computes the same."""
+    for cls in type(module).__mro__:
+        if cls in FORMS and type(module).__call__ is cls.__call__:
+            return FORMS[cls]
+    raise OptionError(
+        f"{module!r} has no ONNX form; export_onnx knows {', '.join(c.__name__ for c in FORMS)}"
+    )
+
+
+# ---- containers ----------------------------------------------------------------------------------
+
+
+def _in_turn(graph: Graph, model: ModuleList, X: str, shape: Shape) -> str:
+    for index, module in enumerate(model):
+        X = _inner(graph, model, index, module, X, shape)
+        shape = module.output_shape(shape)  # type: ignore[assignment]  # known, as the first one is
+    return X
+
+
+def _residual(graph: Graph, model: Residual, X: str, shape: Shape) -> str:
+    Y = _inner(graph, model, "module", model.module, X, shape)
+    if model.shortcut is not None:
+        X = _inner(graph, model, "shortcut", model.shortcut, X, shape)
+    return graph.node("Add", Y, X)
+
+
+def _parallel(graph: Graph, model: Parallel, X: str, shape: Shape) -> str:
+    return graph.node("Sum", *_branches(graph, model, X, shape))
+
+
+def _concat(graph: Graph, model: Concat, X: str, shape: Shape) -> str:
+    return graph.node("Concat", *_branches(graph, model, X, shape), axis=model.dim)
+
+
+def _branches(graph: Graph, model: Parallel | Concat, X: str, shape: Shape) -> list[str]:
+    return [_inner(graph, model, i, module, X, shape) for i, module in enumerate(model)]
+
+
+def _inner(
+    graph: Graph, container: Module, position: int | str, module: Module, X: str, shape: Shape
+) -> str:
+    try:
+        return graph.add(module, X, shape)
+    except OptionError as error:
+        _locate(error, container, position)
+        raise
+
+
+# ---- linear maps and images ----------------------------------------------------------------------
+
+
+def _linear(graph: Graph, module: Linear, X: str, shape: Shape) -> str:
+    return graph.node("Gemm", X, *_weight_and_bias(graph, module), transB=1)
+
+
+def _conv2d(graph: Graph, module: Conv2d, X: str, shape: Shape) -> str:
+    rows, columns = module._axes
+    return graph.node(
+        "Conv",
+        X,
+        *_weight_and_bias(graph, module),
+        kernel_shape=[rows.size, columns.size],
+        strides=[rows.stride, columns.stride],
+        pads=[rows.before, columns.before, rows.after, columns.after],
+        dilations=[rows.dilation, columns.dilation],
+        group=module.groups,
+    )
+
+
+def _weight_and_bias(graph: Graph, module: Linear | Conv2d) -> list[str]:
+    inputs = [graph.constant("weight", module.weight.data)]
+    if module.bias is not None:
+        inputs.append(graph.constant("bias", module.bias.data))
+    return inputs
+
+
+def _max_pool2d(graph: Graph, module: MaxPool2d, X: str, shape: Shape) -> str:
+    return _pool(graph, "MaxPool", module, X, shape, around=-np.inf)
+
+
+def _avg_pool2d(graph: Graph, module: AvgPool2d, X: str, shape: Shape) -> str:
+    # The mean of whole windows, padding counted, and from that to what the options divide by.
+    Y = _pool(graph, "AveragePool", module, X, shape, around=0)
+    rows, columns = module._axes
+    factor = rows.size * columns.size / np.float64(module._divisor(*shape[1:]))
+    return Y if np.all(factor == 1) else graph.node("Mul", Y, graph.constant("factor", factor))
+
+
+def _pool(
+    graph: Graph,
+    operator: str,
+    module: MaxPool2d | AvgPool2d,
+    X: str,
+    shape: Shape,
+    *,
+    around: float,
+) -> str:
+    # Padding is an operator of its own: runtimes do not agree on what ceil_mode adds, and refuse
+    # padding as wide as the kernel, which dilation can ask for.
+    windows = module._axes
+    before = [0, 0, *(window.before for window in windows)]
+    after = [0, 0, *(map(_sticks_out, windows, shape[1:]))]
+    if any(before + after):
+        pads = graph.constant("pads", before + after, np.int64)
+        X = graph.node("Pad", X, pads, graph.constant("around", around))
+    return graph.node(
+        operator,
+        X,
+        kernel_shape=[window.size for window in windows],
+        strides=[window.stride for window in windows],
+        dilations=[window.dilation for window in windows],
+    )
+
+
+def _sticks_out(window: Window, n: int) -> int:
+    """Return how far the last window reaches beyond an input of length n."""
+    start = (window.length(n) - 1) * window.stride - window.before
+    return max(0, start + window.span - n)
+
+
+def _global_avg_pool2d(graph: Graph, module: GlobalAvgPool2d, X: str, shape: Shape) -> str:
+    return graph.node("ReduceMean", X, graph.constant("axes", [2, 3], np.int64), keepdims=0)
+
+
+# ---- normalization -------------------------------------------------------------------------------
+
+
+def _batch_norm(graph: Graph, module: BatchNorm, X: str, shape: Shape) -> str:
+    C = shape[0]
+    if module.running_mean is not None and module.running_var is not None:
+        weight = np.ones(C) if module.weight is None else module.weight.data
+        bias = np.zeros(C) if module.bias is None else module.bias.data
+        return graph.node(
+            "BatchNormalization",
+            X,
+            graph.constant("weight", weight),
+            graph.constant("bias", bias),
+            graph.constant("running_mean", module.running_mean),
+            graph.constant("running_var", module.running_var),
+            epsilon=module.eps,
+        )
+    # Without running averages it is the batch's own mean and deviation, in evaluation as well.
+    axes = graph.constant("axes", [axis for axis in range(len(shape) + 1) if axis != 1], np.int64)
+    centred = graph.node("Sub", X, graph.node("ReduceMean", X, axes))
+    variance = graph.node("ReduceMean", graph.node("Mul", centred, centred), axes)
+    shifted = graph.node("Add", variance, graph.constant("eps", module.eps))
+    Y = graph.node("Div", centred, graph.node("Sqrt", shifted))
+    return _scale_and_shift(graph, module, Y, shape)
+
+
+def _layer_norm(graph: Graph, module: LayerNorm, X: str, shape: Shape) -> str:
+    weight = np.ones(module._shape) if module.weight is None else module.weight.data
+    inputs = [X, graph.constant("weight", weight)]
+    if module.bias is not None:
+        inputs.append(graph.constant("bias", module.bias.data))
+    return graph.node("LayerNormalization", *inputs, axis=-len(module._shape), epsilon=module.eps)
+
+
+def _group_norm(graph: Graph, module: GroupNorm, X: str, shape: Shape) -> str:
+    # Groups as if they were single channels of a longer sequence. A 0 keeps the batch axis.
+    G = module.num_groups
+    rows = graph.node("Reshape", X, graph.constant("groups", [0, G, -1], np.int64))
+    ones, zeros = graph.constant("ones", np.ones(G)), graph.constant("zeros", np.zeros(G))
+    standard = graph.node("InstanceNormalization", rows, ones, zeros, epsilon=module.eps)
+    Y = graph.node("Reshape", standard, graph.constant("shape", [0, *shape], np.int64))
+    return _scale_and_shift(graph, module, Y, shape)
+
+
+def _scale_and_shift(graph: Graph, module: BatchNorm | GroupNorm, X: str, shape: Shape) -> str:
+    """Write γ x + β with one γ and one β a channel, where the module learns them."""
+    if module.weight is None or module.bias is None:
+        return X
+    wide = (-1, *(1,) * (len(shape) - 1))
+    X = graph.node("Mul", X, graph.constant("weight", module.weight.data.reshape(wide)))
+    return graph.node("Add", X, graph.constant("bias", module.bias.data.reshape(wide)))
+
+
+# ---- activations ---------------------------------------------------------------------------------
+
+
+def _plain(operator: str, *options: str, **renamed: str) -> Form:
+    """Return the form of a module that is one operator, with some options as its attributes."""
+    names = {option: option for option in options} | renamed
+
+    def form(graph: Graph, module: Module, X: str, shape: Shape) -> str:
+        attributes = {theirs: getattr(module, ours) for theirs, ours in names.items()}
+        return graph.node(operator, X, **attributes)
+
+    return form
+
+
+def _prelu(graph: Graph, module: PReLU, X: str, shape: Shape) -> str:
+    slopes = module.weight.data
+    if module.num_parameters > 1:
+        slopes = slopes.reshape(-1, *(1,) * (len(shape) - 1))
+    return graph.node("PRelu", X, graph.constant("weight", slopes))
+
+
+def _silu(graph: Graph, module: SiLU, X: str, shape: Shape) -> str:
+    return graph.node("Mul", X, graph.node("Sigmoid", X))
+
+
+def _softplus(graph: Graph, module: Softplus, X: str, shape: Shape) -> str:
+    beta = graph.constant("beta", module.beta)
+    return graph.node("Div", graph.node("Softplus", graph.node("Mul", X, beta)), beta)
+
+
+def _hardtanh(graph: Graph, module: Hardtanh, X: str, shape: Shape) -> str:
+    bounds = graph.constant("min_val", module.min_val), graph.constant("max_val", module.max_val)
+    return graph.node("Clip", X, *bounds)
+
+
+# ---- shapes --------------------------------------------------------------------------------------
+
+
+def _reshape(graph: Graph, module: Reshape, X: str, shape: Shape) -> str:
+    lengths: Any = module.output_shape(shape)
+    return graph.node("Reshape", X, graph.constant("shape", [0, *lengths], np.int64))
+
+
+def _nothing(graph: Graph, module: Module, X: str, shape: Shape) -> str:
+    return X
+
+
+FORMS: dict[type[Module], Form] = {
+    ModuleList: _in_turn,
+    Residual: _residual,
+    Parallel: _parallel,
+    Concat: _concat,
+    Linear: _linear,
+    Conv2d: _conv2d,
+    MaxPool2d: _max_pool2d,
+    AvgPool2d: _avg_pool2d,
+    GlobalAvgPool2d: _global_avg_pool2d,
+    BatchNorm: _batch_norm,
+    LayerNorm: _layer_norm,
+    GroupNorm: _group_norm,
+    InstanceNorm: _group_norm,
+    ReLU: _plain("Relu"),
+    LeakyReLU: _plain("LeakyRelu", alpha="negative_slope"),
+    PReLU: _prelu,
+    ELU: _plain("Elu", "alpha"),
+    SELU: _plain("Selu", "alpha", gamma="scale"),
+    GELU: _plain("Gelu", "approximate"),
+    SiLU: _silu,
+    Softplus: _softplus,
+    Hardtanh: _hardtanh,  # and ReLU6, which is one
+    Sigmoid: _plain("Sigmoid"),
+    Tanh: _plain("Tanh"),
+    Softmax: _plain("Softmax", axis="dim"),
+    LogSoftmax: _plain("LogSoftmax", axis="dim"),
+    Dropout: _nothing,
+    GaussianNoise: _nothing,
+    Identity: _nothing,
+    Flatten: _plain("Flatten"),
+    Reshape: _reshape,
+}
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+        import onnx.checker
+    except ImportError:
+        raise ImportError("export_onnx needs onnx: pip install 'tinynn-numpy[onnx]'") from None
+    return onnx

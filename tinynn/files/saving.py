@@ -1,0 +1,599 @@
+"""A trained network in one file, which anybody may open: nothing in it is ever executed.
+
+The file is in the safetensors format. Its arrays have the names of `Module.state_dict`, which are
+PyTorch's, and its metadata holds the architecture as JSON: for every module its class and the
+arguments of its constructor, the same that `repr` shows. The format has no checksum of its own, so
+a digest of all this stands beside it: a single bit that flipped on a disk is found.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinynn import initializers, modules
+from tinynn._version import __version__
+from tinynn.core.checks import check_dtype, shown
+from tinynn.core.generators import restored, set_state
+from tinynn.core.types import Array
+from tinynn.errors import CheckpointError, OptionError
+from tinynn.files.archive import read_json
+from tinynn.files.atomic import replacing
+from tinynn.modules.base import Module
+from tinynn.modules.shapes import UNKNOWN
+from tinynn.parameter import Parameter
+from tinynn.random import as_generator
+
+__all__ = ["load", "save"]
+
+
+VERSION = 1
+KEY = "tinynn"  # under which the architecture stands in the file's metadata
+DIGEST = "sha256"  # under which the digest does
+
+# The only classes that a file can name, but for those that the caller names.
+OWN = {
+    name: value
+    for name in modules.__all__
+    if (value := getattr(modules, name)) is not Module and issubclass(value, Module)
+}
+
+# What safetensors and NumPy both know.
+DTYPES = frozenset(
+    {"bool", "float16", "float32", "float64"}
+    | {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+)
+
+BIT_GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
+
+# A size up to here is believed without an array of that size in the file.
+SMALL = 2**18
+
+# How deep modules may be in modules. Python's own limit depends on who calls.
+DEEPEST = 64
+
+
+def save(model: Module, path: str | os.PathLike[str]) -> None:
+    """Write a model to one file, from which `load` builds it again.
+
+    The file takes the place of an older one only when it is complete and on disk, so that whatever
+    happens meanwhile leaves one or the other whole. Before that, the model is built again from
+    what is to be written, as `load` will do it: what cannot be loaded is not saved.
+
+    Parameters
+    ----------
+    model : Module
+        Any module. With it are kept its options, parameters, buffers such as running averages,
+        the modes of training and evaluation, and the state of generators of its own. A module of
+        your own must keep every argument of its constructor under the argument's name.
+    path : path_like
+        Where to; ``.safetensors`` is the usual ending.
+
+    Raises
+    ------
+    CheckpointError
+        Where the model, or the path, is not one that can be written. An older file is left as it
+        was.
+    ImportError
+        Where safetensors is not installed.
+
+    See Also
+    --------
+    tinynn.fit : writes checkpoints of a whole run, with ``checkpoint=path``.
+
+    Notes
+    -----
+    An `init` that is a function of your own is not kept: the numbers that it drew are.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import tinynn as tnn
+    >>> model = tnn.ModuleList([tnn.Linear(4, 3), tnn.BatchNorm(), tnn.ReLU()])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tnn.save(model, f"{folder}/model.safetensors")
+    ...     tnn.load(f"{folder}/model.safetensors")
+    ModuleList([
+        Linear(4, 3),
+        BatchNorm(3),
+        ReLU(),
+    ])
+    """
+    safetensors = _safetensors()
+    if not isinstance(model, Module):
+        raise OptionError(f"save takes a Module, but was given {model!r}")
+    architecture, arrays = _described_model(model), model.state_dict()
+    _check_dtypes(arrays)
+    _check_that_it_can_be_loaded(model, architecture, arrays)
+    text = json.dumps(architecture)
+    content = safetensors.save(arrays, {KEY: text, DIGEST: digest(text, arrays)})
+    with replacing(path) as file:
+        file.write(content)
+
+
+def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) -> Module:
+    """Build a model from a file that `save` wrote.
+
+    Only tinynn's own modules are built, and classes named in the call. Nothing in the file is
+    executed, and a file that was tampered with costs no more than an error.
+
+    Parameters
+    ----------
+    path : path_like
+        The file.
+    modules : iterable of type, default empty
+        Classes of your own that are in the model.
+
+    Returns
+    -------
+    Module
+        The model, in the mode in which it was saved.
+
+    Raises
+    ------
+    CheckpointError
+        Where the file is damaged, foreign or of a newer version, or has modules that are neither
+        tinynn's nor in `modules`.
+    OptionError
+        Where `modules` is not what it should be.
+    ImportError
+        Where safetensors is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import tinynn as tnn
+    >>> class Square(tnn.Module):
+    ...     def __call__(self, X):
+    ...         self._saved = X
+    ...         return X**2
+    ...     def backpropagate(self, delta):
+    ...         return delta * 2 * self._saved
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tnn.save(tnn.ModuleList([Square()]), f"{folder}/model.safetensors")
+    ...     model = tnn.load(f"{folder}/model.safetensors", modules=[Square])
+    >>> model(np.array([[3.0]]))
+    array([[9.]])
+    """
+    safetensors = _safetensors()
+    classes = _named_classes(modules)
+    if Path(path).exists() and not Path(path).is_file():
+        raise CheckpointError(f"{path} is not a file")
+    content = Path(path).read_bytes()
+    try:
+        arrays = safetensors.load(content)
+        metadata = _metadata(content)
+        text = metadata.get(KEY)
+    except Exception as error:
+        # The library has errors of its own, and NumPy's and JSON's shine through.
+        raise CheckpointError(
+            f"{path} is not a safetensors file, or is damaged ({type(error).__name__}: {error}); "
+            "tinynn.load reads what tinynn.save wrote"
+        ) from error
+    if text is None:
+        raise CheckpointError(
+            f"{path} was not written by tinynn.save: it holds arrays, but no architecture. Build "
+            "the model first, then model.load_state_dict(safetensors.numpy.load_file(path))"
+        )
+    try:
+        architecture = read_json(text)
+        version = architecture["version"]
+        if version == VERSION:
+            if metadata.get(DIGEST) != digest(text, arrays):
+                raise CheckpointError(
+                    "it is damaged: its content is not what tinynn.save wrote, as the digest in "
+                    "it tells; use another copy"
+                )
+            return _built_model(architecture, arrays, classes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except Exception as error:
+        # What a tampered file can bring about in a constructor has no end.
+        raise CheckpointError(
+            f"{path} is damaged: no model can be built from it ({type(error).__name__}: {error})"
+        ) from error
+    raise CheckpointError(
+        f"{path} was written by tinynn {architecture.get('tinynn')}, as a file of version "
+        f"{version}, but this is tinynn {__version__}, which reads version {VERSION}; update tinynn"
+    )
+
+
+def digest(text: str, arrays: Mapping[str, Array]) -> str:
+    """Return what tells one content of a file from all others, the order of arrays aside."""
+    import hashlib
+
+    found = hashlib.sha256(text.encode())
+    for name, array in sorted(arrays.items()):
+        found.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+# ---- from a model to its description -------------------------------------------------------------
+
+
+def _described_model(model: Module) -> dict[str, Any]:
+    """Return all of a model that is not arrays, for JSON."""
+    named = list(model.named_modules())
+    describe = _Description({id(module): name for name, module in named})
+    described = describe.value(model, type(model).__name__)
+    at: dict[int, list[str]] = {}
+    for prefix, module in named:
+        for name, value in vars(module).items():
+            if isinstance(value, np.random.Generator) and value is not as_generator(None):
+                at.setdefault(describe.index(value), []).append(_dotted(prefix, name))
+    return {
+        "version": VERSION,
+        "tinynn": __version__,
+        "model": described,
+        "evaluating": [name for name, module in named if not module.training],
+        "without_decay": [name for name, p in model.named_parameters() if not p.decay],
+        "generators": [
+            {"state": describe.value(generator.bit_generator.state, ""), "at": at.get(i, [])}
+            for i, generator in enumerate(describe.generators)
+        ],
+    }
+
+
+class _Description:
+    """Turns the options of modules into what JSON can express, and back in `_Builder`."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self.names = names  # of modules, by their id
+        self.generators: list[np.random.Generator] = []
+        self.depth = 0
+
+    def value(self, value: Any, where: str) -> Any:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, list):
+            return [self.value(item, where) for item in value]
+        if isinstance(value, tuple):
+            return {"tuple": [self.value(item, where) for item in value]}
+        if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+            return {"dict": {name: self.value(item, where) for name, item in value.items()}}
+        if isinstance(value, Module):
+            return {"module": self.module(value, where)}
+        if isinstance(value, np.dtype) or (
+            isinstance(value, type) and issubclass(value, np.generic)
+        ):
+            return {"dtype": np.dtype(value).name}
+        if isinstance(value, Parameter):
+            value = value.data
+        if isinstance(value, np.ndarray) and value.dtype.name in DTYPES:
+            return {"array": value.tolist(), "dtype": value.dtype.name}
+        if isinstance(value, np.random.Generator):
+            return {"generator": self.index(value)}
+        if (name := _initializer_name(value)) is not None:
+            keywords = getattr(value, "keywords", {})
+            return {"initializer": name, "options": self.value(keywords, where)["dict"]}
+        raise CheckpointError(f"{where} is {value!r}, which a file cannot hold")
+
+    def module(self, module: Module, where: str) -> dict[str, Any]:
+        cls = type(module)
+        if id(module) not in self.names:
+            raise CheckpointError(
+                f"{where} is a module, but is not kept where modules are found: in an attribute, "
+                "a list or a dictionary"
+            )
+        described: dict[str, Any] = {"class": cls.__name__, "name": self.names[id(module)]}
+        if OWN.get(cls.__name__) is not cls:
+            described["of"] = cls.__module__
+        self.depth = _deeper(self.depth)
+        described["options"] = {
+            option.name: self.option(module, option)
+            for option in inspect.signature(cls).parameters.values()
+            if not (option.name == "rng" and not hasattr(module, "rng"))  # it was drawn from once
+        }
+        self.depth -= 1
+        return described
+
+    def option(self, module: Module, option: inspect.Parameter) -> Any:
+        where = f"the option {option.name} of {type(module).__name__}"
+        try:
+            value = getattr(module, option.name)
+        except AttributeError:
+            raise CheckpointError(
+                f"{where} is not kept, so the module cannot be built again: keep it in the "
+                f"constructor, with self.{option.name} = {option.name}"
+            ) from None
+        if isinstance(option.default, bool) and not isinstance(value, bool | np.bool_):
+            value = value is not None  # `bias` is True where there is a parameter of that name
+        if (
+            option.name == "init"
+            and callable(value)
+            and _initializer_name(value) is None
+            and option.default is not option.empty
+            and module._input_shape() != UNKNOWN
+        ):
+            value = option.default  # a function of the user's; what it drew is in the file
+        return self.value(value, where)
+
+    def index(self, generator: np.random.Generator) -> int:
+        """Return the number of a generator, the same for all modules that share it."""
+        for i, known in enumerate(self.generators):
+            if known is generator:
+                return i
+        self.generators.append(generator)
+        return len(self.generators) - 1
+
+
+def _deeper(depth: int) -> int:
+    if depth == DEEPEST:
+        raise CheckpointError(
+            f"a file can hold modules in modules {DEEPEST} deep, and these are deeper"
+        )
+    return depth + 1
+
+
+def _initializer_name(value: object) -> str | None:
+    """Return the name of a function of `tinynn.initializers`, with or without options set."""
+    if isinstance(value, functools.partial) and not value.args:
+        value = value.func
+    name = getattr(value, "__name__", "")
+    is_own = name in initializers.__all__ and getattr(initializers, name) is value
+    return name if is_own else None
+
+
+def _check_dtypes(arrays: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        if array.dtype.name not in DTYPES:
+            raise CheckpointError(
+                f"{name} is of {array.dtype}, which a safetensors file cannot hold; convert it "
+                "first, for instance with model.astype(numpy.float64)"
+            )
+
+
+def _check_that_it_can_be_loaded(
+    model: Module, architecture: dict[str, Any], arrays: Mapping[str, Array]
+) -> None:
+    """Build the model again, and raise unless that gives the same one."""
+    found = {type(module) for _, module in model.named_modules()}
+    classes = {cls.__name__: cls for cls in found if OWN.get(cls.__name__) is not cls}
+    what = f"this {type(model).__name__} cannot be saved"
+    try:
+        # Through the text, as that is what will be read.
+        again = _built_model(json.loads(json.dumps(architecture)), arrays, classes)
+        same = json.dumps(_described_model(again)) == json.dumps(architecture)
+        same = same and _parts(again) == _parts(model)
+    except CheckpointError as error:
+        raise CheckpointError(f"{what}: {error}") from error
+    except Exception as error:
+        raise CheckpointError(
+            f"{what}: it cannot be built again from its options ({type(error).__name__}: {error})"
+        ) from error
+    if not same:
+        raise CheckpointError(
+            f"{what}: built again from its options it is another model. Every module must follow "
+            "from the arguments of its constructor, and no parameter may be in two modules"
+        )
+
+
+def _parts(model: Module) -> list[Any]:
+    """Return what two models of one architecture have in common."""
+    return [
+        [(name, type(module)) for name, module in model.named_modules()],
+        [(name, parameter.dtype) for name, parameter in model.named_parameters()],
+    ]
+
+
+# ---- from the description to a model -------------------------------------------------------------
+
+
+def _built_model(
+    architecture: dict[str, Any],
+    arrays: Mapping[str, Array],
+    classes: Mapping[str, type[Module]],
+) -> Module:
+    """Build a model from its description and arrays, or raise."""
+    _check_classes(architecture["model"], classes)
+    plain = _Builder({}, {}, [])
+    generators = [_generator(plain.value(g["state"])) for g in architecture["generators"]]
+    with restored({}):  # the constructor of a user's module may draw from the library's generator
+        model = _Builder(classes, arrays, generators).value(architecture["model"])
+    _convert(model, arrays)
+    model.load_state_dict(arrays)
+    for name, array in model._named_state():
+        if array.dtype != arrays[name].dtype:
+            raise CheckpointError(f"{name} is of {array.dtype}, but {arrays[name].dtype} came")
+    named = dict(model.named_modules())
+    evaluating = _names(architecture["evaluating"], named)
+    without_decay = _names(architecture["without_decay"], dict(model.named_parameters()))
+    for name, module in named.items():
+        if module.training != (name not in evaluating):
+            module.training = not module.training
+    for name, parameter in model.named_parameters():
+        parameter.decay = name not in without_decay
+    for generator, described in zip(generators, architecture["generators"], strict=True):
+        for place in described["at"]:
+            prefix, _, name = place.rpartition(".")
+            if not isinstance(vars(named[prefix])[name], np.random.Generator):
+                raise CheckpointError(f"{place} is not a generator")
+            setattr(named[prefix], name, generator)
+    return model
+
+
+def _names(names: Any, known: Mapping[str, object]) -> set[str]:
+    """Return a list of names that are in the model as a set, or raise."""
+    if not isinstance(names, list) or not set(names) <= set(known):
+        raise CheckpointError(f"it is damaged: {shown(names)} are no names of what is in it")
+    return set(names)
+
+
+def _generator(state: dict[str, Any]) -> np.random.Generator:
+    if (name := state["bit_generator"]) not in BIT_GENERATORS:
+        raise CheckpointError(f"it is damaged: there is no bit generator {name!r:.80}")
+    generator = np.random.Generator(getattr(np.random, name)(0))
+    set_state(generator, state)
+    return generator
+
+
+class _Builder:
+    """Turns descriptions back into options and modules, from nothing but the classes given."""
+
+    def __init__(
+        self,
+        classes: Mapping[str, type[Module]],
+        arrays: Mapping[str, Array],
+        generators: list[np.random.Generator],
+    ) -> None:
+        self.classes = classes
+        self.generators = generators
+        self.depth = 0
+        self.sizes: dict[str, list[int]] = {}  # of the arrays of every module that has some
+        for name, array in arrays.items():
+            self.sizes.setdefault(name.rpartition(".")[0], []).append(array.size)
+
+    def value(self, described: Any) -> Any:
+        if isinstance(described, list):
+            return [self.value(item) for item in described]
+        if not isinstance(described, dict):
+            return described
+        match described:
+            case {"tuple": list(items)}:
+                return tuple(self.value(items))
+            case {"dict": dict(items)}:
+                return {name: self.value(item) for name, item in items.items()}
+            case {"array": values, "dtype": str(name)} if name in DTYPES:
+                return np.array(values, name)
+            case {"dtype": str(name)}:
+                return check_dtype("load", name)
+            case {"generator": int(index)}:
+                return self.generators[index]
+            case {"initializer": str(name), "options": dict(options)}:
+                function = initializers.get_initializer(name)
+                keywords = {key: self.value(option) for key, option in options.items()}
+                return functools.partial(function, **keywords) if keywords else function
+            case {"module": {"class": str(cls), "name": str(name), "options": dict(options)} as d}:
+                return self.module(self.classes[cls] if "of" in d else OWN[cls], name, options)
+        raise CheckpointError(f"it is damaged: no option is written as {described!r:.80}")
+
+    def module(self, cls: type[Module], name: str, described: dict[str, Any]) -> Module:
+        self.depth = _deeper(self.depth)
+        options = {key: self.value(value) for key, value in described.items()}
+        self.depth -= 1
+        signature = inspect.signature(cls)
+        if unknown := options.keys() - signature.parameters.keys():
+            raise CheckpointError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
+        kept = {}
+        if OWN.get(cls.__name__) is cls:
+            sizes = self.sizes.pop(name, [])
+            if "dtype" in signature.parameters:  # so have all that make arrays
+                _check_sizes(cls, options, max(sizes, default=0))
+            if "init" in signature.parameters and "rng" in signature.parameters:
+                kept["init"] = options.get("init", signature.parameters["init"].default)
+                initializers.get_initializer(kept["init"])
+                options["init"] = _nothing_drawn(cls, sum(sizes))
+        arguments = inspect.BoundArguments(signature, options)
+        module = cls(*arguments.args, **arguments.kwargs)
+        vars(module).update(kept)
+        return module
+
+
+def _check_sizes(cls: type[Module], options: dict[str, Any], largest: int) -> None:
+    """Raise for an option that would make an array which the file does not hold.
+
+    Files are small and numbers are cheap to write: without this, a file of a hundred bytes could
+    ask for all of the memory.
+    """
+    for name, value in options.items():
+        numbers = value if isinstance(value, tuple | list) else [value]
+        size = math.prod(n for n in numbers if isinstance(n, int))
+        if name != "rng" and abs(size) > max(largest, SMALL):
+            raise CheckpointError(
+                f"it is damaged: {cls.__name__} has {name}={value!r:.80}, but no array so large"
+            )
+
+
+def _nothing_drawn(cls: type[Module], size: int) -> Callable[..., Array]:
+    """Return an initializer which draws nothing, as the numbers will come from the file."""
+    left = size
+
+    def init(shape: tuple[int, ...], rng: np.random.Generator) -> Array:  # noqa: ARG001 - as all
+        nonlocal left
+        left -= math.prod(shape)
+        if left < 0:
+            raise CheckpointError(f"it is damaged: the weights of {cls.__name__} are not in it")
+        return np.broadcast_to(np.float32(0), shape)
+
+    return init
+
+
+def _convert(model: Module, arrays: Mapping[str, Array]) -> None:
+    """Give parameters and buffers the precision that they have in the file."""
+    for prefix, module in model.named_modules():
+        for name, value in vars(module).items():
+            array = arrays.get(_dotted(prefix, name))
+            if isinstance(value, np.ndarray) and array is not None and value.dtype.kind == "f":
+                vars(module)[name] = value.astype(check_dtype(name, array.dtype), order="K")
+    for name, parameter in model.named_parameters():
+        if name in arrays:
+            parameter.astype(check_dtype(name, arrays[name].dtype))
+
+
+def _check_classes(described: Any, classes: Mapping[str, type[Module]]) -> None:
+    """Raise one error for all modules that are neither tinynn's nor named by the caller."""
+    missing: dict[str, str] = {}
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            match value.get("module"):
+                case {"class": str(cls), "of": str(file)} if cls not in classes:
+                    missing[cls] = f"{cls} (of {file})"
+                case {"class": str(cls), **rest} if "of" not in rest and cls not in OWN:
+                    missing[cls] = f"{cls} (of another tinynn)"
+            value = list(value.values())
+        if isinstance(value, list):
+            for item in value:
+                walk(item)
+
+    walk(described)
+    if missing:
+        raise CheckpointError(
+            f"it has modules that are not known here: {', '.join(missing.values())}; name your own "
+            f"classes in the call, load(path, modules=[{', '.join(missing)}])"
+        )
+
+
+def _named_classes(classes: Iterable[type[Module]]) -> dict[str, type[Module]]:
+    named: dict[str, type[Module]] = {}
+    for cls in classes if isinstance(classes, Iterable) else [classes]:
+        if not (isinstance(cls, type) and issubclass(cls, Module)):
+            raise OptionError(f"load: modules must be classes of modules, but one is {cls!r}")
+        if named.setdefault(cls.__name__, cls) is not cls:
+            raise OptionError(f"load: modules has two classes of the name {cls.__name__}")
+    return named
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file that has been found to be one."""
+    # Eight bytes tell the length of the header, which is JSON.
+    length = int.from_bytes(content[:8], "little")
+    header = read_json(content[8 : 8 + length].decode())
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    return metadata
+
+
+def _dotted(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError(
+            "saving and loading need safetensors: pip install 'tinynn-numpy[io]'"
+        ) from None
+    return safetensors.numpy

@@ -1,0 +1,681 @@
+"""Is a network in good health? What its modules do in one step, and over training, with verdicts.
+
+Every number is of a look at one batch, on a copy of the model. A verdict is given where one of them
+is far outside of what networks that learn well have; the limits stand below, with their sources.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tinynn.core.checks import check_integer, check_state, shown
+from tinynn.core.generators import restored
+from tinynn.core.tables import escape, html_table, text_table
+from tinynn.core.types import Array
+from tinynn.errors import CheckpointError, DivergedError, OptionError
+from tinynn.losses import Loss
+from tinynn.modules import BatchNorm, GroupNorm, LayerNorm, Module
+from tinynn.optimizers import Optimizer
+from tinynn.training.callbacks import check_handed_over
+from tinynn.training.divergence import first_not_finite
+from tinynn.training.history import TrainingState
+from tinynn.training.refusals import check_model
+from tinynn.training.walk import Call, Walk
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Diagnosis", "Diagnostics", "Verdict", "diagnose"]
+
+
+# ---- the limits ---------------------------------------------------------------------------------
+# Where nothing else is said they were set by measuring: networks of all kinds of activation on the
+# bundled data sets, before and after training, stay well inside of them.
+
+# A number is flat where the slope of its activation is below this part of the steepest one. Units
+# that are flat in every row get no gradient (Lu, Shin, Su, Karniadakis: Dying ReLU and
+# initialization, 2019). Before and after training up to 14 % of the units were found so.
+FLAT = 0.001
+DEAD = 0.25
+# Of fewer rows, a unit that seldom fires may meet none by chance.
+ROWS = 50
+
+# Activations that are bounded on both sides saturate (Glorot, Bengio: Understanding the difficulty
+# of training deep feedforward neural networks, 2010). Up to 35 % of their numbers were found so.
+NEARLY_FLAT = 0.01
+SATURATED = 0.5
+
+# How much larger hidden numbers may be than the input, or one: up to 6 was found. Initializations
+# made for an activation keep it level (He, Zhang, Ren, Sun: Delving deep into rectifiers, 2015).
+EXPLODING = 10.0
+
+# How much smaller gradient times weights of a module may be than those of one behind it. (Of the
+# product, as it is the same in every layer of a network of ReLUs without biases, and does not
+# depend on the size of weights that are normalized.) Down to 1/70 was found, in four layers of
+# sigmoids.
+VANISHING = 0.001
+
+# What a step changes in comparison with the weights: about 1e-3 is a healthy ratio (Stanford's
+# CS231n, "ratio of weights:updates"; Bottou's advice before it). Found were 1e-4 to 4e-2.
+SMALL_STEPS = 1e-5
+# And it is the learning rate that makes them small, where there is still a gradient to follow.
+GRADIENT = 0.01
+
+
+class Verdict(NamedTuple):
+    """Something that looks wrong.
+
+    Attributes
+    ----------
+    kind : str
+        "not finite", "exploding", "saturated", "dead", "vanishing" or "small steps".
+    position : str
+        The module, such as ``ModuleList[3]``; "" where it is not about one.
+    text : str
+        A sentence with numbers and with what to try; also what `str` gives.
+
+    Examples
+    --------
+    >>> print(Verdict("dead", "ModuleList[3]", "ModuleList[3] ReLU: 61 % of units never fire"))
+    ModuleList[3] ReLU: 61 % of units never fire
+    """
+
+    kind: str
+    position: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass
+class ModuleLook:
+    """What one module did: all plain numbers, NaN for what it does not have."""
+
+    name: str
+    position: str
+    module: str
+    mean: float
+    std: float
+    rms: float
+    dead: float
+    saturated: float
+    gradient_norm: float
+    weight_norm: float
+    update_ratio: float
+    has_zero_weights: bool
+    is_normalized: bool
+
+
+@dataclass
+class Look:
+    """What was seen in one step."""
+
+    epoch: int | None
+    n_rows: int
+    input_rms: float
+    loss: float
+    modules: list[ModuleLook]
+    not_finite: str
+    # Of all parameters together, in comparison with their own norm.
+    gradient: float
+    update: float
+
+
+def diagnose(
+    model: Module,
+    loss_fn: Loss,
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    optimizer: Optimizer | None = None,
+) -> Diagnosis:
+    """Look at one step, and say what looks wrong with the network.
+
+    It is a step as training takes it, in the mode that the model is in, on copies: nothing of
+    model, loss and optimizer changes.
+
+    Parameters
+    ----------
+    model : Module
+        Any.
+    loss_fn : Loss
+        The loss.
+    X : array_like of shape (N, ...)
+        A batch; some hundred rows, as units are called dead that never fire in any of them.
+    y : array_like
+        Its targets.
+    sample_weight : array_like of shape (N,), optional
+        How much each row counts.
+    optimizer : Optimizer, optional
+        With it the diagnosis tells how much a step changes in comparison with the weights.
+
+    Returns
+    -------
+    Diagnosis
+        A table with verdicts; healthy networks get none.
+
+    Raises
+    ------
+    OptionError, ShapeError, DataError
+        Where model, loss and data do not belong together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinynn as tnn
+    >>> X = np.random.default_rng(0).normal(size=(100, 4))
+    >>> model = tnn.ModuleList([tnn.Linear(4, 8, rng=0), tnn.ReLU(), tnn.Linear(8, 1, rng=1)])
+    >>> tnn.diagnose(model, tnn.MSELoss(), X, X[:, :1]).verdicts
+    []
+    >>> model[0].bias.data = [-9, -9, -9, -9, -9, 0, 0, 0]
+    >>> print(tnn.diagnose(model, tnn.MSELoss(), X, X[:, :1]).verdicts[0])
+    ModuleList[1] ReLU: 62 % of units never fire in these 100 rows, so they learn nothing; ...
+    """
+    check_model("diagnose", model, loss_fn)
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise OptionError(f"diagnose: optimizer must be an Optimizer, but is {optimizer!r}")
+    targets = [y] if sample_weight is None else [y, sample_weight]
+    return Diagnosis([_look(model, loss_fn, np.asarray(X), targets, optimizer, None)])
+
+
+class Diagnosis:
+    """What was seen of a network, in one look or in one after every epoch, with verdicts.
+
+    Attributes
+    ----------
+    verdicts : list of Verdict
+        What looks wrong in the latest look; empty where nothing does.
+    epochs : list of int or None
+        After which epoch, counted from 0, each look was; None for a look outside of `fit`.
+    losses : list of float
+        The loss in each look.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinynn as tnn
+    >>> X = np.random.default_rng(0).normal(size=(100, 4))
+    >>> model = tnn.ModuleList([tnn.Linear(4, 8), tnn.ReLU(), tnn.Linear(8, 1)])
+    >>> diagnosis = tnn.diagnose(model, tnn.MSELoss(), X, X[:, :1])
+    >>> list(diagnosis.to_dict())[:6]  # made for a data frame
+    ['epoch', 'loss', 'name', 'module', 'mean', 'std']
+    """
+
+    def __init__(self, looks: list[Look]) -> None:
+        self._looks = looks
+
+    @property
+    def epochs(self) -> list[int | None]:
+        """List of int or None : after which epoch each look was."""
+        return [look.epoch for look in self._looks]
+
+    @property
+    def losses(self) -> list[float]:
+        """List of float : the loss in each look."""
+        return [look.loss for look in self._looks]
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """List of Verdict : what looks wrong in the latest look."""
+        return _verdicts(self._looks) if self._looks else []
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return all numbers as columns, one row for every module in every look.
+
+        Returns
+        -------
+        dict of str to list
+            ``pandas.DataFrame(diagnosis.to_dict())`` is a data frame. The columns are
+
+            ``epoch``, ``loss``
+                of the look;
+            ``name``, ``module``
+                such as ``"1.module.0"`` and ``"ReLU()"``;
+            ``mean``, ``std``
+                of the module's output;
+            ``dead``, ``saturated``
+                of an activation: the part of units without a gradient in any row, and if it is
+                bounded on both sides, the part of numbers close to a bound;
+            ``gradient_norm``, ``weight_norm``
+                of the module's own parameters together;
+            ``update_ratio``
+                the norm of what a step changes in them, by their own.
+
+            What a module does not have is NaN.
+        """
+        rows = [(look, module) for look in self._looks for module in look.modules]
+        table: dict[str, list[Any]] = {
+            "epoch": [look.epoch for look, _ in rows],
+            "loss": [look.loss for look, _ in rows],
+        }
+        return table | {name: [getattr(module, name) for _, module in rows] for name in COLUMNS}
+
+    def plot(self, quantity: str = "std", ax: Axes | None = None) -> Axes:
+        """Draw one number of every module, by depth or, of several looks, over training.
+
+        Parameters
+        ----------
+        quantity : str, default "std"
+            A column of `to_dict`, such as "dead" or "update_ratio".
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+
+        Raises
+        ------
+        OptionError
+            Where there is no such number.
+        """
+        from tinynn.plot import plot_diagnosis
+
+        return plot_diagnosis(self, quantity, ax)
+
+    # ---- as a table -------------------------------------------------------------------------
+
+    def _title(self) -> str:
+        if not self._looks:
+            return "Nothing was looked at yet"
+        look = self._looks[-1]
+        when = "" if look.epoch is None else f"after epoch {look.epoch + 1}, "
+        return f"A step {when}on {look.n_rows} rows: the loss is {look.loss:.4g}"
+
+    def _rows(self) -> list[list[str]]:
+        modules = self._looks[-1].modules if self._looks else []
+        return [
+            [
+                module.name,
+                module.module,
+                _number(module.mean),
+                _number(module.std),
+                _percent(module.dead),
+                _percent(module.saturated),
+                _number(module.gradient_norm),
+                _number(module.update_ratio),
+            ]
+            for module in modules
+        ]
+
+    def __repr__(self) -> str:
+        verdicts = [f"- {verdict}" for verdict in self.verdicts] or ["Nothing looks wrong."]
+        table = text_table(HEADER, self._rows(), right=range(2, 8))
+        return "\n".join([self._title(), "", *table, "", *verdicts])
+
+    def _repr_html_(self) -> str:
+        verdicts = "".join(f"<li>{escape(str(verdict))}</li>" for verdict in self.verdicts)
+        rows = [[escape(cell) for cell in row] for row in self._rows()]
+        table = html_table(HEADER, rows, right=range(2, 8), caption=escape(self._title()))
+        return f"{table}\n{f'<ul>{verdicts}</ul>' if verdicts else '<p>Nothing looks wrong.</p>'}"
+
+
+COLUMNS = (
+    "name",
+    "module",
+    "mean",
+    "std",
+    "dead",
+    "saturated",
+    "gradient_norm",
+    "weight_norm",
+    "update_ratio",
+)
+HEADER = ("position", "module", "mean", "std", "dead", "saturated", "gradient", "update ratio")
+
+
+class Diagnostics:
+    """Callback that looks at the network after every epoch.
+
+    Parameters
+    ----------
+    X : array_like of shape (N, ...)
+        A batch to look at, as the model takes it: some hundred rows.
+    y : array_like
+        Its targets.
+    sample_weight : array_like of shape (N,), optional
+        How much each row counts.
+    every : int, default 1
+        After how many epochs there is another look. One costs a step on that batch, and a copy of
+        model and optimizer.
+
+    Attributes
+    ----------
+    diagnosis : Diagnosis
+        All looks of the run, with the verdicts of the latest.
+
+    Examples
+    --------
+    >>> import tinynn as tnn
+    >>> from tinynn.data import IrisDataLoaderFactory
+    >>> data = IrisDataLoaderFactory()
+    >>> model = tnn.ModuleList([tnn.Linear(4, 10, rng=0), tnn.ReLU(), tnn.Linear(10, 3, rng=1)])
+    >>> optimizer = tnn.SGD(model.parameters(), lr=1e-6)
+    >>> diagnostics = tnn.Diagnostics(data.train_loader.X, data.train_loader.y)
+    >>> history = tnn.fit(
+    ...     model,
+    ...     tnn.CrossEntropyLoss(),
+    ...     optimizer,
+    ...     data.train_loader,
+    ...     epochs=3,
+    ...     callbacks=[diagnostics],
+    ...     progress=False,
+    ... )
+    >>> print(diagnostics.diagnosis.verdicts[0])
+    the learning rate is too small: a step changes the parameters by ... of their size, ...
+    """
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        every: int = 1,
+    ) -> None:
+        self.X = np.asarray(X)
+        self.targets = [np.asarray(y)]
+        if sample_weight is not None:
+            self.targets.append(np.asarray(sample_weight))
+        self.every = check_integer("Diagnostics", "every", every, minimum=1)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget an earlier run; `fit` calls this first."""
+        self._looks: list[Look] = []
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """Diagnosis : all looks until now."""
+        return Diagnosis(list(self._looks))
+
+    def __call__(self, state: TrainingState) -> None:
+        """Look at the network, if it is time to.
+
+        Parameters
+        ----------
+        state : TrainingState
+            What `fit` hands over.
+        """
+        check_handed_over(self, state)
+        is_last = state.stopped or state.epoch + 1 == state.epochs
+        if state.epoch % self.every == 0 or is_last:
+            self._looks.append(
+                _look(
+                    state.model, state.loss_fn, self.X, self.targets, state.optimizer, state.epoch
+                )
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: all looks until now."""
+        return {"looks": [asdict(look) for look in self._looks]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what a checkpoint kept.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state_dict` returns it.
+        """
+        saved = check_state("Diagnostics", state, ["looks"])["looks"]
+        try:
+            self._looks = [
+                Look(**{**look, "modules": [ModuleLook(**module) for module in look["modules"]]})
+                for look in saved
+            ]
+        except (TypeError, LookupError):
+            raise CheckpointError(
+                "Diagnostics: the state must hold looks as state_dict() returns them, but has "
+                f"{shown(saved)}"
+            ) from None
+
+
+# ---- what is looked at ---------------------------------------------------------------------------
+
+
+def _look(
+    model: Module,
+    loss_fn: Loss,
+    X: Array,
+    targets: list[Any],
+    optimizer: Optimizer | None,
+    epoch: int | None,
+) -> Look:
+    """Take one step on a copy, and note what every module does in it."""
+    walk = Walk(model, loss_fn, optimizer)
+    walk.forward(X)
+    loss = walk.loss(*targets)
+    walk.backward()
+    calls = [call for call in walk.calls if call.output is not None and call.gave_itself]
+    parameters = walk.model.parameters()
+    before = {id(parameter): parameter.data.copy() for parameter in parameters}
+    gradient = _norm(parameter.grad for parameter in parameters)
+    stepped = _step(walk.optimizer)
+    with restored({}), np.errstate(over="ignore", invalid="ignore"):
+        modules = [_look_at(call, before, stepped) for call in calls]
+        for module, behind in zip(modules, calls[1:], strict=False):
+            module.is_normalized = isinstance(behind.module, BatchNorm | GroupNorm | LayerNorm)
+        size = _norm(before.values())
+        change = _norm(p.data - before[id(p)] for p in parameters) if stepped else math.nan
+        input_rms = _rms(X)
+    numbers = [loss, gradient, *(module.rms for module in modules)]
+    return Look(
+        epoch=epoch,
+        n_rows=len(X),
+        input_rms=input_rms,
+        loss=loss,
+        modules=modules,
+        not_finite=""
+        if np.isfinite(numbers).all()
+        else first_not_finite(model, loss_fn, X, *targets, stepped=epoch is not None)[0],
+        gradient=gradient / size if size else math.nan,
+        update=change / size if size else math.nan,
+    )
+
+
+def _step(optimizer: Optimizer | None) -> set[int]:
+    """Take a step, and return which parameters it was to change."""
+    if optimizer is None:
+        return set()
+    try:
+        optimizer.step()
+    except DivergedError:
+        return set()
+    return {id(parameter) for parameter in optimizer._flat.parameters}
+
+
+def _look_at(call: Call, before: dict[int, Array], stepped: set[int]) -> ModuleLook:
+    assert call.output is not None
+    own = call.parameters.values()
+    weights = [before[id(parameter)] for parameter in own]
+    size = _norm(weights)
+    update = math.nan
+    if size and stepped.issuperset(map(id, own)):
+        update = _norm(p.data - before[id(p)] for p in own) / size
+    dead, saturated = _activity(call)
+    return ModuleLook(
+        name=call.name,
+        position=call.position,
+        module=call.label,
+        mean=float(call.output.mean()) if call.output.size else math.nan,
+        std=float(call.output.std()) if call.output.size else math.nan,
+        rms=_rms(call.output),
+        dead=dead,
+        saturated=saturated,
+        gradient_norm=_norm(call.gradients.values()) if own else math.nan,
+        weight_norm=size if own else math.nan,
+        update_ratio=update,
+        has_zero_weights=any(W.ndim > 1 and not W.any() for W in weights),
+        is_normalized=False,
+    )
+
+
+def _activity(call: Call) -> tuple[float, float]:
+    """Return which part of an activation's units is dead, and of its numbers is saturated."""
+    slopes = _slopes(call)
+    if slopes is None:
+        return math.nan, math.nan
+    steepest = max(_slope_at(call, x) for x in (-1.0, 0.0, 1.0))
+    if not steepest:
+        return 1.0, math.nan
+    # A unit is a number of a row, and for images a channel.
+    rows = (0, *range(2, slopes.ndim)) if slopes.ndim > 3 else (0,)
+    dead = float((slopes <= FLAT * steepest).all(axis=rows).mean())
+    is_bounded = max(_slope_at(call, -30.0), _slope_at(call, 30.0)) < NEARLY_FLAT * steepest
+    saturated = float((slopes < NEARLY_FLAT * steepest).mean()) if is_bounded else math.nan
+    return dead, saturated
+
+
+def _slopes(call: Call) -> Array | None:
+    """Return the size of the derivative at every number; None for what is no activation.
+
+    An activation works number by number, so its backward pass multiplies with the derivative.
+    """
+    output, module = call.output, call.module
+    assert output is not None
+    if call.delta is None or call.input.shape != output.shape or not output.size:
+        return None
+    if not np.isfinite(output).all():
+        return None
+    some = np.linspace(0.5, 1.5, output.size, dtype=output.dtype).reshape(output.shape)
+    slopes, product = module.backpropagate(np.ones_like(some)), module.backpropagate(some)
+    if not np.allclose(product, some * slopes, rtol=1e-4, atol=1e-5 * np.abs(product).max()):
+        return None
+    if slopes.min() == slopes.max() != 0:
+        return None  # no activation either, but one straight line
+    return np.abs(slopes)
+
+
+def _slope_at(call: Call, x: float) -> float:
+    """Return the size of an activation's derivative at one number."""
+    output = call.module(np.full_like(call.input[:1], x))
+    return float(np.abs(call.module.backpropagate(np.ones_like(output))).max())
+
+
+def _rms(array: Array) -> float:
+    """Return the root of the mean square."""
+    return math.sqrt(np.square(array, dtype=np.float64).mean()) if array.size else math.nan
+
+
+def _norm(arrays: Iterable[Array]) -> float:
+    return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
+
+
+# ---- what looks wrong ----------------------------------------------------------------------------
+
+
+def _verdicts(looks: list[Look]) -> list[Verdict]:
+    look = looks[-1]
+    if look.not_finite:
+        return [Verdict("not finite", "", look.not_finite)]
+    return [
+        *_exploding(look),
+        *_saturated(look),
+        *_dead(look),
+        *_vanishing(look),
+        *_steps(looks),
+    ]
+
+
+def _exploding(look: Look) -> list[Verdict]:
+    # The last module may give what its targets are, and normalization puts right any size.
+    hidden = [module for module in look.modules[:-1] if not module.is_normalized]
+    scale = max(1.0, look.input_rms)
+    large = [module for module in hidden if module.rms > EXPLODING * scale]
+    if not large:
+        return []
+    first, worst = large[0], max(large, key=lambda module: module.rms)
+    further = f", and {worst.rms:.3g} in {_name(worst)}" if worst is not first else ""
+    return [
+        Verdict(
+            "exploding",
+            first.position,
+            f"{_name(first)}: activations explode, from a size of {look.input_rms:.3g} in the "
+            f"input to {first.rms:.3g} here{further}; initialize with kaiming_normal, or put a "
+            "BatchNorm behind each Linear",
+        )
+    ]
+
+
+def _saturated(look: Look) -> list[Verdict]:
+    return [
+        Verdict(
+            "saturated",
+            module.position,
+            f"{_name(module)}: {_percent(module.saturated)} of the numbers are saturated, where "
+            "there is hardly a gradient; initialize with xavier_normal, or scale the inputs",
+        )
+        for module in look.modules
+        if module.saturated > SATURATED
+    ]
+
+
+def _dead(look: Look) -> list[Verdict]:
+    if look.n_rows < ROWS:
+        return []
+    return [
+        Verdict(
+            "dead",
+            module.position,
+            f"{_name(module)}: {_percent(module.dead)} of units never fire in these {look.n_rows} "
+            "rows, so they learn nothing; take smaller steps from a fresh initialization, or a "
+            "LeakyReLU",
+        )
+        for module in look.modules
+        if module.dead > DEAD and not module.saturated > SATURATED
+    ]
+
+
+def _vanishing(look: Look) -> list[Verdict]:
+    weighted = [m for m in look.modules if m.weight_norm > 0 and not math.isnan(m.gradient_norm)]
+    # Where all is dead, or a weight is zero, no gradient passes, and that is told or meant.
+    if any(m.dead == 1 or m.has_zero_weights for m in look.modules) or len(weighted) < 2:
+        return []
+    products = [module.gradient_norm * module.weight_norm for module in weighted]
+    last = int(np.argmax(products))
+    small = [i for i in range(last) if products[i] < VANISHING * products[last]]
+    if not small:
+        return []
+    a, b = weighted[small[0]], weighted[last]
+    return [
+        Verdict(
+            "vanishing",
+            a.position,
+            f"{_name(a)}: the gradient vanishes on the way back, to a norm of "
+            f"{a.gradient_norm:.1g} from one of {b.gradient_norm:.1g} in {_name(b)}; use ReLU or "
+            "ELU in place of Sigmoid, BatchNorm, or Residual connections",
+        )
+    ]
+
+
+def _steps(looks: list[Look]) -> list[Verdict]:
+    first, look = looks[0], looks[-1]
+    several = len(looks) > 1
+    course = f", and the loss went from {first.loss:.4g} to {look.loss:.4g}" if several else ""
+    size = f"a step changes the parameters by {look.update:.1g} of their size{course}"
+    falls = several and look.loss < 0.9 * first.loss
+    if look.update < SMALL_STEPS and look.gradient > GRADIENT and not falls:
+        text = f"the learning rate is too small: {size}; about 0.001 is usual"
+        return [Verdict("small steps", "", text)]
+    return []
+
+
+def _name(module: ModuleLook) -> str:
+    return f"{module.position} {module.module.partition('(')[0]}".strip()
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2g}"
+
+
+def _percent(value: float) -> str:
+    return "" if math.isnan(value) else f"{100 * value:.0f} %"

@@ -1,0 +1,7 @@
+"""Training: the loop of the README with progress, validation, early stopping and a history."""
+
+from tinynn.training.callbacks import EarlyStopping, ReduceLROnPlateau
+from tinynn.training.history import History, TrainingState
+from tinynn.training.loop import evaluate, fit
+
+__all__ = ["EarlyStopping", "History", "ReduceLROnPlateau", "TrainingState", "evaluate", "fit"]
