@@ -30,6 +30,7 @@ from tinynn import (
     diagnose,
     fit,
 )
+from tinynn.core.generators import find_generators
 from tinynn.data import (
     BreastCancerDataLoaderFactory,
     DataLoader,
@@ -350,7 +351,7 @@ def test_nothing_changes(rng):
                 [(m.training, id(m._saved), sorted(vars(m))) for m in model],
                 id(loss_fn._saved),
                 library.bit_generator.state,
-                [g.bit_generator.state for g in tnn.random.find_generators({"": model}).values()],
+                [g.bit_generator.state for g in find_generators({"": model}).values()],
             )
         )
 

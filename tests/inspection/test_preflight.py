@@ -24,6 +24,7 @@ from tinynn import (
     Tanh,
     preflight,
 )
+from tinynn.core.generators import find_generators
 from tinynn.data import (
     BreastCancerDataLoaderFactory,
     DataLoader,
@@ -365,7 +366,7 @@ def test_nothing_changes(kind, rng):
 
     def everything():
         owners = {"model": model, "loader": batches}
-        generators = tnn.random.find_generators(owners)
+        generators = find_generators(owners)
         return copy.deepcopy(
             (
                 model.state_dict(),

@@ -21,6 +21,7 @@ from tinynn import (
     Residual,
     Tanh,
 )
+from tinynn.core.generators import find_generators
 from tinynn.errors import OptionError, ShapeError
 from tinynn.inspection.tracing import formula
 
@@ -143,7 +144,7 @@ def test_it_is_the_step_that_the_model_itself_takes():
 
 def everything(model, loss_fn, optimizer):
     """All that a trace could change; what calls kept by its identity, which no copy has."""
-    generators = tnn.random.find_generators({"model": model})
+    generators = find_generators({"model": model})
     generators["library"] = tnn.random.as_generator(None)
     return (
         model.state_dict(),

@@ -56,6 +56,7 @@ class RunCheckpoint:
     It is what stands behind the argument `checkpoint` of `fit`:
 
     >>> import tempfile
+    >>> import numpy as np
     >>> import tinynn as tnn
     >>> from tinynn.data import DataLoader
     >>> loader = DataLoader(np.eye(4), [0, 1, 0, 1], shuffle=True, rng=0)
