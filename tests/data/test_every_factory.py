@@ -1,0 +1,80 @@
+"""What holds for every public data set. One that is not listed here fails a test."""
+
+import numpy as np
+import pytest
+
+import tinynn.data
+from tinynn.data import DataLoaderFactory
+
+X = np.random.default_rng(0).normal(size=(40, 3))
+
+# How to build each, with options of all factories; None for what must be downloaded first, whose
+# tests are in test_mnist.py.
+FACTORIES = {
+    "ArrayDataLoaderFactory": lambda **options: tinynn.data.ArrayDataLoaderFactory(
+        X, np.arange(40) % 4, **options
+    ),
+    "BreastCancerDataLoaderFactory": tinynn.data.BreastCancerDataLoaderFactory,
+    "DiabetesDataLoaderFactory": tinynn.data.DiabetesDataLoaderFactory,
+    "DigitsDataLoaderFactory": tinynn.data.DigitsDataLoaderFactory,
+    "FashionMNISTDataLoaderFactory": None,
+    "IrisDataLoaderFactory": tinynn.data.IrisDataLoaderFactory,
+    "MNISTDataLoaderFactory": None,
+    "PlaneDataLoaderFactory": lambda **options: tinynn.data.PlaneDataLoaderFactory(
+        "moons", **options
+    ),
+    "WineDataLoaderFactory": tinynn.data.WineDataLoaderFactory,
+}
+every_factory = pytest.mark.parametrize(
+    "build",
+    [build for build in FACTORIES.values() if build],
+    ids=[n for n in FACTORIES if FACTORIES[n]],
+)
+
+
+def test_every_public_factory_is_here():
+    public = {
+        name
+        for name in tinynn.data.__all__
+        if isinstance(value := getattr(tinynn.data, name), type)
+        and issubclass(value, DataLoaderFactory)
+        and value is not DataLoaderFactory
+    }
+    missing = public - set(FACTORIES)
+    assert not missing, f"add to FACTORIES in {__file__} how to build {sorted(missing)}"
+
+
+def loaders(data):
+    return [data.train_loader, data.validation_loader, data.test_loader]
+
+
+@every_factory
+def test_loaders_give_what_the_factory_says(build):
+    data = build(batch_size=7, dtype=np.float64)
+    for loader in loaders(data):
+        inputs, targets = next(iter(loader))
+        assert inputs.shape == (min(7, loader.n_samples), *data.feature_shape)
+        assert inputs.dtype == np.float64
+        assert np.isfinite(inputs).all()
+        if data.n_classes is None:
+            assert targets.dtype == np.float64
+            assert targets.ndim == 2
+        else:
+            assert targets.dtype == np.int64
+            assert set(loader.y.tolist()) <= set(range(data.n_classes))
+            assert len(data.class_names) == data.n_classes
+
+
+@every_factory
+def test_a_seed_decides_the_splits(build):
+    first, again, other = build(rng=1), build(rng=1), build(rng=2)
+    for one, two in zip(loaders(first), loaders(again), strict=True):
+        np.testing.assert_array_equal(one.X, two.X)
+        np.testing.assert_array_equal(one.y, two.y)
+    assert not np.array_equal(first.validation_loader.X, other.validation_loader.X)
+
+
+@every_factory
+def test_the_splits_hold_every_row_once(build):
+    whole = build(validation_fraction=0, test_fraction=0).train_loader.n_samples
+    assert sum(loader.n_samples for loader in loaders(build())) == whole
