@@ -605,6 +605,28 @@ def test_options_as_given_do_not_follow_the_callers_array():
     assert loss_fn(*EXAMPLES[0][1:]) > 0
 
 
+def test_probabilities_may_be_off_by_rounding():
+    rng = np.random.default_rng(0)
+    for dtype, c in ((np.float16, 50), (np.float32, 1000)):
+        Q = scipy.special.softmax(rng.normal(size=(20, c)), axis=1).astype(dtype)
+        assert CrossEntropyLoss()(np.zeros((20, c)), Q) == pytest.approx(np.log(c), rel=1e-3)
+        assert np.isfinite(CrossEntropyLoss(from_logits=False)(Q, np.zeros(20, int)))
+
+
+def test_a_diverged_prediction_gives_a_loss_that_is_not_finite():
+    # `fit` then says where it began; that it does not sum to one would be beside the point.
+    Q = np.array([[0.5, 0.5], [np.nan, np.nan]])
+    assert np.isnan(CrossEntropyLoss(from_logits=False)(Q, [0, 1]))
+    assert np.isnan(KLDivLoss()(Q, np.array([[0.5, 0.5], [1, 0]])))
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+@pytest.mark.parametrize("T", [[0], [[1, 0]]], ids=["index", "distribution"])
+def test_a_loss_of_nothing_has_no_sign(from_logits, T):
+    P = np.array([[1000.0, 0.0]] if from_logits else [[1.0, 0.0]])
+    assert str(CrossEntropyLoss(from_logits)(P, T)) == "0.0"
+
+
 # ---- what is refused -----------------------------------------------------------------------------
 
 
@@ -658,11 +680,52 @@ REFUSED = [
         DataError,
         r"row 1 of the prediction is \[ 2. -1.\].*Softmax\(\).*from_logits=True",
     ),
+    # distributions that do not sum to one
+    (
+        CrossEntropyLoss(),
+        np.zeros((2, 1)),
+        [[1], [3.7]],
+        None,
+        DataError,
+        r"1 sums to 3\.7.*BCEWith",
+    ),
+    (
+        CrossEntropyLoss(),
+        np.zeros((2, 1)),
+        [[1], [0]],
+        None,
+        DataError,
+        r"row 1 sums to 0.*BCEWith",
+    ),
+    (
+        CrossEntropyLoss(),
+        Z23,
+        [[1, 0, 0], [1, 1, 1]],
+        None,
+        DataError,
+        r"1 sums to 3.*several class",
+    ),
+    (CrossEntropyLoss(), Z23, [[1, 0.99, 0], [1, 0, 0]], None, DataError, r"row 0 sums to 1\.99"),
+    (CrossEntropyLoss(), Z23, [[1, 0, 0], [0, 0, 0]], None, DataError, r"row 1 sums to 0.*of 0$"),
+    (
+        CrossEntropyLoss(from_logits=False),
+        [[0.5, 0.5], [0.5, 0.4]],
+        [0, 1],
+        None,
+        DataError,
+        r"row 1 of the prediction is \[0\.5 0\.4\], with a sum of 0\.9; .*Softmax\(\)",
+    ),
+    (KLDivLoss(), [[-1.0, -1.0], [0, 2]], Z23[:, :2], None, DataError, r"row 1 of.*LogSoftmax\(\)"),
+    (KLDivLoss(), -np.ones((2, 2)), [[0, 1], [3, 0]], None, DataError, r"target, but row 1 is \[3"),
+    (KLDivLoss(True), -np.ones((1, 2)), [[0.5, 0.5]], None, DataError, r"log_target=False"),
     # weights of rows
     (MSELoss(), Z23, Z23, [1, -1], DataError, r"no negative sample_weight, but row 1 is -1"),
     (MSELoss(), Z23, Z23, [np.nan, 1], DataError, r"finite numbers as sample_weight, but row 0"),
     (MSELoss(), Z23, Z23, [0, 0], DataError, r"no mean: every sample_weight is zero"),
-    (MSELoss(), Z23.astype(np.float32), Z23, [1e-60] * 2, DataError, r"sample_weight is zero"),
+    (MSELoss(), Z23.astype(np.float32), Z23, [1, 1e-60], DataError, r"in float32.* row 1 is 1e-60"),
+    (MSELoss(), Z23.astype(np.float32), Z23, [1, 1e300], DataError, r"row 1 is 1e\+300.*ratios"),
+    (MSELoss(), Z23, Z23, [1, 1e-320], DataError, r"in float64.* row 1 is 1e-320"),
+    (MSELoss(), Z23, Z23, 2.0, ShapeError, r"one sample_weight a row.*\(2,\).*\(\)"),
     (MSELoss(), Z23, Z23, [1, 1, 1], ShapeError, r"one sample_weight a row.*\(2,\).*\(3,\)"),
     (MSELoss(), Z23, Z23, [[1], [1]], ShapeError, r"\(2,\), but was given shape \(2, 1\)"),
     (MSELoss(), Z23, Z23, ["a", "b"], DataError, r"real numbers as sample_weight"),
@@ -702,10 +765,20 @@ def test_nothing_to_backpropagate_before_a_call_or_after_a_failed_one(loss_fn, P
         (lambda: CrossEntropyLoss(from_logits=1), "from_logits must be True or False, but is 1"),
         (lambda: CrossEntropyLoss(label_smoothing=1.5), "label_smoothing must be .* but is 1.5"),
         (lambda: CrossEntropyLoss(label_smoothing=-0.1), "at least 0 and at most 1, but is -0.1"),
-        (lambda: CrossEntropyLoss(class_weight=[1, -1]), "CrossEntropyLoss: weights must be fin"),
+        (
+            lambda: CrossEntropyLoss(class_weight=[1, -1]),
+            "CrossEntropyLoss: class_weight must be fin",
+        ),
         (lambda: CrossEntropyLoss(class_weight=[1, np.nan]), "finite numbers of zero or more"),
         (lambda: CrossEntropyLoss(class_weight=[[1, 2]]), "in one row"),
-        (lambda: BCEWithLogitsLoss(pos_weight="heavy"), "BCEWithLogitsLoss: .* are 'heavy'"),
+        (lambda: CrossEntropyLoss(class_weight={0: 1, 1: -2}), r"class_weight .* is {0: 1, 1: -2}"),
+        (lambda: CrossEntropyLoss(class_weight=[1, 1e-50]), "from 1e-30 to 1e"),
+        (lambda: CrossEntropyLoss(class_weight=[1, 1e50]), r"from 1e-30 to 1e\+30 where"),
+        (lambda: MultiLabelSoftMarginLoss(class_weight="all"), "class_weight must be .* is 'all'"),
+        (
+            lambda: BCEWithLogitsLoss(pos_weight="heavy"),
+            "BCEWithLogitsLoss: pos_weight .* is 'heavy'",
+        ),
     ],
 )
 def test_options_refused(build, message):
