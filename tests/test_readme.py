@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ import tinynn as tnn
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+URLS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
@@ -24,8 +26,9 @@ def run(snippet):
     return namespace
 
 
-def test_the_loop(capsys, monkeypatch):
+def test_the_loop(capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(mpl.rcParams, "backend", "agg")
+    monkeypatch.chdir(tmp_path)
     from matplotlib import pyplot
 
     ran = run(SNIPPETS[0])
@@ -54,10 +57,27 @@ def test_the_commands_stand_on_lines_of_their_own(ending):
     assert len(re.findall(rf"^pip install .* && {ending}$", README, re.MULTILINE)) == 1
 
 
+def test_the_command_above_the_snippets_installs_what_they_need():
+    (command,) = re.findall(r"^pip install (.*) && python -m tinynn$", README, re.MULTILINE)
+    assert "plot" in command  # history.plot() draws
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_links_lead_to_files(page):
+    in_repository = re.compile(
+        rf"({re.escape(URLS['Source'])}/blob/main/|"
+        rf"{re.escape(URLS['Source'].replace('github', 'raw.githubusercontent'))}/main/)"
+    )
     links = re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text("utf-8"))
+    links = [in_repository.sub("", link) for link in links]
     assert all((ROOT / link).exists() for link in links if not link.startswith("https://"))
+
+
+def test_links_of_the_readme_lead_somewhere_from_pypi_too():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(links) > 15
+    assert all(link.startswith("https://") for link in links)
+    assert URLS["Documentation"] in links
 
 
 # ---- the figures, where they come quickly --------------------------------------------------------

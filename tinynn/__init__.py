@@ -7,6 +7,8 @@ initial weights in `tinynn.initializers`, learning rates that change in `tinynn.
 
 from typing import TYPE_CHECKING
 
+__distribution__ = "tinynn-numpy"  # `tinynn` is another project's; `core.identity` reads this
+
 from tinynn import errors, initializers, losses, modules, optimizers, schedules
 from tinynn._version import __version__
 from tinynn.core.threads import set_threads
@@ -85,11 +87,27 @@ if not TYPE_CHECKING:  # which would then believe any name
         from importlib import import_module
 
         if name not in _LATER:
-            raise AttributeError(f"module 'tinynn' has no attribute {name!r}")
+            raise _missing(name)
         home = _LATER[name]
         module = import_module(f"tinynn.{home}")
         value = globals()[name] = module if name == home else getattr(module, name)
         return value
+
+
+def _missing(name: str) -> Exception:
+    """Return the error for a name that is not here, with the one that was meant."""
+    import sys
+    from importlib.util import find_spec
+
+    from tinynn.core.guesses import NAMES, answer
+
+    hint = "" if name.startswith("_") else answer(name, NAMES, __all__)
+    # `from tinynn import X` asks here first, and says nothing of why it failed if this raises an
+    # AttributeError: it then looks for a file X.
+    importing = sys._getframe(2).f_code.co_name == "_handle_fromlist"
+    if importing and hint and find_spec(f"tinynn.{name}") is None:
+        return ImportError(f"cannot import name {name!r} from 'tinynn'{hint}", name="tinynn")
+    return AttributeError(f"module 'tinynn' has no attribute {name!r}{hint}", name=name)
 
 
 def __dir__() -> list[str]:

@@ -28,7 +28,9 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from tinynn.core import guesses
 from tinynn.core.checks import check_flag, check_integer, check_number
+from tinynn.core.guesses import answer
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
@@ -70,6 +72,7 @@ ACTIVATIONS: dict[str, Callable[[], Module] | None] = {
     "gelu": GELU,
     "leaky_relu": LeakyReLU,
     "selu": SELU,
+    "sigmoid": Sigmoid,  # the same as "logistic", which is scikit-learn's name for it
     "silu": SiLU,
     "softplus": Softplus,
 }
@@ -519,9 +522,10 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         value = getattr(self, option)
         known = isinstance(value, str) and value in choices
         if not known and (not callable(value) or isinstance(value, Module)):
+            hint = answer(value, guesses.ACTIVATIONS, choices) if isinstance(value, str) else ""
             raise OptionError(
                 f"{type(self).__name__}: {option} must be among {', '.join(choices)}, or a "
-                f"{otherwise}, but is {value!r}"
+                f"{otherwise}, but is {value!r}{hint}"
             )
 
     def __sklearn_tags__(self) -> Any:
@@ -542,8 +546,8 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
     hidden_layer_sizes : int or sequence of int, default (100,)
         How many units each hidden layer has; an empty sequence makes a linear model.
     activation : str or callable, default "relu"
-        What follows each hidden layer: "identity", "logistic", "tanh", "relu", "elu", "gelu",
-        "leaky_relu", "selu", "silu", "softplus", or a function that returns a module.
+        What follows each hidden layer: "identity", "logistic" (or "sigmoid"), "tanh", "relu",
+        "elu", "gelu", "leaky_relu", "selu", "silu", "softplus", or a function that returns one.
     model : ModuleList, optional
         A template, in place of the four options that build a network (the two above, `batch_norm`
         and `dropout`). Each `fit` trains a copy of it, which begins with the template's parameters;

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from tinynn.core.checks import (
     check_state,
     shown,
 )
+from tinynn.core.guesses import OF_OPTIMIZERS, missing_attribute
 from tinynn.core.options import options_repr
 from tinynn.core.primitives import (
     add_scaled,
@@ -105,6 +106,12 @@ class Optimizer:
         processes.current.start(self._flat.data)
         for vector in self.state_vectors:
             setattr(self, f"_{vector}", np.zeros_like(self._flat.data))
+
+    if not TYPE_CHECKING:  # which would then believe any name
+
+        def __getattr__(self, name):
+            """Name what to write here where another library's name was tried."""
+            return missing_attribute(self, name, OF_OPTIMIZERS)
 
     @property
     def lr(self) -> float | Schedule:

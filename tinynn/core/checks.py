@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tinynn.core import identity  # noqa: F401 - refuses another project's package of this name
 from tinynn.core.types import Array
 from tinynn.errors import (
     CheckpointError,

@@ -21,6 +21,7 @@ from tinynn.core.checks import (
     check_state,
     size_error,
 )
+from tinynn.core.guesses import OF_MODULES, missing_attribute
 from tinynn.core.options import options_repr, short_repr
 from tinynn.core.types import Array
 from tinynn.errors import (
@@ -170,6 +171,10 @@ class Module:
                 Where `delta` is not of the shape of the latest output.
             """
             raise NotImplementedError(f"{type(self).__name__} has no backpropagate(self, delta)")
+
+        def __getattr__(self, name):
+            """Name what to write here where another library's name was tried."""
+            return missing_attribute(self, name, OF_MODULES)
 
     # ---- what is inside ---------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from inspect import Parameter as Parameter_
+from inspect import Signature
 from typing import Any, overload
 
 from tinynn.core.checks import check_sequence, check_whole, shown
@@ -14,6 +16,8 @@ from tinynn.modules.shapes import UNKNOWN, Shape
 from tinynn.parameter import Parameter
 
 __all__ = ["ModuleList"]
+
+_AS_LIST = "; in tinynn: ModuleList([Linear(4, 3), ReLU()])"
 
 
 class ModuleList(Module, MutableSequence[Module]):
@@ -55,9 +59,20 @@ class ModuleList(Module, MutableSequence[Module]):
     (2, 4)
     """
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
+    def __init__(self, modules: Iterable[Module] = (), *others: Module) -> None:
+        if others:
+            raise OptionError(f"ModuleList takes one list of modules{_AS_LIST}")
+        hint = _AS_LIST if isinstance(modules, Module) else ""
         self._modules: list[Module] = []
-        self._change(check_sequence("ModuleList", "modules", modules, Module, "Module"))
+        self._change(check_sequence("ModuleList", "modules", modules, Module, "Module", hint))
+
+    # `others` is no option: it only receives what belongs into the list, to say so.
+    __init__.__signature__ = Signature(  # type: ignore[attr-defined]
+        [
+            Parameter_("self", Parameter_.POSITIONAL_OR_KEYWORD),
+            Parameter_("modules", Parameter_.POSITIONAL_OR_KEYWORD, default=()),
+        ]
+    )
 
     # ---- the two passes ---------------------------------------------------------------------
 
