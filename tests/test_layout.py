@@ -245,7 +245,7 @@ def test_the_face_is_whole_before_it_is_loaded():
     starred = in_fresh_python("from tinynn import *\nprint(*globals())")
     assert set(tinynn.__all__) <= set(starred)
     helped = in_fresh_python("import tinynn\nhelp(tinynn)")
-    assert {"check_gradients(module:", "EarlyStopping"} <= {word.strip("|") for word in helped}
+    assert {"check_gradients(what:", "EarlyStopping"} <= {word.strip("|") for word in helped}
 
 
 def test_what_is_not_there_says_so():

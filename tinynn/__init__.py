@@ -37,6 +37,7 @@ _LATER = {
     "Diagnosis": "inspection.diagnostics",
     "Diagnostics": "inspection.diagnostics",
     "EarlyStopping": "training",
+    "GradientEntry": "inspection.gradcheck",
     "GradientReport": "inspection.gradcheck",
     "History": "training",
     "PreflightReport": "inspection.preflight",

@@ -132,7 +132,15 @@ class OptionError(TinyNNError, ValueError, TypeError):
 
 
 class GradientError(TinyNNError, AssertionError):
-    """A backward pass is not the derivative of its forward pass; see `check_gradients`."""
+    """A backward pass is not the derivative of its forward pass; see `check_gradients`.
+
+    Attributes
+    ----------
+    report : GradientReport or None
+        What was found about every gradient; None where no check was run.
+    """
+
+    report: object | None = None
 
 
 class DivergedError(TinyNNError, FloatingPointError):

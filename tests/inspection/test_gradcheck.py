@@ -19,14 +19,9 @@ from tinynn.errors import (
     OptionError,
     StateError,
 )
-from tinynn.inspection.gradcheck import (
-    CENTRAL_DIFFERENCES,
-    COMPLEX_STEP,
-    check_gradients,
-    diagnose,
-    diagnose_shape,
-    spaced_values,
-)
+from tinynn.inspection.derivatives import CENTRAL_DIFFERENCES, COMPLEX_STEP, spaced_values
+from tinynn.inspection.gradcheck import check_gradients
+from tinynn.inspection.gradient_diagnosis import diagnose, diagnose_shape
 from tinynn.parameter import Parameter
 from tinynn.random import as_generator
 
@@ -152,7 +147,7 @@ def test_a_spoiled_gradient_is_caught_and_named(base, which, how):
     spoil, diagnosis = SPOILED[how]
     right = getattr(base, f"for_{which}")
     module = planted(base, **{f"for_{which}": lambda self, X, d: spoil(right(self, X, d))})(4, 3)
-    named = "by the input" if which == "input" else f"of {which}"
+    named = "with respect to the input" if which == "input" else f"of {which}"
     refused(module, (6, 4), rf"^Planted\(4, 3\): the gradient {named} is wrong", diagnosis)
 
 
@@ -170,12 +165,19 @@ def test_a_transpose_that_is_not_square_is_named(base):
 
 def test_a_transposed_input_gradient_is_named():
     module = planted(Affine, for_input=lambda self, X, d: (d @ self.weight.data.T).T)(4, 3)
-    refused(module, (6, 4), "gradient by the input must have .*shape", "it is transposed")
+    refused(
+        module, (6, 4), "gradient with respect to the input must have .*shape", "it is transposed"
+    )
 
 
 def test_a_missing_derivative_of_an_activation_is_named():
     module = planted(Cube, backpropagate=lambda self, delta: delta.copy())()
-    refused(module, (5, 4), "by the input is wrong", "derivative of the activation is missing")
+    refused(
+        module,
+        (5, 4),
+        "with respect to the input is wrong",
+        "derivative of the activation is missing",
+    )
 
 
 @pytest.mark.parametrize("base", [Affine, AccumulatingAffine])
@@ -202,7 +204,7 @@ def test_a_squeezed_axis_is_named_although_the_numbers_would_be_right(base):
     assert check_gradients(module(4, 3), (6, 4)).worst < 1e-14
     refused(module(4, 1), (6, 4), r"of bias must have its shape \(1,\)", "squeezed away")
     module = planted(base, for_input=lambda self, X, d: (d @ self.weight.data.T).squeeze())
-    refused(module(1, 3), (6, 1), "gradient by the input must have", "squeezed away")
+    refused(module(1, 3), (6, 1), "gradient with respect to the input must have", "squeezed away")
 
 
 @pytest.mark.parametrize("form", ["add", "subtract", "all", "dots", "colon", "out", "assign"])
@@ -288,7 +290,8 @@ def test_the_message_shows_index_and_both_values_and_nothing_else_is_moved():
         "    backpropagate gives -48\n"
         "    complex step gives 48\n"
         "    relative error 2; 1 of 4 derivatives compared are wrong\n"
-        "    diagnosis: it is this one derivative alone; all others that were compared are right"
+        "    diagnosis: it is this one derivative alone; all others that were compared are right\n"
+        "    right: prediction, bias, input"
     )
 
 
@@ -403,7 +406,7 @@ def test_float32_is_named_wherever_it_slips_in():
     module = planted(Cube, __call__=lambda self, X: (X**3).astype(np.float32))()
     refused(module, (5, 4), "forward pass returns float32")
     module = planted(Affine, for_input=lambda self, X, d: (d @ self.weight.data.T).astype("f4"))
-    refused(module(4, 3), (6, 4), "gradient by the input is float32")
+    refused(module(4, 3), (6, 4), "gradient with respect to the input is float32")
     module = planted(Affine, for_bias=lambda self, X, d: d.sum(axis=0, dtype=np.float32))
     refused(module(4, 3), (6, 4), "gradient of bias must be float64, .* float32 was added")
 
@@ -443,7 +446,11 @@ def test_numbers_that_are_not_finite_are_named(bad):
     module = planted(Cube, __call__=lambda self, X: spoil(Cube.__call__(self, X)))()
     refused(module, (5, 4), rf"output is not finite: it is {bad} at \[1, 1\]")
     module = planted(Affine, for_input=lambda self, X, d: spoil(d @ self.weight.data.T))(4, 3)
-    refused(module, (6, 4), rf"gradient by the input is not finite: it is {bad} at \[1, 1\]")
+    refused(
+        module,
+        (6, 4),
+        rf"gradient with respect to the input is not finite: it is {bad} at \[1, 1\]",
+    )
     module = planted(Affine, for_weight=lambda self, X, d: spoil(X.T @ d))(4, 3)
     refused(module, (6, 4), rf"gradient of weight is not finite: it is {bad} at \[1, 2\]")
 
@@ -479,7 +486,7 @@ def test_an_error_deep_in_a_list_is_named_by_position_and_parameter():
 
 def test_in_a_list_the_module_is_named_whose_input_gradient_is_wrong():
     model = tnn.ModuleList([tnn.Linear(4, 3), planted(Cube, slope=lambda self, X: X**2)(), Cube()])
-    named = r"on its own is ModuleList\[1\]:\n +Planted\(\): the gradient by the input"
+    named = r"on its own is ModuleList\[1\]:\n +Planted\(\): the gradient with respect to the input"
     refused(model, (6, 4), named, "it is 0.3333333333 times")
 
 
@@ -532,7 +539,7 @@ def test_a_loss_is_taken_and_proved_as_well():
     assert set(report.errors) == {"prediction", "weight", "bias", "input"}
     assert report.worst < 1e-13
     spoiled = type("Wrong", (SquaredError,), {"factor": 1.0})()
-    named = r"^Wrong\(\): the gradient by the prediction is wrong"
+    named = r"^Wrong\(\): the gradient with respect to the prediction is wrong"
     refused(Affine(4, 3), (6, 4), named, "0.5 times", loss_fn=spoiled, target=target)
     module = planted(Affine, for_weight=lambda self, X, d: -X.T @ d)(4, 3)
     refused(module, (6, 4), "of weight is wrong", "sign", loss_fn=SquaredError(), target=target)
@@ -744,7 +751,7 @@ def test_central_differences_bear_the_kinks_of_a_network(size):
 def test_a_kink_is_called_a_kink():
     X = np.array([[1.0, 0.0], [-2.0, 3.0]])
     message = refused(tnn.ReLU(), X, r"worst at \[0, 1\]", "has a kink here", "choose another inp")
-    assert "the gradient by the input cannot be proved" in message
+    assert "the gradient with respect to the input cannot be proved" in message
     assert "on its own" not in refused(tnn.ModuleList([tnn.ReLU()]), X, "has a kink here")
     assert re.search(r"slope is -?0 on one side and -?[\d.]+ on the other", message)
 
@@ -862,7 +869,7 @@ def test_new_scales_and_shifts_are_spread_so_that_none_can_be_forgotten():
             return delta.copy()  # without the gain, which is 1
 
     module = Gain()
-    refused(module, (5, 3), "gradient by the input is wrong")
+    refused(module, (5, 3), "gradient with respect to the input is wrong")
     assert (module.gain.data == 1).all()
 
 
@@ -890,7 +897,7 @@ def test_an_empty_batch_passes():
 
 
 def test_arguments_that_cannot_be_are_refused():
-    with pytest.raises(OptionError, match=r"takes a Module, .*add \(\)"):
+    with pytest.raises(OptionError, match=r"takes a module, .*add \(\)"):
         check_gradients(tnn.ReLU, (2, 2))
     with pytest.raises(OptionError, match="takes a shape, such as"):
         check_gradients(tnn.ReLU(), 8)

@@ -177,7 +177,7 @@ FAULTS = {
     ),
     "one large feature": (
         lambda: (network(), CrossEntropyLoss(), loader(changed(_2=X[:, 2] * 100))),
-        r"the features are not scaled: that of column 2 has a size of \d+",
+        r"the features are not scaled: column 2 has a size of \d+",
     ),
     "raw pixels": (
         lambda: (
@@ -189,7 +189,7 @@ FAULTS = {
     ),
     "tiny features": (
         lambda: (network(), CrossEntropyLoss(), loader(X / 255)),
-        r"the features are tiny, of a size of 0\.004\d? .* scaled twice\? Bring",
+        r"the features are tiny, of a size of 0\.004\d? .* scaled twice\? Fix: scale",
     ),
     "a constant feature": (
         lambda: (network(), CrossEntropyLoss(), loader(changed(_4=1))),
@@ -213,11 +213,11 @@ FAULTS = {
     ),
     "a class that is missing": (
         lambda: (network(C=5), CrossEntropyLoss(), loader(targets=np.where(Y == 1, 4, Y))),
-        r"the model tells 5 classes apart, but no row is of classes 1, 3; was the split strat",
+        r"the model has 5 classes, but no row is of classes 1, 3; was the split strat",
     ),
     "a rare class": (
         lambda: (network(C=2), CrossEntropyLoss(), loader(*two_classes(20))),
-        r"very unequal: of 3000 rows only 20 are of class 1; weigh them",
+        r"very unequal: of 3000 rows only 20 are of class 1; weight them",
     ),
     "a rare positive": (
         lambda: (
@@ -249,11 +249,11 @@ FAULTS = {
     ),
     "a last batch of one row": (
         lambda: (network(BatchNorm(3)), CrossEntropyLoss(), loader(X[:289], Y[:289])),
-        r"a batch of one row comes up: ModuleList\[5\] BatchNorm\(3\) takes at least 2 values",
+        r"there is a batch of one row: ModuleList\[5\] BatchNorm\(3\) takes at least 2 values",
     ),
     "batches of one row": (
         lambda: (network(BatchNorm(3)), CrossEntropyLoss(), loader(batch_size=1)),
-        r"a batch of one row comes up: .*\(drop_last=True\)",
+        r"there is a batch of one row: .*\(drop_last=True\)",
     ),
     "dead units": (
         lambda: (dead_units(), CrossEntropyLoss(), loader()),
@@ -300,7 +300,7 @@ def test_several_faults_give_several_lines():
     report = preflight(model, CrossEntropyLoss(), loader(changed(_3=1), shuffle=False))
     assert [text[:22] for text in report] == [
         "column 3 of the featur",
-        "the model tells 5 clas",
+        "the model has 5 classe",
         "ModuleList[3] ReLU: 62",
     ]
 

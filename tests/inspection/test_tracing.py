@@ -199,7 +199,7 @@ def test_as_a_sequence_and_by_name():
     assert trace[0] is trace["0"]
     assert trace[-1] is trace["5"]
     assert [traced.name for traced in trace[1:3]] == ["1", "2"]
-    with pytest.raises(KeyError, match=r"no module of the name '9' .* there are '0', '1', '2'"):
+    with pytest.raises(KeyError, match=r"no module named '9' .* there are '0', '1', '2'"):
         trace["9"]
 
 

@@ -1,7 +1,7 @@
-"""Is a network in good health? What its modules do in one step, and over training, with verdicts.
+"""Is a network in good health? What its modules do in one step and over training, with verdicts.
 
-Every number is of a look at one batch, on a copy of the model. A verdict is given where one of them
-is far outside of what networks that learn well have; the limits stand below, with their sources.
+Every number comes from one batch, run on a copy of the model. A verdict is given where a number is
+far outside the range of networks that learn well; the limits are below, with their sources.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ __all__ = ["Diagnosis", "Diagnostics", "Verdict", "diagnose"]
 
 
 # ---- the limits ---------------------------------------------------------------------------------
-# Where nothing else is said they were set by measuring: networks of all kinds of activation on the
-# bundled data sets, before and after training, stay well inside of them.
+# Unless a source is named, they were measured: networks with all kinds of activations, on the
+# bundled data sets, stay well inside them before and after training.
 
-# A number is flat where the slope of its activation is below this part of the steepest one. Units
-# that are flat in every row get no gradient (Lu, Shin, Su, Karniadakis: Dying ReLU and
+# A number is flat where the slope of its activation is below this fraction of the steepest slope.
+# Units that are flat in every row get no gradient (Lu, Shin, Su, Karniadakis: Dying ReLU and
 # initialization, 2019). Before and after training up to 14 % of the units were found so.
 FLAT = 0.001
 DEAD = 0.25
-# Of fewer rows, a unit that seldom fires may meet none by chance.
+# In fewer rows, a unit that seldom fires may stay silent by chance.
 ROWS = 50
 
 # Activations that are bounded on both sides saturate (Glorot, Bengio: Understanding the difficulty
@@ -51,34 +51,35 @@ ROWS = 50
 NEARLY_FLAT = 0.01
 SATURATED = 0.5
 
-# How much larger hidden numbers may be than the input, or one: up to 6 was found. Initializations
-# made for an activation keep it level (He, Zhang, Ren, Sun: Delving deep into rectifiers, 2015).
+# How much larger hidden numbers may be than the input, or than one: up to 6 was found.
+# Initializations made for an activation keep it level (He, Zhang, Ren, Sun: Delving deep into
+# rectifiers, 2015).
 EXPLODING = 10.0
 
-# How much smaller gradient times weights of a module may be than those of one behind it. (Of the
-# product, as it is the same in every layer of a network of ReLUs without biases, and does not
-# depend on the size of weights that are normalized.) Down to 1/70 was found, in four layers of
-# sigmoids.
+# How much smaller gradient times weights of a module may be than those of a later one. (The
+# product is used because it is the same in every layer of a network of ReLUs without biases, and
+# does not depend on the size of weights that are normalized.) Down to 1/70 was found, in
+# four layers of sigmoids.
 VANISHING = 0.001
 
-# What a step changes in comparison with the weights: about 1e-3 is a healthy ratio (Stanford's
-# CS231n, "ratio of weights:updates"; Bottou's advice before it). Found were 1e-4 to 4e-2.
+# How much a step changes, relative to the weights: about 1e-3 is a healthy ratio (Stanford's
+# CS231n, "ratio of weights:updates"; Bottou's advice before it). 1e-4 to 4e-2 was found.
 SMALL_STEPS = 1e-5
-# And it is the learning rate that makes them small, where there is still a gradient to follow.
+# The learning rate is to blame only where there is still a gradient to follow.
 GRADIENT = 0.01
 
 
 class Verdict(NamedTuple):
-    """Something that looks wrong.
+    """Describe something that looks wrong.
 
     Attributes
     ----------
     kind : str
         "not finite", "exploding", "saturated", "dead", "vanishing" or "small steps".
     position : str
-        The module, such as ``ModuleList[3]``; "" where it is not about one.
+        The module, such as ``ModuleList[3]``; "" where it is not about a single one.
     text : str
-        A sentence with numbers and with what to try; also what `str` gives.
+        A sentence with numbers and with what to try; `str` returns it too.
 
     Examples
     --------
@@ -96,7 +97,7 @@ class Verdict(NamedTuple):
 
 @dataclass
 class ModuleLook:
-    """What one module did: all plain numbers, NaN for what it does not have."""
+    """Hold what one module did, as plain numbers; NaN where there is none."""
 
     name: str
     position: str
@@ -115,7 +116,7 @@ class ModuleLook:
 
 @dataclass
 class Look:
-    """What was seen in one step."""
+    """Hold what was seen in one step."""
 
     epoch: int | None
     n_rows: int
@@ -123,7 +124,7 @@ class Look:
     loss: float
     modules: list[ModuleLook]
     not_finite: str
-    # Of all parameters together, in comparison with their own norm.
+    # Of all parameters together, relative to their own norm.
     gradient: float
     update: float
 
@@ -136,10 +137,10 @@ def diagnose(
     sample_weight: ArrayLike | None = None,
     optimizer: Optimizer | None = None,
 ) -> Diagnosis:
-    """Look at one step, and say what looks wrong with the network.
+    """Run one training step, and say what looks wrong with the network.
 
-    It is a step as training takes it, in the mode that the model is in, on copies: nothing of
-    model, loss and optimizer changes.
+    Run it in the mode that the model is in, on copies: nothing of model, loss and optimizer
+    changes.
 
     Parameters
     ----------
@@ -148,23 +149,23 @@ def diagnose(
     loss_fn : Loss
         The loss.
     X : array_like of shape (N, ...)
-        A batch; some hundred rows, as units are called dead that never fire in any of them.
+        A batch of some hundred rows: a unit that fires in none of them is called dead.
     y : array_like
         Its targets.
     sample_weight : array_like of shape (N,), optional
         How much each row counts.
     optimizer : Optimizer, optional
-        With it the diagnosis tells how much a step changes in comparison with the weights.
+        With it, the diagnosis says how much a step changes the weights, relative to their size.
 
     Returns
     -------
     Diagnosis
-        A table with verdicts; healthy networks get none.
+        A table with verdicts; a healthy network gets none.
 
     Raises
     ------
     OptionError, ShapeError, DataError
-        Where model, loss and data do not belong together.
+        Where model, loss and data do not fit together.
 
     Examples
     --------
@@ -186,14 +187,14 @@ def diagnose(
 
 
 class Diagnosis:
-    """What was seen of a network, in one look or in one after every epoch, with verdicts.
+    """Show what was seen of a network, in one look or in one look per epoch, with verdicts.
 
     Attributes
     ----------
     verdicts : list of Verdict
         What looks wrong in the latest look; empty where nothing does.
     epochs : list of int or None
-        After which epoch, counted from 0, each look was; None for a look outside of `fit`.
+        The epoch, counted from 0, after which each look was taken; None outside `fit`.
     losses : list of float
         The loss in each look.
 
@@ -213,17 +214,17 @@ class Diagnosis:
 
     @property
     def epochs(self) -> list[int | None]:
-        """List of int or None : after which epoch each look was."""
+        """Return the epoch after which each look was taken."""
         return [look.epoch for look in self._looks]
 
     @property
     def losses(self) -> list[float]:
-        """List of float : the loss in each look."""
+        """Return the loss in each look."""
         return [look.loss for look in self._looks]
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """List of Verdict : what looks wrong in the latest look."""
+        """Return what looks wrong in the latest look."""
         return _verdicts(self._looks) if self._looks else []
 
     def to_dict(self) -> dict[str, list[Any]]:
@@ -241,14 +242,14 @@ class Diagnosis:
             ``mean``, ``std``
                 of the module's output;
             ``dead``, ``saturated``
-                of an activation: the part of units without a gradient in any row, and if it is
-                bounded on both sides, the part of numbers close to a bound;
+                of an activation: the fraction of units without a gradient in any row, and, if it is
+                bounded on both sides, the fraction of numbers close to a bound;
             ``gradient_norm``, ``weight_norm``
                 of the module's own parameters together;
             ``update_ratio``
-                the norm of what a step changes in them, by their own.
+                the norm of a step's change to them, divided by their own norm.
 
-            What a module does not have is NaN.
+            NaN stands for what a module does not have.
         """
         rows = [(look, module) for look in self._looks for module in look.modules]
         table: dict[str, list[Any]] = {
@@ -258,7 +259,7 @@ class Diagnosis:
         return table | {name: [getattr(module, name) for _, module in rows] for name in COLUMNS}
 
     def plot(self, quantity: str = "std", ax: Axes | None = None) -> Axes:
-        """Draw one number of every module, by depth or, of several looks, over training.
+        """Plot one number of every module: by depth, or over training if there are several looks.
 
         Parameters
         ----------
@@ -333,24 +334,24 @@ HEADER = ("position", "module", "mean", "std", "dead", "saturated", "gradient", 
 
 
 class Diagnostics:
-    """Callback that looks at the network after every epoch.
+    """Look at the network after every epoch, as a callback.
 
     Parameters
     ----------
     X : array_like of shape (N, ...)
-        A batch to look at, as the model takes it: some hundred rows.
+        A batch of some hundred rows, as the model takes it.
     y : array_like
         Its targets.
     sample_weight : array_like of shape (N,), optional
         How much each row counts.
     every : int, default 1
-        After how many epochs there is another look. One costs a step on that batch, and a copy of
+        How many epochs lie between two looks. A look costs a step on that batch, and a copy of
         model and optimizer.
 
     Attributes
     ----------
     diagnosis : Diagnosis
-        All looks of the run, with the verdicts of the latest.
+        All looks of the run, with the verdicts of the latest one.
 
     Examples
     --------
@@ -394,16 +395,16 @@ class Diagnostics:
 
     @property
     def diagnosis(self) -> Diagnosis:
-        """Diagnosis : all looks until now."""
+        """Return all looks so far."""
         return Diagnosis(list(self._looks))
 
     def __call__(self, state: TrainingState) -> None:
-        """Look at the network, if it is time to.
+        """Look at the network if it is time.
 
         Parameters
         ----------
         state : TrainingState
-            What `fit` hands over.
+            What `fit` passes in.
         """
         check_handed_over(self, state)
         is_last = state.stopped or state.epoch + 1 == state.epochs
@@ -415,11 +416,11 @@ class Diagnostics:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: all looks until now."""
+        """Return what a checkpoint keeps: all looks so far."""
         return {"looks": [asdict(look) for look in self._looks]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what a checkpoint kept.
+        """Restore what a checkpoint kept.
 
         Parameters
         ----------
@@ -450,7 +451,7 @@ def _look(
     optimizer: Optimizer | None,
     epoch: int | None,
 ) -> Look:
-    """Take one step on a copy, and note what every module does in it."""
+    """Run one step on a copy, and note what every module does in it."""
     walk = Walk(model, loss_fn, optimizer)
     walk.forward(X)
     loss = walk.loss(*targets)
@@ -483,7 +484,7 @@ def _look(
 
 
 def _step(optimizer: Optimizer | None) -> set[int]:
-    """Take a step, and return which parameters it was to change."""
+    """Take a step, and return the parameters that it may have changed."""
     if optimizer is None:
         return set()
     try:
@@ -520,14 +521,14 @@ def _look_at(call: Call, before: dict[int, Array], stepped: set[int]) -> ModuleL
 
 
 def _activity(call: Call) -> tuple[float, float]:
-    """Return which part of an activation's units is dead, and of its numbers is saturated."""
+    """Return the fraction of dead units of an activation, and of saturated numbers."""
     slopes = _slopes(call)
     if slopes is None:
         return math.nan, math.nan
     steepest = max(_slope_at(call, x) for x in (-1.0, 0.0, 1.0))
     if not steepest:
         return 1.0, math.nan
-    # A unit is a number of a row, and for images a channel.
+    # A unit is one number of a row; for images, a channel.
     rows = (0, *range(2, slopes.ndim)) if slopes.ndim > 3 else (0,)
     dead = float((slopes <= FLAT * steepest).all(axis=rows).mean())
     is_bounded = max(_slope_at(call, -30.0), _slope_at(call, 30.0)) < NEARLY_FLAT * steepest
@@ -536,9 +537,9 @@ def _activity(call: Call) -> tuple[float, float]:
 
 
 def _slopes(call: Call) -> Array | None:
-    """Return the size of the derivative at every number; None for what is no activation.
+    """Return the size of the derivative at every number; None if this is not an activation.
 
-    An activation works number by number, so its backward pass multiplies with the derivative.
+    An activation works elementwise, so its backward pass multiplies by the derivative.
     """
     output, module = call.output, call.module
     assert output is not None
@@ -551,7 +552,7 @@ def _slopes(call: Call) -> Array | None:
     if not np.allclose(product, some * slopes, rtol=1e-4, atol=1e-5 * np.abs(product).max()):
         return None
     if slopes.min() == slopes.max() != 0:
-        return None  # no activation either, but one straight line
+        return None  # a straight line is no activation either
     return np.abs(slopes)
 
 
@@ -587,7 +588,7 @@ def _verdicts(looks: list[Look]) -> list[Verdict]:
 
 
 def _exploding(look: Look) -> list[Verdict]:
-    # The last module may give what its targets are, and normalization puts right any size.
+    # The last module's output has the size of the targets, and normalization corrects any size.
     hidden = [module for module in look.modules[:-1] if not module.is_normalized]
     scale = max(1.0, look.input_rms)
     large = [module for module in hidden if module.rms > EXPLODING * scale]
@@ -637,7 +638,7 @@ def _dead(look: Look) -> list[Verdict]:
 
 def _vanishing(look: Look) -> list[Verdict]:
     weighted = [m for m in look.modules if m.weight_norm > 0 and not math.isnan(m.gradient_norm)]
-    # Where all is dead, or a weight is zero, no gradient passes, and that is told or meant.
+    # Where everything is dead, or a weight is zero, no gradient passes: reported, or intended.
     if any(m.dead == 1 or m.has_zero_weights for m in look.modules) or len(weighted) < 2:
         return []
     products = [module.gradient_norm * module.weight_norm for module in weighted]

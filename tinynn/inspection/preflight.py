@@ -1,4 +1,4 @@
-"""What looks wrong before training begins: in the data, in the model, and in how they fit."""
+"""Checks before training: the data, the model, and how they fit together."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ from tinynn.training.walk import Walk
 __all__ = ["PreflightReport", "preflight"]
 
 
-# So many rows are looked at; of targets, all.
+# How many rows are looked at; targets are all looked at.
 ROWS = 512
 
 # Inputs learn best with mean 0 and deviation 1 (LeCun, Bottou, Orr, Müller: Efficient BackProp,
-# 1998, section 4.3); a size ten times that, or a hundredth of it, is no longer near.
+# 1998, section 4.3); a size ten times that, or a hundredth of it, is far from that.
 LARGE, TINY = 10.0, 0.01
 
-# A minority below 1 % of two classes is called extreme; and in proportion of more of them.
+# With two classes, a minority below 1 % is called extreme; with more, proportionally less.
 RARE = 0.01
 
 
 class PreflightReport(Sequence[str]):
-    """What looks wrong, one sentence each; empty where nothing does.
+    """List what looks wrong, one sentence each; empty where nothing does.
 
     Examples
     --------
@@ -100,15 +100,15 @@ class PreflightReport(Sequence[str]):
 def preflight(model: Module, loss_fn: Loss, loader: Iterable[Any]) -> PreflightReport:
     """Look for what would make training fail, or go badly, before it begins.
 
-    Looked for are
+    Look for
 
     - what `fit` refuses: a second softmax, shapes that do not fit, labels out of range;
     - features that are NaN, constant, or far from deviation 1, and targets likewise;
     - classes that are missing or very rare, and rows sorted by their target but never shuffled;
     - a batch of one row where a `BatchNorm` needs two;
     - a last module that cannot give what the loss or the targets need;
-    - whatever `diagnose` finds: dead units, activations that explode or saturate, gradients that
-      vanish; and numbers that are not finite;
+    - everything that `diagnose` finds: dead units, activations that explode or saturate, gradients
+      that vanish; and numbers that are not finite;
     - a first loss far from that of a model that knows nothing, which is ln C for C classes.
 
     Nothing of model, loss and loader changes: no parameter, mode, running average or generator.
@@ -116,12 +116,12 @@ def preflight(model: Module, loss_fn: Loss, loader: Iterable[Any]) -> PreflightR
     Parameters
     ----------
     model : Module
-        As it goes into `fit`.
+        As you would pass it to `fit`.
     loss_fn : Loss
         The loss.
     loader : iterable of (X, y) or (X, y, sample_weight)
-        What is to be trained on: a `DataLoader`, or a list of batches. Some hundred rows are
-        looked at, and all targets.
+        The training data: a `DataLoader`, or a list of batches. Some hundred rows are looked at,
+        and all targets.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def preflight(model: Module, loss_fn: Loss, loader: Iterable[Any]) -> PreflightR
     Raises
     ------
     OptionError
-        For what is no model or no loss.
+        For an argument that is no model or no loss.
     DataError
         For a loader without batches, and for a generator, which would be used up.
 
@@ -146,7 +146,7 @@ def preflight(model: Module, loss_fn: Loss, loader: Iterable[Any]) -> PreflightR
     >>> X, y = data.train_loader.X * 100, data.train_loader.y
     >>> tnn.preflight(model, tnn.CrossEntropyLoss(), DataLoader(X, y, shuffle=True))
     This looks wrong:
-    - the features are not scaled: that of column ... has a size of ...
+    - the features are not scaled: column ... has a size of ...
     """
     check_model("preflight", model, loss_fn)
     check_loader("the loader", loader, 1)
@@ -162,7 +162,7 @@ def preflight(model: Module, loss_fn: Loss, loader: Iterable[Any]) -> PreflightR
 
 @dataclass
 class Sample:
-    """Rows to look at, and what is known of all."""
+    """Hold the rows to look at, and what is known of all rows."""
 
     rows: Array  # their numbers
     X: Array
@@ -184,7 +184,7 @@ def _findings(model: Module, loss_fn: Loss, loader: Any) -> Iterator[str]:
         copy.copy(loss_fn)(prediction, sample.y, *sample.weight)
     except TinyNNError as error:
         yield str(error)
-        return  # what does not fit together cannot be looked at any further
+        return  # nothing more can be checked
     yield from _targets(loss_fn, prediction, sample)
     yield from _order(sample)
     yield from _last_module(model, loss_fn, sample)
@@ -202,7 +202,7 @@ def _findings(model: Module, loss_fn: Loss, loader: Any) -> Iterator[str]:
 
 
 def _sample(loader: Any) -> Sample:
-    """Return up to `ROWS` rows, from all over the data set where it can be seen whole."""
+    """Return up to `ROWS` rows, spread over the data set where all of it can be seen."""
     X, y = getattr(loader, "X", None), getattr(loader, "y", None)
     if isinstance(X, np.ndarray) and isinstance(y, np.ndarray):
         n = len(X)
@@ -221,7 +221,7 @@ def _sample(loader: Any) -> Sample:
             is_shuffled=getattr(loader, "shuffle", False) or size == n,
             whole=X if transform is None and not isinstance(X, np.memmap) else None,
         )
-    # Of a loader of another kind, a copy is gone through: what it counts stays as it is.
+    # Iterate over a copy of any other loader, so that its counters stay as they are.
     is_list = isinstance(loader, Sequence)
     batches: list[Any] = []
     for batch in check_batches(loader if is_list else copy.copy(loader)):
@@ -255,8 +255,8 @@ def _features(model: Module, sample: Sample) -> Iterator[str]:
         bad = (~np.isfinite(X)).reshape(len(X), -1).any(axis=1)
         yield (
             f"the features hold NaN or infinity, in {bad.sum()} of the {len(X)} rows looked at, "
-            f"first in row {sample.rows[bad.argmax()]}; leave such rows out, or fill them in "
-            "(numpy.nan_to_num)"
+            f"first in row {sample.rows[bad.argmax()]}; fix: leave such rows out, or fill "
+            "them in (numpy.nan_to_num)"
         )
         return
     first = next(iter(leaves(model)), model)
@@ -268,17 +268,17 @@ def _features(model: Module, sample: Sample) -> Iterator[str]:
 
 def _scale(X: Array) -> Iterator[str]:
     sizes = _sizes(X)
-    mend = "bring them to mean 0 and deviation 1, as the data loader factories do"
+    fix = "scale them to mean 0 and deviation 1, as the data loader factories do"
     if sizes.max() > LARGE:
         column = int(sizes.argmax())
         yield (
-            f"the features are not scaled: that of column {column} has a size of "
-            f"{sizes[column]:.3g} (root mean square); {mend}"
+            f"the features are not scaled: column {column} has a size of "
+            f"{sizes[column]:.3g} (root mean square); fix: {fix}"
         )
     elif 0 < sizes.max() < TINY:
         yield (
             f"the features are tiny, of a size of {sizes.max():.2g} at most (root mean square); "
-            f"were they scaled twice? {mend[0].upper()}{mend[1:]}"
+            f"were they scaled twice? Fix: {fix}"
         )
 
 
@@ -301,7 +301,7 @@ def _constant(sample: Sample) -> Iterator[str]:
         yield (
             f"column{'s' if len(constant) > 1 else ''} {which} of the features "
             f"{'are' if len(constant) > 1 else 'is'} the same in every row, so nothing can be "
-            "learned from it; leave it out, and look how it came about"
+            "learned from it; leave it out, and find out how it came about"
         )
 
 
@@ -328,7 +328,7 @@ def _classes(counts: Array) -> Iterator[str]:
         which = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         several = len(missing) > 1
         yield (
-            f"the model tells {C} classes apart, but no row is of class{'es' if several else ''} "
+            f"the model has {C} classes, but no row is of class{'es' if several else ''} "
             f"{which}; was the split stratified? Otherwise give the last module fewer outputs"
         )
     rare = [c for c in np.flatnonzero(counts) if counts[c] < RARE * 2 / C * total]
@@ -336,7 +336,7 @@ def _classes(counts: Array) -> Iterator[str]:
         c = min(rare, key=lambda c: counts[c])
         yield (
             f"the classes are very unequal: of {total} rows only {counts[c]} are of class {c}; "
-            "weigh them (class_weight or pos_weight of the loss), and look at more than accuracy"
+            "weight them (class_weight or pos_weight of the loss), and look at more than accuracy"
         )
 
 
@@ -350,8 +350,8 @@ def _order(sample: Sample) -> Iterator[str]:
     rising = (y[1:] >= y[:-1]).all() or (y[1:] <= y[:-1]).all()
     if rising or changes < 0.1 * by_chance:
         yield (
-            "the rows are sorted by their target and never shuffled, so that a batch sees little "
-            "of the variety; give the DataLoader shuffle=True"
+            "the rows are sorted by their target and never shuffled, so that every batch is "
+            "one-sided; fix: give the DataLoader shuffle=True"
         )
 
 
@@ -372,14 +372,14 @@ def _last_module(model: Module, loss_fn: Loss, sample: Sample) -> Iterator[str]:
     if takes_scores:
         yield (
             f"{loss_fn!r} takes scores of any size, but the model ends in {last!r}, which gives "
-            f"{_range(low, high)}: probabilities cannot come close to 0 and 1; take it away"
+            f"{_range(low, high)}: probabilities cannot come close to 0 and 1; fix: remove it"
         )
     elif isinstance(loss_fn, MSELoss | L1Loss | HuberLoss):
         y = sample.targets
         if y.min() < low or y.max() > high:
             yield (
                 f"the targets go from {y.min():.3g} to {y.max():.3g}, but the model ends in "
-                f"{last!r}, which gives {_range(low, high)}; take it away, or scale the targets"
+                f"{last!r}, which gives {_range(low, high)}; fix: remove it, or scale the targets"
             )
 
 
@@ -392,7 +392,7 @@ def _single_rows(model: Module, loss_fn: Loss, sample: Sample) -> Iterator[str]:
         try:
             Walk(model, loss_fn).forward(sample.X[:1])
         except ShapeError as error:
-            yield f"a batch of one row comes up: {error}"
+            yield f"there is a batch of one row: {error}"
 
 
 def _first_loss(loss_fn: Loss, loss: float, prediction: Array, sample: Sample) -> Iterator[str]:
@@ -406,7 +406,7 @@ def _first_loss(loss_fn: Loss, loss: float, prediction: Array, sample: Sample) -
         numbers = sample.y.size if C == 2 else len(sample.y)
         loss /= float(np.sum(sample.weight)) if sample.weight else numbers
     expected = math.log(C)
-    # Scores of deviation 1 to 3, as usual initializations give them, add up to 4 to it.
+    # Scores of deviation 1 to 3, which are usual after initialization, add up to 4.
     if C > 1 and not weighted and math.isfinite(loss) and loss > 2 * expected + 4:
         yield (
             f"the first loss is {loss:.3g}, but a model that knows nothing has ln {C} = "

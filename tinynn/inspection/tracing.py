@@ -1,4 +1,4 @@
-"""A step in slow motion: what every module was given and gave, on the way there and back."""
+"""One training step in slow motion: what every module receives and returns, forward and back."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def trace(
     y: ArrayLike,
     sample_weight: ArrayLike | None = None,
 ) -> Trace:
-    """Go through one step in slow motion, and keep every array that flows through the model.
+    """Run one step in slow motion, and keep every array that flows through the model.
 
-    It is a step as training takes it, forward and back, in the mode that the model is in. It is
-    run on a copy: of the model nothing changes, and no step of an optimizer is taken.
+    Run one training step, forward and back, in the mode that the model is in, on a copy: nothing
+    of the model changes, and no optimizer takes a step.
 
     Parameters
     ----------
     model : Module
-        Any; modules inside of modules are met as they are run.
+        Any; modules inside other modules are shown as they run.
     loss_fn : Loss
         The loss.
     X : array_like of shape (N, ...)
-        A batch; a small one is read best.
+        A batch; a small one is easiest to read.
     y : array_like
         Its targets.
     sample_weight : array_like of shape (N,), optional
@@ -93,9 +93,9 @@ def trace(
 
 
 def formula(part: Module | Loss) -> str:
-    """Return what a module or a loss computes, as its docstring says.
+    """Return the formula of a module or a loss, taken from its docstring.
 
-    That is the first piece of code in it that begins with ``Y =``, or with ``y =`` for functions of
+    It is the first piece of code there that begins with ``Y =``, or with ``y =`` for functions of
     single numbers, ``L =`` for the loss of a batch and ``ℓ =`` for that of a row. Where there is
     none, it is the first sentence.
 
@@ -125,14 +125,14 @@ def formula(part: Module | Loss) -> str:
 
 
 class TracedModule:
-    """What one module was given and gave in a step.
+    """Hold what one module received and returned in a step.
 
     Attributes
     ----------
     name : str
         The module's dotted name, as in `Module.named_modules`.
     position : str
-        The same as errors write it, such as ``ModuleList[1].module[0]``; "" for the model itself.
+        Its place as errors write it, such as ``ModuleList[1].module[0]``; "" for the model itself.
     module : Module
         The module itself.
     formula : str
@@ -140,13 +140,13 @@ class TracedModule:
     input, output : ndarray
         Of the forward pass.
     delta : ndarray or None
-        The derivative of the loss by `output`; None where no backward pass came by.
+        The derivative of the loss with respect to `output`; None where no backward pass came by.
     input_gradient : ndarray or None
-        The derivative of the loss by `input`.
+        The derivative of the loss with respect to `input`.
     parameters : dict of str to ndarray
         Copies of the module's own parameters.
     gradients : dict of str to ndarray
-        The derivatives of the loss by these.
+        The derivatives of the loss with respect to these.
 
     Examples
     --------
@@ -169,7 +169,7 @@ class TracedModule:
         self.gradients = call.gradients
 
     def arrays(self) -> dict[str, Array]:
-        """Return all arrays by what they are, in the order in which they arise.
+        """Return all arrays by name, in the order in which they are computed.
 
         Returns
         -------
@@ -202,19 +202,19 @@ class TracedModule:
 
 
 class Trace(Sequence[TracedModule]):
-    """One step, module by module: a sequence of `TracedModule` in the order of the forward pass.
+    """Show one step, module by module: `TracedModule` objects in the order of the forward pass.
 
-    A container comes before what is inside of it. ``trace["1.module.0"]`` is a module by its dotted
-    name, and ``trace[0]`` the first.
+    A container comes before the modules inside it. ``trace["1.module.0"]`` is a module by its
+    dotted name, and ``trace[0]`` the first.
 
     Attributes
     ----------
     X, prediction : ndarray
         What went into the model, and what came out.
     loss : float
-        The loss of that.
+        The loss of that prediction.
     delta : ndarray
-        The derivative of the loss by `prediction`, with which the way back begins.
+        The derivative of the loss with respect to `prediction`, where the backward pass begins.
     modules : list of TracedModule
         All of them.
 
@@ -235,7 +235,7 @@ class Trace(Sequence[TracedModule]):
         self.X, self.prediction = walk.calls[0].input, walk.prediction
         self.loss, self.delta = loss, walk.delta
         calls = [call for call in walk.calls if call.output is not None]
-        if len(calls) > 1:  # what is inside of the model says more than the model as one
+        if len(calls) > 1:  # the modules inside say more than the model as a whole
             calls = calls[1:]
         self.modules = [TracedModule(call, modules[call.name]) for call in calls]
 
@@ -251,7 +251,7 @@ class Trace(Sequence[TracedModule]):
             found = [traced for traced in self.modules if traced.name == index]
             if not found:
                 names = ", ".join(repr(traced.name) for traced in self.modules)
-                raise KeyError(f"no module of the name {index!r} was called; there are {names}")
+                raise KeyError(f"no module named {index!r} was called; there are {names}")
             return found[-1]
         return self.modules[index]
 
@@ -300,7 +300,7 @@ class Trace(Sequence[TracedModule]):
         return f"One step of {type(self._model).__name__} on {rows}: the loss is {self.loss:.6g}"
 
     def _forward(self) -> list[list[Cell]]:
-        """Return the rows of the way there."""
+        """Return the rows of the forward pass."""
         rows: list[list[Cell]] = [
             [traced.name, traced.module, traced.formula, traced.input, traced.output]
             for traced in self.modules
@@ -308,7 +308,7 @@ class Trace(Sequence[TracedModule]):
         return [*rows, ["loss", self._loss_fn, formula(self._loss_fn), self.prediction, self.loss]]
 
     def _backward(self) -> list[list[Cell]]:
-        """Return the rows of the way back."""
+        """Return the rows of the backward pass."""
         rows: list[list[Cell]] = [["loss", self._loss_fn, "", self.delta, {}]]
         return rows + [
             [traced.name, traced.module, traced.delta, traced.input_gradient, traced.gradients]
@@ -353,11 +353,11 @@ class Trace(Sequence[TracedModule]):
         )
 
 
-# What a cell of the table shows; a dictionary has the gradients of parameters by name.
+# The contents of a cell; a dictionary holds the gradients of parameters by name.
 Cell: TypeAlias = "str | float | Array | Module | Loss | dict[str, Array] | None"
 
 FORWARD = ("position", "module", "formula", "input", "output")
-BACKWARD = ("position", "module", "by the output (delta)", "by the input", "by the parameters")
+BACKWARD = ("position", "module", "wrt output (delta)", "wrt input", "wrt parameters")
 
 
 def _text(cell: Cell) -> str:
@@ -386,13 +386,13 @@ def _html(cell: Cell) -> str:
 
 
 def _title(module: Module) -> str:
-    """Write a module; of one that holds others, which have rows of their own, the name alone."""
+    """Write a module; for one that contains others, which have rows of their own, only its name."""
     holds = any(inner is not module for _, inner in module.named_modules())
     return type(module).__name__ if holds else short_repr(module)
 
 
 def _numbers(array: Array) -> str:
-    """Write the numbers of an array, of a large one those at its corners."""
+    """Write the numbers of an array; for a large one, those at its corners."""
     return np.array2string(
         array,
         formatter={"float": lambda number: f"{number:9.4g}"},
@@ -413,6 +413,6 @@ def _spread(array: Array) -> str:
 
 
 def _depths(modules: Sequence[TracedModule]) -> dict[str, int]:
-    """Return for the name of each module how many of the others it is inside of."""
+    """Return how many of the other modules each module is inside, by name."""
     containers = [f"{traced.name}." for traced in modules if traced.is_container]
     return {t.name: sum(t.name.startswith(c) for c in containers) for t in modules}

@@ -1,0 +1,453 @@
+"""A forward pass in replay, to see what its derivative becomes if one path through it is cut.
+
+A wrong backward pass is most often a right one with one thing changed: a term is missing, counted N
+times, or has its sign flipped. Every term of a derivative belongs to one path through the forward
+pass. So the forward pass is run on arrays that carry a derivative with them, as complex numbers,
+and that see each operation of NumPy; in one of these operations the derivative is dropped, or
+changed, and what comes out is compared with the wrong gradient. What fits is named by its line.
+
+No rule of differentiation is needed for it, and no line of the backward pass is looked at.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import islice
+from types import CodeType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinynn.core.types import Array
+from tinynn.inspection.derivatives import Quantity
+from tinynn.inspection.explained import is_foreign_file
+
+__all__ = ["Edit", "Site", "replayed", "replayed_output", "sites_of", "unanalytic_calls"]
+
+_H = 1e-20
+
+
+class Site(NamedTuple):
+    """Say where in the source an operation stands, and which operand of it is meant."""
+
+    code: CodeType
+    instruction: int
+    operand: int
+    kind: str  # "reduce", "select", "matmul", "unary" or "binary"
+
+    @property
+    def line(self) -> int:
+        """Int : the number of the line."""
+        return self._position()[0]
+
+    def _position(self) -> tuple[int, int, int, int]:
+        found = next(islice(self.code.co_positions(), self.instruction // 2, None))
+        return tuple(n or 0 for n in found)  # type: ignore[return-value]
+
+    @property
+    def source(self) -> str:
+        """Str : the piece of source, or nothing where there is none."""
+        line, end_line, start, end = self._position()
+        lines = [linecache.getline(self.code.co_filename, n) for n in range(line, end_line + 1)]
+        if not any(lines):
+            return ""
+        pieces = [text.encode() for text in lines]
+        pieces[-1] = pieces[-1][:end]
+        pieces[0] = pieces[0][start:]
+        return " ".join(piece.decode(errors="replace").strip() for piece in pieces)
+
+    @property
+    def operand_source(self) -> str:
+        """Str : how the operand is written, or nothing where it cannot be told."""
+        try:
+            tree: Any = ast.parse(self.source, mode="eval").body
+        except SyntaxError:
+            return ""
+        if isinstance(tree, ast.BinOp):
+            return ast.unparse((tree.left, tree.right)[min(self.operand, 1)])
+        if isinstance(tree, ast.UnaryOp):
+            return ast.unparse(tree.operand)
+        return ""
+
+
+class Edit(NamedTuple):
+    """Say what to do to the derivative, at one or several sites.
+
+    `how` is ``"cut"`` (drop it), ``"one"`` (take the derivative of the operation as 1),
+    ``"output"`` (take it at the output), ``"transpose"`` (the other factor of a product),
+    ``"axis"`` (reduce it over another axis), ``"last"`` (of repeated rows, only the last).
+    """
+
+    how: str
+    sites: tuple[Site, ...]
+
+
+@dataclass
+class _Tape:
+    edit: Edit | None = None
+    sites: dict[Site, int] = field(default_factory=dict)
+    unanalytic: dict[str, str] = field(default_factory=dict)
+
+
+_tape: ContextVar[_Tape | None] = ContextVar("_tape", default=None)
+
+
+@contextmanager
+def _recording(tape: _Tape) -> Iterator[None]:
+    token = _tape.set(tape)
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _tape.reset(token)
+
+
+def replayed(quantity: Quantity, direction: Array, edit: Edit | None = None) -> float:
+    """Return the derivative along a direction, with an edit at one place of the forward pass.
+
+    Parameters
+    ----------
+    quantity : Quantity
+        What the derivative is taken with respect to.
+    direction : ndarray
+        Of its shape.
+    edit : Edit, optional
+        None gives the true derivative.
+
+    Returns
+    -------
+    float
+        The derivative.
+    """
+    with _recording(_Tape(edit)):
+        outcome = _run(quantity, direction)
+    return float((quantity.weights * outcome.imag).sum()) / _H
+
+
+def sites_of(quantity: Quantity) -> dict[Site, int]:
+    """Return all places of the forward pass through which a derivative flows.
+
+    Parameters
+    ----------
+    quantity : Quantity
+        What it is taken with respect to.
+
+    Returns
+    -------
+    dict of Site to int
+        In the order in which they are met; of a reduction, with how many numbers it reduces to one.
+    """
+    tape = _Tape()
+    with _recording(tape):
+        _run(quantity, np.ones_like(quantity.values))
+    return tape.sites
+
+
+def unanalytic_calls(subject: Any, quantities: list[Quantity]) -> str:
+    """Name the calls of a forward pass that no complex number gets through, with what to write.
+
+    Parameters
+    ----------
+    subject : Subject
+        Whose forward pass it is.
+    quantities : list of Quantity
+        Of that subject.
+
+    Returns
+    -------
+    str
+        A sentence, empty where none was met.
+    """
+    del subject
+    tape = _Tape()
+    for quantity in quantities:
+        try:
+            with _recording(tape):
+                _run(quantity, np.ones_like(quantity.values))
+        except Exception:  # noqa: S112 - what was met before that is known
+            continue
+    calls = [f"{call}: {advice}" for call, advice in tape.unanalytic.items()]
+    return "; ".join(calls)
+
+
+def replayed_output(quantity: Quantity, direction: Array, at: Array | None = None) -> Array:
+    """Return the derivative of every output along a direction, at other values if they are given.
+
+    Parameters
+    ----------
+    quantity : Quantity
+        What the derivative is taken with respect to.
+    direction : ndarray
+        Of its shape.
+    at : ndarray, optional
+        Values in place of its own.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of the output.
+    """
+    with _recording(_Tape()):
+        return _run(quantity, direction, at).imag / _H
+
+
+def _run(quantity: Quantity, direction: Array, at: Array | None = None) -> Array:
+    values = quantity.values if at is None else at
+    outcome = quantity.subject.outcome(
+        quantity.name, (values + (1j * _H) * direction).view(Probe), unchecked=True
+    )
+    return np.asarray(outcome).view(np.ndarray)
+
+
+# ---- arrays that see what is done to them --------------------------------------------------------
+
+
+class Probe(np.ndarray[Any, Any]):
+    """A complex array whose imaginary part is a derivative, and whose operations are seen."""
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: Any, *inputs: Any, out: Any = (), **kwargs: Any
+    ) -> Any:
+        plain = [_plain(x) for x in inputs]
+        active = [i for i, x in enumerate(inputs) if isinstance(x, Probe) and _flows(x)]
+        if kwargs.get("where") is not None and isinstance(kwargs["where"], Probe):
+            kwargs["where"] = _plain(kwargs["where"])
+        if method == "__call__" and ufunc in _COMPARISONS:
+            return ufunc(*(np.real(x) for x in plain), **kwargs)
+        if method == "__call__" and ufunc in _FLAT:
+            return ufunc(*(np.real(x) for x in plain), **kwargs)
+        if ufunc is np.absolute:
+            _note_unanalytic("abs", "write np.where(x > 0, x, -x), or np.sqrt(x * x)")
+            result = plain[0] * np.where(plain[0].real < 0, -1.0, 1.0)
+            return _wrapped(result, out)
+        if ufunc is np.conjugate:
+            return _wrapped(plain[0].copy(), out)
+
+        def compute(*operands: Any) -> Any:
+            with np.errstate(all="ignore"):
+                return np.asarray(getattr(ufunc, method)(*operands, **kwargs))
+
+        kind = "reduce" if method == "reduce" else _kind(ufunc, len(plain))
+        axis = kwargs.get("axis", 0) if method == "reduce" else None
+        result = _operate(kind, compute, plain, active, axis, ufunc)
+        return _wrapped(result, out)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        del types
+        if func is np.linalg.norm:
+            _note_unanalytic("np.linalg.norm", "write np.sqrt((x * x).sum(axis=...))")
+            return _norm(*args, **kwargs)
+        if func in (np.real, np.imag):
+            _note_unanalytic(f"np.{func.__name__}", "leave it out")
+            return args[0]
+        if func is np.einsum:
+            operands = args[1:]
+            plain = [_plain(x) for x in operands]
+            active = [i for i, x in enumerate(operands) if isinstance(x, Probe) and _flows(x)]
+            result = _operate(
+                "einsum", lambda *xs: np.einsum(args[0], *xs), plain, active, None, None
+            )
+            return result.view(Probe)
+        return super().__array_function__(func, (Probe, np.ndarray), args, kwargs)
+
+    def __getitem__(self, key: Any) -> Any:
+        key = _plain_key(key)
+        plain = _plain(self)
+        result = plain[key]
+        if not isinstance(result, np.ndarray):
+            result = np.asarray(result)
+        if _flows(plain) and not _is_whole(key):
+            tape = _tape.get()
+            site = _site("select", 0)
+            if tape is not None and site is not None:
+                tape.sites.setdefault(site, 1)
+                edit = tape.edit
+                if edit is not None and site in edit.sites:
+                    if edit.how == "cut":
+                        result = result.real.astype(complex)
+                    elif edit.how == "last" and isinstance(key, np.ndarray):
+                        result = _only_last(result, key)
+        return result.view(Probe)
+
+    def var(  # type: ignore[override]
+        self, axis: Any = None, ddof: int = 0, keepdims: bool = False, **_: Any
+    ) -> Any:
+        _note_unanalytic(
+            ".var", "write ((x - x.mean(axis=...)) ** 2).mean(axis=...), which is the same"
+        )
+        return _variance(self, axis, ddof, keepdims)
+
+    def std(  # type: ignore[override]
+        self, axis: Any = None, ddof: int = 0, keepdims: bool = False, **_: Any
+    ) -> Any:
+        _note_unanalytic(
+            ".std", "write np.sqrt(((x - x.mean(axis=...)) ** 2).mean(axis=...)), the same"
+        )
+        return np.sqrt(_variance(self, axis, ddof, keepdims))
+
+    def conj(self) -> Any:
+        return self
+
+    @property  # type: ignore[misc]
+    def real(self) -> Any:
+        if _tape.get() is not None and _caller_is_foreign():
+            _note_unanalytic(".real", "leave it out")
+            return self
+        return _plain(self).real
+
+    def __float__(self) -> float:
+        return float(_plain(self).real)
+
+
+_COMPARISONS = {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal}
+_FLAT = {np.sign, np.floor, np.ceil, np.rint, np.isnan, np.isfinite, np.isinf, np.logical_not}
+
+
+def _plain(x: Any) -> Any:
+    return x.view(np.ndarray) if isinstance(x, Probe) else x
+
+
+def _plain_key(key: Any) -> Any:
+    if isinstance(key, tuple):
+        return tuple(_plain_key(k) for k in key)
+    return _plain(key)
+
+
+def _is_whole(key: Any) -> bool:
+    """Tell whether an index takes all there is, as ``X[:, None]`` does."""
+    keys = key if isinstance(key, tuple) else (key,)
+    return all(
+        k is None or k is Ellipsis or (isinstance(k, slice) and k == slice(None)) for k in keys
+    )
+
+
+def _flows(x: Array) -> bool:
+    return x.dtype.kind == "c" and bool(_plain(x).imag.any())
+
+
+def _wrapped(result: Any, out: Any) -> Any:
+    result = np.asarray(result)
+    if out:
+        target = out[0]
+        if isinstance(target, np.ndarray):
+            np.copyto(_plain(target), result)
+            return target
+    return result.view(Probe) if result.dtype.kind == "c" else result
+
+
+def _kind(ufunc: np.ufunc, n: int) -> str:
+    if ufunc is np.matmul:
+        return "matmul"
+    return "unary" if n == 1 or (ufunc is np.power) or (ufunc is np.maximum) else "binary"
+
+
+def _operate(
+    kind: str,
+    compute: Callable[..., Array],
+    operands: list[Any],
+    active: list[int],
+    axis: Any,
+    ufunc: Any,
+) -> Array:
+    """Compute an operation; note its site, and do there what the edit says."""
+    result = compute(*operands)
+    tape = _tape.get()
+    if tape is None or not active or result.dtype.kind != "c":
+        return result
+    for operand in active:
+        site = _site(kind, operand)
+        if site is None:
+            continue
+        count = operands[0].size // max(result.size, 1) if kind == "reduce" else 1
+        tape.sites[site] = max(count, tape.sites.get(site, 1))
+        edit = tape.edit
+        if edit is None or site not in edit.sites:
+            continue
+        x = operands[operand]
+        if edit.how == "cut":
+            operands = [*operands]
+            operands[operand] = x.real.astype(complex)
+            result = compute(*operands)
+        elif edit.how == "one" and x.shape == result.shape:
+            result = result.real + 1j * x.imag
+        elif edit.how == "output" and x.shape == result.shape:
+            operands = [*operands]
+            operands[operand] = result.real + 1j * x.imag
+            result = result.real + 1j * compute(*operands).imag
+        elif edit.how == "transpose" and kind == "matmul":
+            other = operands[1 - operand]
+            if other.ndim == 2 and other.shape[0] == other.shape[1]:
+                pair = (x.imag, other.real.T) if operand == 0 else (other.real.T, x.imag)
+                result = result.real + 1j * (pair[0] @ pair[1])
+        elif edit.how == "axis" and kind == "reduce" and isinstance(axis, int) and x.ndim == 2:
+            sideways = 1 - axis % 2
+            value = result.real if result.ndim == 2 else np.expand_dims(result.real, axis)
+            tangent = compute_over(ufunc, x, sideways).imag
+            value, tangent = np.broadcast_arrays(value, tangent)
+            if result.ndim == 1 and axis % 2 == 1:
+                continue  # the shape that follows would not be its own
+            result = value + 1j * tangent * (x.shape[axis] / max(x.shape[sideways], 1))
+    return result
+
+
+def compute_over(ufunc: Any, x: Array, axis: int) -> Array:
+    """Reduce over an axis, which is kept."""
+    return np.asarray(ufunc.reduce(x, axis=axis, keepdims=True))
+
+
+def _only_last(result: Array, key: Array) -> Array:
+    """Drop the derivative of all rows but the last of those with the same index."""
+    flat = key.ravel().tolist()
+    last = {index: i for i, index in enumerate(flat)}
+    keep = np.array([last[index] == i for i, index in enumerate(flat)]).reshape(key.shape)
+    keep = keep.reshape(key.shape + (1,) * (result.ndim - key.ndim))
+    return result.real + 1j * np.where(keep, result.imag, 0)
+
+
+def _variance(x: Any, axis: Any, ddof: int, keepdims: bool) -> Any:
+    centered = x - x.mean(axis=axis, keepdims=True)
+    n = x.size if axis is None else math.prod(x.shape[a] for a in np.atleast_1d(axis))
+    return (centered * centered).sum(axis=axis, keepdims=keepdims) / (n - ddof)
+
+
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+    del ord
+    return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
+
+
+# ---- where in the source -------------------------------------------------------------------------
+
+
+def _foreign_frame() -> Any:
+    """Return the innermost frame that is neither NumPy's nor this package's."""
+    frame = sys._getframe(1)
+    while frame is not None and not is_foreign_file(frame.f_code.co_filename):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame
+
+
+def _caller_is_foreign() -> bool:
+    return is_foreign_file(sys._getframe(2).f_code.co_filename)
+
+
+def _site(kind: str, operand: int) -> Site | None:
+    frame = _foreign_frame()
+    return None if frame is None else Site(frame.f_code, frame.f_lasti, operand, kind)
+
+
+def _note_unanalytic(call: str, advice: str) -> None:
+    tape, frame = _tape.get(), _foreign_frame()
+    if tape is None or frame is None:
+        return
+    site = Site(frame.f_code, frame.f_lasti, 0, "unary")
+    source = f" (`{site.source}`)" if site.source else ""
+    tape.unanalytic.setdefault(f"line {site.line} calls {call}{source}", advice)
