@@ -300,6 +300,8 @@ def test_weight_decay_reaches_weights_alone():
     for _, p in model.named_parameters():
         p.data = np.ones(p.shape)
     optimizer = SGD(model.parameters(), lr=1.0, weight_decay=0.25)
+    for _, p in model.named_parameters():
+        p.accumulate(np.zeros(p.shape))
     optimizer.step()
     assert [name for name, _ in model.named_parameters()][::2] == ["0.weight", "1.weight"]
     for name, p in model.named_parameters():
@@ -438,6 +440,39 @@ def test_a_parameter_that_no_backward_pass_reached_has_no_gradient():
     assert used.data.tolist() == [-2, -2]
     assert unused.data.tolist() == [-1, -1]
     assert unused.grad.tolist() == [0, 0]
+
+
+@every_optimizer
+def test_a_step_without_a_backward_pass_says_so_and_changes_nothing(build):
+    trained = parameters()
+    accumulate(trained, 0)  # of before there was an optimizer
+    optimizer = build(trained)
+    before = values(trained)
+
+    def refused():
+        with pytest.raises(StateError, match=r"no backward pass.*model\.backpropagate\(loss_fn"):
+            optimizer.step()
+
+    refused()  # a new one
+    accumulate(trained, 0)
+    optimizer.zero_grad()
+    refused()  # discarded
+    assert_same(values(trained), before)
+    accumulate(trained, 0)
+    optimizer.step()
+    before = values(trained)
+    refused()  # consumed
+    refused()
+    assert_same(values(trained), before)
+    assert optimizer.step_count == 1
+    trained[1].accumulate(np.zeros(3))  # one that is zero is a gradient all the same
+    optimizer.step()
+    trained[0].grad[...] = 1.0  # written by hand, past all marks
+    optimizer.step()
+    assert optimizer.step_count == 3
+    for copied in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        with pytest.raises(StateError, match="no backward pass"):
+            copied.step()
 
 
 @every_optimizer
@@ -682,8 +717,11 @@ def test_an_optimizer_of_ones_own_needs_one_method():
             self._seen += np.abs(g)
             p -= lr * np.sign(g)
 
+    trained = parameters()
+    plain = type("Plain", (Optimizer,), {})(trained, 0.1)
+    accumulate(trained, 0)
     with pytest.raises(NotImplementedError, match="Plain has no _update"):
-        type("Plain", (Optimizer,), {})(parameters(), 0.1).step()
+        plain.step()
     trained = parameters()
     before, optimizer = values(trained), Signs(trained, 0.1)
     gradients = accumulate(trained, 0)

@@ -115,7 +115,7 @@ class Optimizer:
 
     @property
     def lr(self) -> float | Schedule:
-        """Float or callable : the learning rate, or the schedule that gives it."""
+        """Return the learning rate, or the schedule that gives it."""
         return self._lr
 
     @lr.setter
@@ -124,7 +124,7 @@ class Optimizer:
 
     @property
     def current_lr(self) -> float:
-        """Float : the learning rate of the next step."""
+        """Return the learning rate of the next step."""
         return rate_at(self._lr, self.step_count)
 
     def step(self) -> None:
@@ -135,14 +135,16 @@ class Optimizer:
         DivergedError
             Where a gradient is not finite. No parameter has been changed then.
         StateError
-            Where a parameter has been taken over by another optimizer, or converted.
+            Where a parameter has been taken over by another optimizer, or converted; and where no
+            backward pass has given any parameter a gradient since the last step.
         """
-        g = self._flat.collect()
-        with undivided(g.size):
+        with undivided(self._flat.grad.size):
+            g = self._flat.collect()
             try:
                 if processes.current.size > 1:
                     processes.current.average(g)
-                self._check_finite(g)
+                squares = sum_of_squares(g)
+                self._check_finite(g, squares)
             except DivergedError:
                 # They stay readable, but must not be added to by the next backward pass.
                 self._flat.consume()
@@ -153,7 +155,7 @@ class Optimizer:
         if self.flush_interval and self.step_count % self.flush_interval == 0:
             for name in self.state_vectors:
                 flush_subnormals(getattr(self, f"_{name}"))
-        self._flat.consume()
+        self._flat.consume(squares)
 
     def zero_grad(self) -> None:
         """Discard all gradients: those of backward passes whose step is not wanted after all."""
@@ -164,9 +166,9 @@ class Optimizer:
 
     # ---- what comes before an update --------------------------------------------------------
 
-    def _check_finite(self, g: Array) -> None:
-        # One sum of squares tells nearly always. Where it overflows, each number is looked at.
-        if math.isfinite(sum_of_squares(g)) or np.isfinite(g).all():
+    def _check_finite(self, g: Array, squares: float) -> None:
+        # The sum of squares tells nearly always. Where it overflows, each number is looked at.
+        if math.isfinite(squares) or np.isfinite(g).all():
             return
         for index, parameter in enumerate(self._flat.parameters):
             bad = int((~np.isfinite(parameter.grad)).sum())

@@ -22,6 +22,7 @@ from tinynn.core.checks import (
     check_sequence,
     shown,
 )
+from tinynn.core.primitives import sum_of_squares
 from tinynn.core.threads import product
 from tinynn.core.types import Array
 from tinynn.errors import OptionError, ShapeError, StateError
@@ -69,7 +70,7 @@ class Parameter:
         if array.dtype.kind != "f":
             raise OptionError(
                 f"Parameter: data must be of a floating-point dtype, but is of {array.dtype}; "
-                "convert it, for instance with .astype(numpy.float32)"
+                "fix: convert it, for instance with .astype(numpy.float32)"
             )
         self._hold(array, np.zeros_like(array))
         self._consumed = False
@@ -78,7 +79,7 @@ class Parameter:
 
     @property
     def data(self) -> Array:
-        """Array : the values; assigning copies into place, and the shape must be the same."""
+        """Return the values; assigning copies into place, and the shape must be the same."""
         return self._data
 
     @data.setter
@@ -99,17 +100,17 @@ class Parameter:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Tuple of int : the shape of `data`, and of `grad`."""
+        """Return the shape of `data`, and of `grad`."""
         return self._data.shape
 
     @property
     def size(self) -> int:
-        """Int : how many numbers it holds."""
+        """Return how many numbers it holds."""
         return self._data.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """numpy.dtype : the dtype of `data`, and of `grad`."""
+        """Return the dtype of `data`, and of `grad`."""
         return self._data.dtype
 
     def accumulate(self, gradient: Array) -> None:
@@ -260,21 +261,27 @@ class Parameter:
             )
         np.copyto(place, array, casting="unsafe")
 
+    def _waits_for_a_step(self) -> bool:
+        """Tell whether an optimizer holds this parameter that has yet to consume its gradient."""
+        return self._home is not None and not self._home.lost and not self._consumed
+
     def _leave(self, why: str) -> None:
         if self._home is not None:
             self._home.lost = f"a parameter of shape {self.shape} {why}"
             self._home = None
 
-    def _move(self, home: FlatBuffer, data: Array, grad: Array) -> None:
+    def _move(self, home: FlatBuffer, data: Array, grad: Array, keep_gradient: bool) -> None:
         """Become a view of one stretch of a flat buffer, in the memory order of now."""
         self._leave("was taken over by another optimizer")
         outermost_first = np.argsort([-stride for stride in self._data.strides], kind="stable")
         lengths = [self.shape[axis] for axis in outermost_first]
         back = np.argsort(outermost_first)
-        views = [flat.reshape(lengths).transpose(back) for flat in (data, grad)]
-        for view, values in zip(views, (self._data, self._grad), strict=True):
-            np.copyto(view, values)
-        self._hold(*views)
+        data, grad = (flat.reshape(lengths).transpose(back) for flat in (data, grad))
+        np.copyto(data, self._data)
+        if keep_gradient:
+            np.copyto(grad, self._grad)
+        self._hold(data, grad)
+        self._consumed = not keep_gradient
         self._home = home
 
     def _hold(self, data: Array, grad: Array) -> None:
@@ -299,7 +306,9 @@ class FlatBuffer:
     ----------
     parameters : iterable of Parameter
         At least one, each once, all of one dtype. Each becomes a view of the buffer. Those to which
-        weight decay applies are laid first, so that decay is a pass over a prefix.
+        weight decay applies are laid first, so that decay is a pass over a prefix. A gradient that
+        is waiting for the step of another optimizer moves along. All others are stale and become
+        zero: one that was consumed, and what has piled up while no optimizer held the parameter.
 
     Attributes
     ----------
@@ -337,16 +346,35 @@ class FlatBuffer:
         self.data = np.empty(size, dtype)
         self.grad = np.zeros(size, dtype)
         self.n_decayed = sum(p.size for p in self.parameters if p.decay)
+        # Σ g² of the gradients that were consumed last, by which they are known again.
+        self._consumed_squares = 0.0
+        # Before any of them moves, as its old buffer is lost with the first one.
+        waiting = {id(p) for p in self.parameters if p._waits_for_a_step()}
+        for parameter, part in self.stretches():
+            keep_gradient = id(parameter) in waiting
+            parameter._move(self, self.data[part], self.grad[part], keep_gradient)
+
+    def stretches(self) -> list[tuple[Parameter, slice]]:
+        """Return the parameters as they lie in the buffer, and which stretch of it each one has.
+
+        Examples
+        --------
+        >>> weight, bias = Parameter(np.ones((2, 3))), Parameter(np.zeros(2), decay=False)
+        >>> [part for _, part in FlatBuffer([bias, weight]).stretches()]
+        [slice(0, 6, None), slice(6, 8, None)]
+        """
+        found = []
         end = 0
         for parameter in sorted(self.parameters, key=lambda p: not p.decay):
             start, end = end, end + parameter.size
-            parameter._move(self, self.data[start:end], self.grad[start:end])
+            found.append((parameter, slice(start, end)))
+        return found
 
     def collect(self) -> Array:
         """Return the gradients for one step, all of them as of now.
 
         A parameter that no backward pass has reached since the last step counts as zero. Where none
-        was reached, the gradients are taken as they stand: somebody has written them by hand.
+        was reached, gradients that were written into the buffer by hand are taken as they stand.
 
         Returns
         -------
@@ -356,7 +384,8 @@ class FlatBuffer:
         Raises
         ------
         StateError
-            Where a parameter has since been taken over or converted.
+            Where a parameter has since been taken over or converted, and where there is no new
+            gradient at all.
 
         Examples
         --------
@@ -368,24 +397,39 @@ class FlatBuffer:
         """
         if self.lost:
             raise StateError(
-                f"this optimizer no longer holds its parameters: {self.lost}; step with the "
+                f"this optimizer no longer holds its parameters: {self.lost}; fix: step with the "
                 "optimizer made last, or make a new one"
             )
         untouched = [p for p in self.parameters if p._consumed]
         if len(untouched) < len(self.parameters):
             for parameter in untouched:
                 parameter.discard_gradient()
+        elif sum_of_squares(self.grad) == self._consumed_squares:
+            raise StateError(
+                "this optimizer has no gradients for a step: no backward pass has reached any of "
+                "its parameters since its last step, or since it was made; fix: call "
+                "model.backpropagate(loss_fn.backpropagate()) before every step(), for the model "
+                "whose parameters it was given"
+            )
         return self.grad
 
-    def consume(self) -> None:
-        """Mark every gradient as used, so that the next backward pass overwrites it."""
+    def consume(self, squares: float | None = None) -> None:
+        """Mark every gradient as used, so that the next backward pass overwrites it.
+
+        Parameters
+        ----------
+        squares : float, optional
+            ``Σ g²``, where it is known: by it the next `collect` knows these gradients again.
+        """
         for parameter in self.parameters:
             parameter._consumed = True
+        if squares is not None:
+            self._consumed_squares = squares
 
     def discard(self) -> None:
         """Set every gradient to zero."""
-        for parameter in self.parameters:
-            parameter.discard_gradient()
+        self.grad.fill(0)
+        self.consume(0.0)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FlatBuffer, (self.parameters,)
@@ -399,8 +443,8 @@ def _no_array(method: str, value: object) -> OptionError:
 
 def _checked(parameters: Iterable[Parameter]) -> list[Parameter]:
     """Return the parameters as a list, or say what is wrong with them."""
-    mend = "; an optimizer takes parameters, as model.parameters() gives them"
-    found = check_sequence("parameters", "parameters", parameters, Parameter, "Parameter", mend)
+    fix = "; an optimizer takes parameters, as model.parameters() gives them"
+    found = check_sequence("parameters", "parameters", parameters, Parameter, "Parameter", fix)
     if not found:
         raise OptionError(
             "an optimizer was given no parameters: does the model have any, and was "
@@ -410,7 +454,7 @@ def _checked(parameters: Iterable[Parameter]) -> list[Parameter]:
         raise OptionError("an optimizer was given the same parameter twice")
     if len(dtypes := {p.dtype.name for p in found}) > 1:
         raise OptionError(
-            f"an optimizer takes parameters of one dtype, but was given {sorted(dtypes)}; convert "
-            "the model first, for instance with model.astype(numpy.float32)"
+            f"an optimizer takes parameters of one dtype, but was given {sorted(dtypes)}; fix: "
+            "convert the model first, for instance with model.astype(numpy.float32)"
         )
     return found

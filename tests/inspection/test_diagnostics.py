@@ -358,6 +358,7 @@ def test_nothing_changes(rng):
     before = everything()
     diagnose(model, loss_fn, X, Y, optimizer=optimizer)
     np.testing.assert_equal(everything(), before)
+    model.backpropagate(loss_fn.backpropagate())  # what they kept is still there
     optimizer.step()  # still holds its parameters
 
 

@@ -137,12 +137,7 @@ def _advice(kind: str, optimizer: Optimizer, stepped: bool) -> str:
 def _parameter_at(index: int, model: Module, optimizer: Optimizer) -> str:
     """Write to which parameter a number of the optimizer's flat buffer belongs."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    end = 0
-    # The order of the buffer: those that decay stand first.
-    for parameter in sorted(optimizer._flat.parameters, key=lambda p: not p.decay):
-        end += parameter.size
-        if index < end:
-            break
+    parameter = next(p for p, part in optimizer._flat.stretches() if index < part.stop)
     if (name := names.get(id(parameter))) is None:
         return f"a parameter of shape {parameter.shape} that is not the model's"
     return f"the {name.rpartition('.')[2]} of {owner(model, name)}"
