@@ -358,8 +358,6 @@ def test_stretches_are_where_the_parameters_lie():
         assert (parameter.data == value).all()
 
 
-
-
 def test_a_refused_list_moves_nothing():
     held, other = ones(2), Parameter(np.ones(2, np.float32))
     optimizer = tnn.SGD([held], lr=1.0)
