@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # Where each of these names comes from: the one list of them. A file or folder of its own stands
 # for itself.
 _LATER = {
+    "Callback": "training",
     "Diagnosis": "inspection.diagnostics",
     "Diagnostics": "inspection.diagnostics",
     "EarlyStopping": "training",

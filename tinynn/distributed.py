@@ -32,6 +32,8 @@ from numpy.typing import NDArray
 
 from tinynn.core import processes
 from tinynn.core.checks import check_flag
+from tinynn.core.interrupts import Interrupts
+from tinynn.core.printing import say
 from tinynn.core.threads import of_numpy
 from tinynn.core.types import Array
 from tinynn.data import DataLoader, DataLoaderFactory, StreamDataLoader
@@ -475,7 +477,7 @@ class MPIGroup(processes.Group):
             self._await(PATIENCE, lambda: 0 in self._left())
         if self._left().get(0) != ended:  # otherwise process 0 says it
             text = f"process {self.rank} of {self.size}: {details or message}"
-            print(text, file=sys.stderr, flush=True)
+            say(text, "stderr")
         self._tell("left and said why", ended)
 
     def _left(self, how: str = "left") -> dict[int, str]:
@@ -519,9 +521,9 @@ class MPIGroup(processes.Group):
         self._MPI.COMM_WORLD.Abort(1)
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> Iterator[Interrupts]:
         if threading.current_thread() is not threading.main_thread():
-            yield  # signals go to the main thread
+            yield Interrupts(hold=False)  # signals go to the main thread
             return
 
         def interrupt(*_: Any) -> None:
@@ -531,7 +533,7 @@ class MPIGroup(processes.Group):
 
         before = signal.signal(signal.SIGINT, interrupt)
         try:
-            yield
+            yield Interrupts(hold=False)
         finally:
             signal.signal(signal.SIGINT, before)
             self._interrupted = False

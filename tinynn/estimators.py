@@ -55,8 +55,8 @@ from tinynn.modules import (
 from tinynn.optimizers import SGD, Adam, AdamW, Lion, Optimizer, RMSprop
 from tinynn.random import as_generator, drawing_from
 from tinynn.schedules import Schedule
-from tinynn.training.callbacks import EarlyStopping
-from tinynn.training.history import Callback, History
+from tinynn.training.callbacks import CallbackLike, EarlyStopping
+from tinynn.training.history import History
 from tinynn.training.loop import fit
 from tinynn.training.refusals import check_callbacks
 
@@ -162,7 +162,7 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     early_stopping: bool = False
     validation_fraction: float = 0.1
     warm_start: bool = False
-    callbacks: Sequence[Callback] = ()
+    callbacks: Sequence[CallbackLike] = ()
     verbose: bool | int = False
 
     # What training sets. These are no options: `init=False`.

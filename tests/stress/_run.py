@@ -53,7 +53,7 @@ def dense():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1300, 20)).astype(np.float32)
     y = (X[:, 0] > 0) + (X[:, 1] > 0.5).astype(int)
-    shared, own = np.random.default_rng(1), np.random.default_rng(2)
+    shared = np.random.default_rng(1)
     model = tnn.ModuleList(
         [
             tnn.Linear(20, 64),
@@ -78,7 +78,7 @@ def dense():
             batch_size=16,
             shuffle=True,
             rng=shared,
-            transform=lambda X: X + 0.1 * own.normal(size=X.shape).astype(X.dtype),
+            transform=lambda X: X + 0.1 * as_generator(None).normal(size=X.shape).astype(X.dtype),
         ),
         "validation_loader": DataLoader(X[1200:], y[1200:], batch_size=32, shuffle=True),
         "metrics": ["accuracy"],

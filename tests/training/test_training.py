@@ -159,7 +159,7 @@ def test_metrics_are_of_all_rows_at_once():
         assert prediction.shape == (5, 1)
         return prediction.max() - prediction.min()
 
-    X = np.array([[1.0], [2.0], [-3.0], [4.0], [0.5]])
+    X = np.array([[1.0], [2.0], [-3.0], [4.0], [0.75]])
     y = np.array([[1], [1], [0], [0], [1]])
     loader = DataLoader(X, y, batch_size=2)
     history = fixed(MSELoss(), loader, loader, metrics=["accuracy", spread], epochs=2)
@@ -176,11 +176,15 @@ def test_metrics_are_of_all_rows_at_once():
 def test_callbacks_see_every_epoch_and_may_stop():
     seen = []
 
-    class Watcher:
-        def begin(self):
-            seen.append("begin")
+    class Watcher(tnn.Callback):
+        def begin(self, state):
+            seen.append(("begin", state.epoch, len(state.history), state.recorded))
 
-        def __call__(self, state):
+        def batch(self, state):
+            assert math.isfinite(state.loss)
+            seen.append((state.epoch, state.batch))
+
+        def epoch(self, state):
             seen.append((state.epoch, state.epochs, len(state.history), state.model.training))
             assert state.model is model
             assert state.optimizer is optimizer
@@ -189,14 +193,20 @@ def test_callbacks_see_every_epoch_and_may_stop():
             if state.epoch == 2:
                 state.stop()
 
-        def finish(self, state):
-            seen.append(("finish", state.epoch))
+        def end(self, state):
+            seen.append(("end", state.epoch))
 
     model = network()
     optimizer = Adam(model.parameters())
-    loader = DataLoader(*points())
+    loader = DataLoader(*points(), batch_size=11)
     history = quiet(model, CrossEntropyLoss(), optimizer, loader, epochs=9, callbacks=[Watcher()])
-    assert seen == ["begin", (0, 9, 1, True), (1, 9, 2, True), (2, 9, 3, True), ("finish", 2)]
+    assert seen == [
+        ("begin", -1, 0, ("train_loss",)),
+        *[(0, 0), (0, 1), (0, 9, 1, True)],
+        *[(1, 0), (1, 1), (1, 9, 2, True)],
+        *[(2, 0), (2, 1), (2, 9, 3, True)],
+        ("end", 2),
+    ]
     assert len(history) == 3
     assert model.training
 
@@ -207,7 +217,7 @@ def test_every_mode_is_as_before():
     optimizer, loader = Adam(model.parameters()), DataLoader(*points())
     quiet(model, CrossEntropyLoss(), optimizer, loader, loader)
     assert [module.training for module in model] == [True, False, True, True]
-    assert model[1].num_batches_tracked == 1  # though it was in training meanwhile
+    assert model[1].num_batches_tracked == 0  # it was frozen
 
 
 def test_history_as_a_dictionary_is_a_copy():
@@ -262,15 +272,17 @@ def test_evaluate_restores_the_mode_after_an_error():
 # ---- early stopping ------------------------------------------------------------------------------
 
 
-class Script:
+class Script(tnn.Callback):
     """A callback before EarlyStopping that writes the validation losses that the test wants."""
+
+    records = ("validation_loss",)
 
     def __init__(self, *losses, at=None):
         self.losses = losses
         self.at = at or (lambda state: None)
         self.models = []
 
-    def __call__(self, state):
+    def epoch(self, state):
         state.history.validation_loss[:] = self.losses[: state.epoch + 1]
         self.models.append(state.model.state_dict())
         self.at(state)
@@ -379,7 +391,8 @@ def test_early_stopping_on_a_metric():
 def test_early_stopping_without_what_it_monitors():
     model, loader = network(), DataLoader(*points())
     with pytest.raises(
-        OptionError, match="monitors 'validation_loss', but recorded are only train_loss; give fit"
+        OptionError,
+        match="monitors 'validation_loss', but recorded are only train_loss; fix: give fit",
     ):
         quiet(
             model,
@@ -594,7 +607,7 @@ def refused(error, message, model=None, loss_fn=None, optimizer=None, loader=LOA
 def test_refuses_a_second_softmax(last):
     message = (
         r"CrossEntropyLoss\(\) takes raw scores and applies softmax itself, but the model ends in "
-        r"Softmax\(\) already; take the last module away; or give the loss from_logits=False"
+        r"Softmax\(\) already; fix: remove the last module, or give the loss from_logits=False"
     )
     last = copy.deepcopy(last)
     refused(OptionError, message, network(0, *last))
@@ -616,7 +629,7 @@ def test_lists_of_batches_are_tried_before_the_first_step():
 
 
 def test_refuses_a_second_sigmoid():
-    message = "applies sigmoid itself, but the model ends in Sigmoid.* take the last module away$"
+    message = "applies sigmoid itself, but the model ends in Sigmoid.* fix: remove the last module$"
     refused(OptionError, message, network(0, Sigmoid()), BCEWithLogitsLoss())
 
 
@@ -646,7 +659,7 @@ def test_refuses_features_that_do_not_fit():
 
 
 def test_refuses_an_optimizer_of_another_model():
-    message = "holds no parameter of this model, so nothing would be learned; make it from"
+    message = "holds no parameter of this model, so nothing would be learned; fix: make it from"
     refused(OptionError, message, optimizer=Adam(network().parameters()))
     model = network()
     refused(OptionError, message, model, optimizer=Adam(copy.deepcopy(model).parameters()))
@@ -691,19 +704,19 @@ def test_an_optimizer_that_lost_the_parameters():
         (
             {"loader": 3},
             OptionError,
-            "train_loader must be a DataLoader, or another iter.* but is 3",
+            "train_loader must be a DataLoader or another iter.* but is 3",
         ),
         ({"loader": []}, DataError, r"train_loader has no batch: \[\]"),
-        ({"loader": iter([])}, DataError, "gave no batch, .* a generator can be gone through only"),
+        ({"loader": iter([])}, DataError, "gave no batch, .* a generator can be iterated only"),
         ({"validation_loader": []}, DataError, r"validation_loader has no batch"),
         ({"validation_loader": 3}, OptionError, "validation_loader must be a DataLoader"),
         (
             {"loader": DataLoader(X, y, batch_size=23, drop_last=True)},
             DataError,
-            "train_loader has no batch: DataLoader.* with drop_last=True, batch_size must not be",
+            "train_loader has no batch: DataLoader.* fix: with drop_last=True, batch_size must not exc",
         ),
         ({"loader": (X, y)}, DataError, r"batches \(X, y\) or .* but this one gave a ndarray"),
-        ({"loader": [(X,)]}, DataError, "but this one gave a tuple of 1; arrays become batches"),
+        ({"loader": [(X,)]}, DataError, "but this one gave a tuple of 1; fix: DataLoader"),
         ({"loader": [(X, y, y, y)]}, DataError, "but this one gave a tuple of 4"),
         (
             {"loader": iter([(X, y)]), "epochs": 2},

@@ -1,13 +1,14 @@
-"""Which generators a run draws from, and how their states are kept and put back."""
+"""Find the generators that a run draws from, keep their states and put them back."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import pickle
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,21 +21,21 @@ __all__ = ["find_generators", "own_streams", "restored", "set_state"]
 
 
 def set_state(generator: np.random.Generator, state: Any) -> None:
-    """Let a generator go on from a state, which may come from a file and is checked.
+    """Set a generator to a state that may come from a file, after checking it.
 
-    NumPy takes some states on trust that would let the generator read beyond its own memory.
+    NumPy takes some states on trust that would let a generator read beyond its own memory.
 
     Parameters
     ----------
     generator : numpy.random.Generator
-        It draws from then on what the other one would have drawn.
+        From then on it draws what the saved generator would have drawn.
     state : dict
-        What ``bit_generator.state`` of a generator of the same kind gave.
+        The ``bit_generator.state`` of a generator of the same kind.
 
     Raises
     ------
     CheckpointError
-        For anything else. The generator is as before then.
+        For any other value. The generator stays as it was.
 
     Examples
     --------
@@ -46,7 +47,7 @@ def set_state(generator: np.random.Generator, state: Any) -> None:
     before = generator.bit_generator.state
     try:
         generator.bit_generator.state = state
-        # Where it stands in the numbers that it has made in advance.
+        # Its position in the numbers that it has made in advance.
         taken: Any = generator.bit_generator.state
         if not 0 <= taken["state"].get("pos", 0) <= 624 or not 0 <= taken.get("buffer_pos", 0) <= 4:
             raise ValueError("its position is beyond its end")
@@ -60,16 +61,32 @@ def set_state(generator: np.random.Generator, state: Any) -> None:
 
 # ---- which generators a run draws from -------------------------------------------------------
 
-# Nothing is looked for inside of these; there may be a great many of them.
-_PLAIN = (int, float, complex, str, bytes, type(None), type, ModuleType, np.ndarray, np.generic)
+# Nothing is looked for inside of these. A weak reference holds nothing, and may be dead.
+_PLAIN = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    type,
+    ModuleType,
+    FunctionType,
+    property,
+    np.ndarray,
+    np.generic,
+    weakref.ref,
+    *weakref.ProxyTypes,
+)
 
 
 def find_generators(owners: Mapping[str, object]) -> dict[str, np.random.Generator]:
-    """Return every generator that things draw from, by the way that leads to it.
+    """Return every generator that things hold, by the way that leads to it.
 
-    It is looked for in attributes, lists, tuples and dictionaries, and in functions: in what they
-    enclose, in their defaults, and in the global names that they and functions of the same file
-    use. A generator that several share is found once.
+    Attributes, lists, tuples and dictionaries are searched, and the object that a bound method or a
+    `functools.partial` belongs to. What a function encloses or names is not: a function should
+    draw from ``as_generator(None)``, the library's own generator, which every checkpoint keeps.
+    A generator that several share is found once.
 
     Parameters
     ----------
@@ -86,17 +103,15 @@ def find_generators(owners: Mapping[str, object]) -> dict[str, np.random.Generat
     >>> import tinynn as tnn
     >>> from tinynn.core.generators import find_generators
     >>> model = tnn.ModuleList([tnn.Linear(2, 2), tnn.Dropout(rng=0)])
-    >>> rng = np.random.default_rng(1)
-    >>> owners = {"model": model, "transform": lambda X: X + rng.normal(size=X.shape)}
-    >>> list(find_generators(owners))
-    ['transform.rng', 'model._modules.1._generator']
+    >>> list(find_generators({"model": model, "transforms": [np.random.default_rng(1).normal]}))
+    ['transforms.0.self', 'model._modules.1._generator']
     """
     found: dict[str, np.random.Generator] = {}
     seen: dict[int, object] = {}  # by identity; holding the objects, so that none is replaced
     waiting = deque(owners.items())
     while waiting:
         name, value = waiting.popleft()
-        if id(value) in seen:
+        if id(value) in seen or _is_plain(value):
             continue
         seen[id(value)] = value
         if isinstance(value, np.random.Generator):
@@ -105,9 +120,14 @@ def find_generators(owners: Mapping[str, object]) -> dict[str, np.random.Generat
         waiting.extend(
             (f"{name}.{inner}", member)
             for inner, member in _members(value)
-            if not isinstance(member, _PLAIN)
+            if not _is_plain(member)
         )
     return found
+
+
+def _is_plain(value: object) -> bool:
+    # By its type: isinstance would also ask a dead proxy for its class.
+    return issubclass(type(value), _PLAIN)
 
 
 def _members(value: Any) -> Iterable[tuple[object, object]]:
@@ -116,37 +136,11 @@ def _members(value: Any) -> Iterable[tuple[object, object]]:
         return value.items()
     if isinstance(value, list | tuple):
         return enumerate(value)
-    if isinstance(value, FunctionType):
-        return _used_by(value)
-    if isinstance(value, MethodType):
-        return [("self", value.__self__), ("function", value.__func__)]
-    if isinstance(value, BuiltinFunctionType):
-        return [("self", value.__self__)]  # rng.normal itself, for instance
+    if isinstance(value, MethodType | BuiltinFunctionType):
+        return [("self", value.__self__)]  # such as rng.normal itself
     if isinstance(value, functools.partial):
         return [("function", value.func), ("args", value.args), ("keywords", value.keywords)]
     return _attributes(value)
-
-
-def _used_by(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """Yield what a function encloses, its defaults, and the globals that it uses."""
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # not bound yet
-            yield name, cell.cell_contents
-    yield "defaults", function.__defaults__
-    yield "keywords", function.__kwdefaults__
-    own = function.__globals__
-    for name in _global_names(function.__code__):
-        value = own.get(name)
-        # Not into the functions of other files: what they draw from is theirs.
-        if not isinstance(value, FunctionType) or value.__globals__ is own:
-            yield name, value
-
-
-def _global_names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names  # attributes too, but few of them are called as a global is
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):  # a function or comprehension inside of it
-            yield from _global_names(constant)
 
 
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
@@ -160,12 +154,12 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
 
 @contextlib.contextmanager
 def restored(owners: Mapping[str, object]) -> Iterator[None]:
-    """Let things draw at random inside a with block, and put all their generators back after it.
+    """Let things draw at random inside a with block, and restore their generators after it.
 
     Parameters
     ----------
     owners : mapping of str to object
-        As for `find_generators`; the library's own generator belongs to them in any case.
+        As for `find_generators`; the library's own generator is always included.
 
     Examples
     --------
@@ -188,16 +182,16 @@ def restored(owners: Mapping[str, object]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_streams(owners: Mapping[str, object]) -> Iterator[None]:
-    """Let each of several processes draw numbers of its own inside a with block, and none after it.
+    """Let each of several processes draw its own numbers inside a with block.
 
-    What a process draws follows from the state that a generator has in all of them, and from its
-    rank; afterwards the generator is again in one state in all of them, and where none has drawn
-    from it, in the state before. So a checkpoint need only keep what all have alike.
+    What a process draws depends on the generator's state, which all processes share, and on its
+    rank. Afterwards all processes share one state again: the one before, where none has drawn from
+    the generator. So a checkpoint needs to keep a single state.
 
     Parameters
     ----------
     owners : mapping of str to object
-        As for `find_generators`; the library's own generator belongs to them in any case.
+        As for `find_generators`; the library's own generator is always included.
 
     Examples
     --------

@@ -1,29 +1,30 @@
 """The processes that train one model together; by default this process, alone.
 
-`tinynn.distributed.init` puts a group of several in the place of `current`. Whoever computes
-something over a batch asks it for what the others have: a loss tells what its mean is divided by,
-an optimizer averages gradients, batch normalization sums over all rows, `fit` sums its losses.
+`tinynn.distributed.init` replaces `current` by a group of several. Code that computes something
+over a batch asks the group for what the others have: a loss notes the divisor of its mean, an
+optimizer averages gradients, batch normalization sums over all rows, `fit` sums its losses.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tinynn.core.interrupts import Interrupts
+from tinynn.core.printing import say
 from tinynn.core.types import Array
 
 __all__ = ["Group", "alone"]
 
 
 class Group:
-    """One process alone, which has nobody to ask: every sum is its own.
+    """Stand for one process alone: every sum is its own.
 
     Attributes
     ----------
     rank, size : int
-        Which process of how many this is, counted from 0.
+        The number of this process, counted from 0, and how many there are.
     sync_batch_norm : bool
         Whether batch normalization takes its statistics over the rows of all processes.
     loss_is_finite : bool
@@ -44,30 +45,30 @@ class Group:
     loss_is_finite: bool = True
 
     def start(self, data: Array) -> None:
-        """Let parameters begin with the values that process 0 has, in place."""
+        """Set parameters to the values of process 0, in place."""
 
     def note(self, loss: float, divisor: float, is_mean: bool) -> None:
-        """Take note of the loss of which the next gradients are the derivative.
+        """Note the loss whose derivatives the next gradients are.
 
         Parameters
         ----------
         loss : float
-            That of this process's rows.
+            The loss of this process's rows.
         divisor : float
-            By what a mean is divided: the number of rows, or the sum of their weights.
+            The divisor of a mean: the number of rows, or the sum of their weights.
         is_mean : bool
-            Whether the loss is a mean, and not a sum.
+            Whether the loss is a mean rather than a sum.
         """
 
     def average(self, gradient: Array) -> None:
-        """Replace a gradient by that of the loss of all processes' rows together, in place."""
+        """Replace a gradient by that of the loss over the rows of all processes, in place."""
 
     def sum(self, values: Array) -> Array:
         """Return the sum of an array over all processes."""
         return values
 
     def sum_of_gradients(self, values: Array) -> Array:
-        """Return a sum of derivatives over all processes, each in the scale of its own loss."""
+        """Return the sum of derivatives over all processes, each scaled as its own loss."""
         return values
 
     def any(self, value: bool) -> bool:
@@ -75,28 +76,29 @@ class Group:
         return value
 
     def even_out(self, model: Any) -> None:
-        """Give running averages that processes have kept over their own rows the same values."""
+        """Average the running averages that each process has kept over its own rows."""
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what each process has, in the order of the processes."""
+        """Return the value of each process, in the order of the processes."""
         return [value]
 
     def broadcast(self, value: Any) -> Any:
-        """Return what process 0 has."""
+        """Return the value of process 0."""
         return value
 
     def share(self, n: int) -> slice:
-        """Return which of n rows are this process's."""
+        """Return the slice of n rows that belongs to this process."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def report(self, message: str, details: str = "") -> None:
-        """Write why this process ends to stderr; once, where all of them end for the same."""
-        print(details or message, file=sys.stderr, flush=True)
+        """Write to stderr why this process ends; once, where all end for the same reason."""
+        say(details or message, "stderr")
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Let a Ctrl-C inside a with block end the training of all processes at the same step."""
-        yield
+    def interruptible(self) -> Iterator[Interrupts]:
+        """Let Ctrl-C inside a with block end training between two steps, on all processes alike."""
+        with Interrupts() as interrupts:
+            yield interrupts
 
 
 current = Group()
@@ -104,7 +106,7 @@ current = Group()
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Compute by oneself inside a with block, whatever the group.
+    """Let this process compute alone inside a with block, whatever the group.
 
     Examples
     --------

@@ -22,7 +22,7 @@ from tinynn.errors import CheckpointError, DivergedError, OptionError
 from tinynn.losses import Loss
 from tinynn.modules import BatchNorm, GroupNorm, LayerNorm, Module
 from tinynn.optimizers import Optimizer
-from tinynn.training.callbacks import check_handed_over
+from tinynn.training.callbacks import Callback, check_handed_over
 from tinynn.training.divergence import first_not_finite
 from tinynn.training.history import TrainingState
 from tinynn.training.refusals import check_model
@@ -333,7 +333,7 @@ COLUMNS = (
 HEADER = ("position", "module", "mean", "std", "dead", "saturated", "gradient", "update ratio")
 
 
-class Diagnostics:
+class Diagnostics(Callback):
     """Look at the network after every epoch, as a callback.
 
     Parameters
@@ -387,18 +387,26 @@ class Diagnostics:
         if sample_weight is not None:
             self.targets.append(np.asarray(sample_weight))
         self.every = check_integer("Diagnostics", "every", every, minimum=1)
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget an earlier run; `fit` calls this first."""
         self._looks: list[Look] = []
+
+    def begin(self, state: TrainingState) -> None:
+        """Forget an earlier run, unless this one is resumed.
+
+        Parameters
+        ----------
+        state : TrainingState
+            The run.
+        """
+        check_handed_over(self, state)
+        if not len(state.history):
+            self._looks = []
 
     @property
     def diagnosis(self) -> Diagnosis:
         """Return all looks so far."""
         return Diagnosis(list(self._looks))
 
-    def __call__(self, state: TrainingState) -> None:
+    def epoch(self, state: TrainingState) -> None:
         """Look at the network if it is time.
 
         Parameters

@@ -1,15 +1,15 @@
-"""The file from which an interrupted `fit` goes on, as if nothing had happened.
+"""Resume an interrupted `fit` from a file, as if nothing had happened.
 
-It is NumPy's own ``.npz``: arrays, and one text in JSON. Nothing in it is ever executed. It is
-written under another name, flushed to disk and then renamed, so that a kill at any moment leaves
-the old file or the new one whole.
+The file is NumPy's own ``.npz``: arrays, and one text in JSON. Nothing in it is ever executed. It
+is written under another name, flushed to disk and then renamed, so that a kill at any moment leaves
+either the old file or the new one whole.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +19,43 @@ from tinynn.errors import CheckpointError, OptionError
 from tinynn.files.atomic import check_writable
 from tinynn.files.state_file import read_checkpoint, without_arrays, write_checkpoint
 from tinynn.random import as_generator
+from tinynn.training.callbacks import Callback, CallbackLike
 from tinynn.training.history import TrainingState
+from tinynn.training.identity import describe_run, difference
 
 __all__ = ["RunCheckpoint"]
 
 
-# ---- the run that it is of -----------------------------------------------------------------------
+FORMAT = 2  # of what describes a run
 
 
 class RunCheckpoint:
-    """The file of one run of `fit`, and all of the run that has a state.
+    """Keep everything in a run of `fit` that has a state, in one file.
 
     Parameters
     ----------
     path : Path or None
-        The file. None keeps none, and lets several processes begin alike.
+        The file. None writes no file, and lets several processes begin alike.
     state : TrainingState
         Model, loss, optimizer and history.
     loaders : mapping of str to iterable
         By the name of the argument.
     callbacks : sequence of callable
-        Those that have ``state_dict()`` and ``load_state_dict(state)`` are saved.
+        Those with ``state_dict()`` and ``load_state_dict(state)`` are saved.
     metrics : mapping of str to callable
-        What is computed, by name.
+        By name.
 
     Raises
     ------
     CheckpointError
-        Where nothing can be written there, something cannot be saved, or the file that is there
-        belongs to another run. Nothing has been changed then.
+        Where the file cannot be written, something cannot be saved, or an existing file belongs to
+        another run. Nothing has been changed then.
     OptionError
         For a part with only one of the two methods.
 
     Examples
     --------
-    It is what stands behind the argument `checkpoint` of `fit`:
+    The argument `checkpoint` of `fit` works by it:
 
     >>> import tempfile
     >>> import numpy as np
@@ -79,7 +81,7 @@ class RunCheckpoint:
         path: Path | None,
         state: TrainingState,
         loaders: Mapping[str, Any],
-        callbacks: Sequence[Callable[[TrainingState], object]],
+        callbacks: Sequence[CallbackLike],
         metrics: Mapping[str, Any],
     ) -> None:
         is_first = processes.current.rank == 0  # of several processes, the one that has the file
@@ -98,16 +100,15 @@ class RunCheckpoint:
         self.parts = {name: part for name, part in everything.items() if _has_state(name, part)}
         self.generators = {"library": as_generator(None), **find_generators(everything)}
         self.lr = None if callable(state.optimizer.lr) else state.optimizer.lr
-        self.described = {
-            "model": [type(module).__name__ for _, module in state.model.named_modules()],
-            "loss": type(state.loss_fn).__name__,
-            "optimizer": type(state.optimizer).__name__,
-            "learning rate": "a schedule" if self.lr is None else "a number",
-            "loaders": list(loaders),
-            "metrics": list(metrics),
-            "parts with a state": {name: type(part).__name__ for name, part in self.parts.items()},
-            "generators": {n: type(g.bit_generator).__name__ for n, g in self.generators.items()},
-        }
+        self.callbacks = [callback for callback in callbacks if isinstance(callback, Callback)]
+        self.described: dict[str, str] = {}
+        if path is not None and is_first:
+            parts = state.model, state.loss_fn, state.optimizer
+            self.described = describe_run(*parts, loaders, metrics)
+            for name, part in self.parts.items():
+                self.described[f"state of {name}"] = type(part).__name__
+            for name, generator in self.generators.items():
+                self.described[f"generator {name}"] = type(generator.bit_generator).__name__
         self.before: Any = copy.deepcopy(self._state())
         self.kept: Any = None
         if path is not None and is_first:
@@ -121,38 +122,55 @@ class RunCheckpoint:
         if self.path is not None and processes.current.rank == 0:
             write_checkpoint(self.path, self._state())
 
-    def resume(self) -> None:
-        """Set everything of the run to what the file says, if it is there, or leave all as it was.
+    def resume(self) -> bool:
+        """Set everything in the run to what the file says, if there is one.
+
+        Callbacks begin here, as they may find that their state does not fit.
+
+        Returns
+        -------
+        bool
+            Whether epochs of an earlier run are behind this one.
 
         Raises
         ------
         CheckpointError
-            Where something in it does not fit.
+            Where something in it does not fit. Everything is as before then.
         """
         state, kept, before = self.state, self.kept, self.before
         self.kept = self.before = None  # they may be large
-        if kept is None:
-            return
+        history, stopped = state.history, state.stopped
+        is_restored = False
         try:
-            self._take_up(kept)
+            if kept is not None:
+                self._restore(kept)
+                is_restored = True
+                # A run that is asked for more epochs than before goes on, unless a callback had
+                # ended it.
+                state.history = dataclasses.replace(history, **kept["history"])
+                state.stopped = kept["stopped"]
+            for callback in self.callbacks:
+                callback.begin(state)
         except BaseException as error:
-            self._take_up(before)  # half of it may have been changed
-            if not isinstance(error, Exception):
+            self._restore(before)  # half of it may have been changed
+            state.history, state.stopped = history, stopped
+            is_misfit = not is_restored or isinstance(error, CheckpointError)
+            if kept is None or not is_misfit or not isinstance(error, Exception):
                 raise
             raise CheckpointError(f"{self.path} does not fit this run: {error}") from error
+        if kept is None:
+            return False
         if self.lr is not None and self.lr != kept["lr"]:
             state.optimizer.lr = self.lr  # it was changed in the script since, on purpose
-        # In the run that is gone on with, the last step had consumed its gradients.
+        # In an uninterrupted run the last step would have consumed these.
         state.optimizer._flat.consume()
-        # A run that was asked for more epochs than before goes on, unless a callback had ended it.
-        state.history = dataclasses.replace(state.history, **kept["history"])
-        state.stopped = kept["stopped"]
+        return len(state.history) > 0
 
     def _state(self) -> dict[str, Any]:
-        """Return all that the rest of the run depends on."""
+        """Return everything that the rest of the run depends on."""
         history = self.state.history
         return {
-            "run": self.described,
+            "run": {"format": FORMAT, "described": self.described},
             "lr": self.lr,
             "generators": {name: g.bit_generator.state for name, g in self.generators.items()},
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
@@ -165,32 +183,35 @@ class RunCheckpoint:
             "stopped": self.state.stopped,
         }
 
-    def _take_up(self, run: Mapping[str, Any]) -> None:
+    def _restore(self, run: Mapping[str, Any]) -> None:
         for name, part in self.parts.items():
             part.load_state_dict(run["parts"][name])
-        for part in self.parts.values():
-            getattr(part, "resumed", lambda _: None)(self.state)
         for name, generator in self.generators.items():
             set_state(generator, run["generators"][name])
 
     def _read(self, path: Path) -> dict[str, Any]:
-        """Return what the file holds, if it is of a run like this one."""
+        """Return the content of the file, if it belongs to a run like this one."""
         kept = read_checkpoint(path)
         if not _is_run(kept):
             raise CheckpointError(
-                f"{path} was not written by fit; move it away, or name another file"
+                f"{path} was not written by fit; fix: move it away, or name another file"
             )
-        for what, ours in self.described.items():
-            if (theirs := kept["run"].get(what)) != ours:
-                raise CheckpointError(
-                    f"{path} belongs to another run ({what}: there {theirs}, here {ours}); "
-                    "start the run as it was, or move the file away to start anew"
-                )
+        run = kept["run"]
+        if run.get("format") != FORMAT or not isinstance(run.get("described"), dict):
+            raise CheckpointError(
+                f"{path} was written by another version of tinynn; fix: complete the run with that "
+                "version, or move the file away to start anew"
+            )
+        if found := difference(run["described"], self.described):
+            raise CheckpointError(
+                f"{path} belongs to another run ({found}); fix: start the run as it was, or move "
+                "the file away to start anew"
+            )
         return kept
 
 
 def _is_run(state: Mapping[str, Any]) -> bool:
-    """Tell whether a state has the outer form of one that `RunCheckpoint` wrote."""
+    """Tell whether a state has the outer form of what `RunCheckpoint` writes."""
     kinds = {"run": dict, "generators": dict, "parts": dict, "history": dict, "stopped": bool}
     if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
         return False
@@ -208,7 +229,11 @@ def _is_run(state: Mapping[str, Any]) -> bool:
 
 
 def _has_state(name: str, part: object) -> bool:
-    has = [hasattr(part, method) for method in ("state_dict", "load_state_dict")]
+    methods = ("state_dict", "load_state_dict")
+    if isinstance(part, Callback):  # whose own two are empty
+        has = [getattr(type(part), m) is not getattr(Callback, m) for m in methods]
+    else:
+        has = [hasattr(part, method) for method in methods]
     if any(has) and not all(has):
         raise OptionError(
             f"{name}, {part!r}, has only one of state_dict() and load_state_dict(state); a "

@@ -1,8 +1,9 @@
-"""What training records, and what callbacks are given."""
+"""The record of a training run, and the state that callbacks are given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,27 +14,27 @@ from tinynn.optimizers import Optimizer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Batches", "Callback", "History", "TrainingState"]
+__all__ = ["Batches", "History", "TrainingState"]
 
 Batches: TypeAlias = Iterable[Any]
 
 
 @dataclass
 class History:
-    """What `fit` recorded, one number an epoch.
+    """Hold what `fit` recorded, one number per epoch.
 
     Attributes
     ----------
     train_loss : list of float
-        Mean loss of a sample, as the batches of the epoch met it (the model learns meanwhile).
+        Mean loss per sample over the batches of the epoch, while the model was learning.
     validation_loss : list of float
-        Mean loss of a sample of the validation data after the epoch; empty without such data.
+        Mean loss per sample of the validation data after the epoch; empty without such data.
     metrics : dict of str to list of float
-        The same for every metric, as ``train_accuracy`` and ``validation_accuracy``.
+        The same for every metric, under names such as ``train_accuracy``.
     seconds : list of float
-        How long the epoch took, validation included.
+        How long each epoch took, validation included.
     interrupted : bool
-        Whether somebody stopped the run by hand.
+        Whether the run was stopped by hand.
 
     Examples
     --------
@@ -54,7 +55,7 @@ class History:
         return len(self.train_loss)
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Return losses and metrics by name, each one number an epoch; made for a data frame.
+        """Return losses and metrics by name, one number per epoch, ready for a data frame.
 
         Returns
         -------
@@ -65,7 +66,7 @@ class History:
         return {name: list(values) for name, values in (losses | self.metrics).items() if values}
 
     def plot(self, quantity: str = "loss", ax: Axes | None = None) -> Axes:
-        """Draw the curves of training and validation; needs matplotlib.
+        """Draw the curves for training and validation; needs matplotlib.
 
         Parameters
         ----------
@@ -77,7 +78,7 @@ class History:
         Returns
         -------
         matplotlib.axes.Axes
-            What was drawn on.
+            The axes that were drawn on.
         """
         from tinynn.plot import plot_history
 
@@ -95,22 +96,28 @@ class History:
 
 @dataclass
 class TrainingState:
-    """What `fit` hands to every callback after an epoch.
+    """Hold what `fit` hands to every callback.
 
     Attributes
     ----------
     epoch : int
-        The epoch that has just ended, counted from 0.
+        The epoch that is running or has just ended, counted from 0; -1 before the first one.
     epochs : int
-        How many there are to be.
+        How many epochs there will be.
     model, loss_fn, optimizer, history
         The objects of this run.
     stopped : bool
-        Whether this epoch is the last one.
+        Whether training ends here.
+    batch : int
+        The latest batch of this epoch, counted from 0.
+    loss : float
+        Its loss.
+    recorded : tuple of str
+        The names that `fit` will record in the history.
 
     Examples
     --------
-    A callback is any function of it:
+    Any function of the state is a callback:
 
     >>> def until_good_enough(state):
     ...     if state.history.train_loss[-1] < 0.01:
@@ -124,10 +131,10 @@ class TrainingState:
     optimizer: Optimizer
     history: History
     stopped: bool = False
+    batch: int = -1
+    loss: float = math.nan
+    recorded: tuple[str, ...] = ()
 
     def stop(self) -> None:
-        """Let this epoch be the last one."""
+        """End training: after this epoch, or in `Callback.batch` after this batch."""
         self.stopped = True
-
-
-Callback: TypeAlias = Callable[[TrainingState], object]

@@ -1,15 +1,16 @@
-"""Training: the loop of the README with progress, validation, early stopping and a history."""
+"""The training loop of the README, with progress, validation, callbacks and a history."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import ExitStack
 from itertools import zip_longest
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,15 +20,17 @@ from tinynn.core.checks import (
     check_integer,
 )
 from tinynn.core.generators import own_streams
+from tinynn.core.interrupts import Interrupts
 from tinynn.core.types import Array
 from tinynn.errors import DataError, DivergedError
 from tinynn.losses import Loss
 from tinynn.metrics import Metric, get_metrics
 from tinynn.modules import Module
 from tinynn.optimizers import Optimizer
+from tinynn.training.callbacks import Callback, CallbackLike
 from tinynn.training.checkpoint import RunCheckpoint
 from tinynn.training.divergence import check_steps, diverged, diverged_in_validation
-from tinynn.training.history import Batches, Callback, History, TrainingState
+from tinynn.training.history import Batches, History, TrainingState
 from tinynn.training.progress import Progress
 from tinynn.training.refusals import (
     check_batches,
@@ -35,11 +38,10 @@ from tinynn.training.refusals import (
     check_data,
     check_loader,
     check_model,
+    check_monitors,
     check_parts,
+    suited,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["evaluate", "fit"]
 
@@ -53,42 +55,47 @@ def fit(
     *,
     epochs: int,
     metrics: Sequence[str | Metric] = (),
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[CallbackLike] = (),
     progress: bool = True,
     checkpoint: str | PathLike[str] | None = None,
 ) -> History:
-    """Train a model, and return what its losses were.
+    """Train a model, and return the history of its losses.
 
-    For every batch it does what the loop in the open does: forward, loss, backward, step. Pressing
-    Ctrl-C, or a notebook's stop button, ends training and returns the history so far.
+    For every batch this does what the loop in the open does: forward, loss, backward, step. Ctrl-C,
+    or a notebook's stop button, ends training after the batch at hand and returns the history so
+    far; a second one stops at once.
 
     Parameters
     ----------
     model : Module
-        What to train; its mode is afterwards as before.
+        The model to train; its mode is restored afterwards. A module inside of it that you have set
+        to ``eval()`` stays so, as for a frozen `BatchNorm`; a model that is in evaluation mode as a
+        whole is trained as a whole.
     loss_fn : Loss
-        What to make small.
+        The loss to minimize.
     optimizer : Optimizer
-        Made from ``model.parameters()``.
+        Made from ``model.parameters()``. Gradients that an earlier loop has left are discarded.
     train_loader : iterable of (X, y) or (X, y, sample_weight)
-        Such as a `DataLoader`; gone through once an epoch.
+        Such as a `DataLoader`; iterated once per epoch.
     validation_loader : iterable, optional
-        Looked at after every epoch, in evaluation mode.
+        Evaluated after every epoch, in evaluation mode.
     epochs : int
-        How many there are to be in all, those in a checkpoint included.
+        The number of epochs in all, those in a checkpoint included.
     metrics : sequence of str or callable, default none
-        Names such as "accuracy", or functions of (prediction, target).
-    callbacks : sequence of callable, default none
-        Each is called with a `TrainingState` after every epoch. A method ``begin()`` is called
-        before the first epoch, ``resumed(state)`` where a checkpoint has been taken up, and
-        ``finish(state)`` after the last epoch, however training ended.
+        Names such as "accuracy", or functions of (prediction, target). For one column of outputs
+        the threshold of class 1 follows from loss and last module: zero for raw scores, one half
+        for probabilities and for targets of 0 and 1 in a regression.
+    callbacks : sequence of Callback or callable, default none
+        A plain function is called with a `TrainingState` after every epoch. A `Callback` has
+        methods for the beginning, every batch, every epoch and the end.
     progress : bool, default True
-        Whether to print a line an epoch, and to move a bar in a terminal and in a notebook.
+        Whether to print a line per epoch, and to move a bar in a terminal and in a notebook.
     checkpoint : path_like, optional
-        A file that is written after every epoch, and gone on from if it is there: a script that was
-        killed is started again as it is, and ends to the last bit as if it had not been. The file
-        holds model, optimizer, history, what has a ``state_dict()`` among callbacks, loaders, loss
-        and schedule, and the state of every NumPy generator that any of them draws from.
+        A file that is written after every epoch and resumed if it exists: start a killed script
+        again as it is, and it ends as if it had not been killed, to the last bit. The file holds
+        model, optimizer, history, whatever has a ``state_dict()`` among callbacks, loaders, loss
+        and schedule, and the state of every NumPy generator that these hold in attributes, lists
+        and dictionaries. A function should draw from ``tinynn.random.as_generator(None)``.
 
     Returns
     -------
@@ -98,13 +105,13 @@ def fit(
     Raises
     ------
     DivergedError
-        Where a loss or a gradient is not finite: it says in which epoch, batch and module, and
-        carries the history.
+        Where a loss or a gradient is not finite. It names epoch, batch and module, and carries the
+        history.
     OptionError, ShapeError, DataError
         Before the first step, where model, loss, optimizer and data do not belong together.
     CheckpointError
-        Where the checkpoint is of another run: other modules, another optimizer, and so on. Nothing
-        has been changed then. (More epochs and another learning rate are welcome.)
+        Where the checkpoint belongs to another run: other data, modules, options, and so on.
+        Nothing has been changed then. (More epochs and another learning rate are allowed.)
 
     Examples
     --------
@@ -119,64 +126,121 @@ def fit(
     >>> model(np.array([[3.0]], dtype=np.float32)).round(2)
     array([[7.]], dtype=float32)
     """
-    epochs = check_integer("fit", "epochs", epochs, minimum=0)
-    functions = get_metrics(metrics)
-    check_parts(model, loss_fn, optimizer)
-    check_callbacks(callbacks)
-    loaders = {"train_loader": train_loader}
-    if validation_loader is not None:
-        loaders["validation_loader"] = validation_loader
-    for name, loader in loaders.items():
-        check_loader(name, loader, epochs)
-        check_data(name, loader, model, loss_fn)
-    state = TrainingState(-1, epochs, model, loss_fn, optimizer, History())
-    check_flag("fit", "progress", progress)
-    report = Progress(bool(progress) and processes.current.rank == 0, epochs)
-    saved = None
-    if checkpoint is not None or processes.current.size > 1:  # all of these begin alike
-        path = None if checkpoint is None else Path(checkpoint)
-        saved = RunCheckpoint(path, state, loaders, callbacks, functions)
-    for callback in callbacks:
-        getattr(callback, "begin", lambda: None)()
-    if saved is not None:
-        saved.resume()
+    # Ctrl-C is held back from here on: it ends a batch, not half of one.
+    with processes.current.interruptible() as interrupts:
+        epochs = check_integer("fit", "epochs", epochs, minimum=0)
+        functions = get_metrics(metrics)
+        check_parts(model, loss_fn, optimizer)
+        functions = suited(functions, model, loss_fn)
+        check_callbacks(callbacks)
+        loaders = {"train_loader": train_loader}
+        if validation_loader is not None:
+            loaders["validation_loader"] = validation_loader
+        recorded = tuple(
+            f"{name.removesuffix('_loader')}_{what}"
+            for name in loaders
+            for what in ("loss", *functions)
+        )
+        check_monitors(callbacks, recorded)
+        for name, loader in loaders.items():
+            check_loader(name, loader, epochs)
+            check_data(name, loader, model, loss_fn)
+        check_flag("fit", "progress", progress)
+        state = TrainingState(-1, epochs, model, loss_fn, optimizer, History(), recorded=recorded)
+        report = Progress(bool(progress) and processes.current.rank == 0, epochs)
+        methods = [callback for callback in callbacks if isinstance(callback, Callback)]
+        saved = None
+        if checkpoint is not None or processes.current.size > 1:  # all of these begin alike
+            path = None if checkpoint is None else Path(checkpoint)
+            saved = RunCheckpoint(path, state, loaders, callbacks, functions)
+        _discard_stale_gradients(model)
+        if saved is None:
+            for callback in methods:
+                callback.begin(state)
+        elif saved.resume():
+            report.text(_resumed(state, checkpoint))
 
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    try:
-        with processes.current.interruptible():
-            while len(state.history) < epochs and not state.stopped:
-                start = time.perf_counter()
-                state.epoch = len(state.history)
-                model.train()
-                results = _train_epoch(state, train_loader, functions, report)
-                check_steps(state)
-                if validation_loader is not None:
-                    means = _evaluated(model, loss_fn, validation_loader, functions)
-                    if (not_finite := means.first_not_finite()) is not None:
-                        raise diverged_in_validation(state, *not_finite)
-                    validation = means.results()
-                    results |= {f"validation_{name}": value for name, value in validation.items()}
-                state.history._record(results, time.perf_counter() - start)
-                report.line(state.epoch, results, state.history.seconds[-1])
-                for callback in callbacks:
-                    callback(state)
-                state.stopped = processes.current.any(state.stopped)
-                if saved is not None:
-                    saved.write()
-    except KeyboardInterrupt:
-        state.history.interrupted = True
-        optimizer.zero_grad()  # part of a batch may have been added up
-        report.text("interrupted: this is the history so far, and the model can be used")
-    except DivergedError as error:
-        error.history = state.history
-        raise
-    finally:
-        report.close()
-        for callback in callbacks:
-            getattr(callback, "finish", lambda _: None)(state)
-        for module, training in modes:
-            module.training = training
+        with ExitStack() as ending:  # in the reverse order of what follows
+            for _, module in model.named_modules():
+                ending.callback(setattr, module, "training", module.training)
+            for callback in reversed(methods):
+                ending.callback(callback.end, state)
+            ending.callback(report.close)
+            try:
+                _train(state, loaders, functions, callbacks, saved, report, interrupts)
+            except KeyboardInterrupt:
+                state.history.interrupted = True
+                optimizer.zero_grad()  # part of a batch may have been added up
+                report.text("interrupted: this is the history so far, and the model can be used")
+            except DivergedError as error:
+                error.history = state.history
+                raise
+        if interrupts.pending:  # after the last batch
+            state.history.interrupted = True
     return state.history
+
+
+def _train(
+    state: TrainingState,
+    loaders: dict[str, Batches],
+    functions: dict[str, Metric],
+    callbacks: Sequence[CallbackLike],
+    saved: RunCheckpoint | None,
+    report: Progress,
+    interrupts: Interrupts,
+) -> None:
+    """Train for as many epochs as there are to be, or until somebody stops."""
+    model, history = state.model, state.history
+    validation_loader = loaders.get("validation_loader")
+    # A model in evaluation as a whole is trained as a whole; what alone is in it, is frozen.
+    modules = [module for _, module in model.named_modules()]
+    frozen = {id(module) for module in modules if model.training and not module.training}
+    after_batch = [
+        callback.batch
+        for callback in callbacks
+        if isinstance(callback, Callback) and type(callback).batch is not Callback.batch
+    ]
+    while len(history) < state.epochs and not state.stopped:
+        start = time.perf_counter()
+        state.epoch, state.batch = len(history), -1
+        for _, module in model.named_modules():
+            module.training = id(module) not in frozen
+        results = _train_epoch(
+            state, loaders["train_loader"], functions, after_batch, report, interrupts
+        )
+        if state.stopped:
+            return  # in the middle of an epoch
+        check_steps(state)
+        if validation_loader is not None:
+            means = _evaluated(model, state.loss_fn, validation_loader, functions, interrupts)
+            if (not_finite := means.first_not_finite()) is not None:
+                raise diverged_in_validation(state, *not_finite)
+            validation = means.results()
+            results |= {f"validation_{name}": value for name, value in validation.items()}
+        history._record(results, time.perf_counter() - start)
+        report.line(state.epoch, results, history.seconds[-1])
+        for callback in callbacks:
+            callback(state)
+        state.stopped = processes.current.any(state.stopped)
+        if saved is not None:
+            saved.write()
+
+
+def _discard_stale_gradients(model: Module) -> None:
+    """Discard gradients that no step has consumed, such as those of parameters left out so far."""
+    for parameter in model.parameters():
+        if not parameter._consumed:
+            parameter.discard_gradient()
+
+
+def _resumed(state: TrainingState, checkpoint: object) -> str:
+    """Say what a checkpoint has brought."""
+    n = len(state.history)
+    if state.stopped:
+        return f"already complete: a callback ended this run after epoch {n}, says {checkpoint}"
+    if n >= state.epochs:
+        return f"already complete: {checkpoint} holds {n} of {state.epochs} epochs"
+    return f"resumed after epoch {n} of {state.epochs}, from {checkpoint}"
 
 
 def evaluate(
@@ -185,18 +249,18 @@ def evaluate(
     loader: Batches,
     metrics: Sequence[str | Metric] = (),
 ) -> dict[str, float]:
-    """Return the mean loss of a sample, and metrics, in evaluation mode.
+    """Return the mean loss per sample, and metrics, in evaluation mode.
 
     Parameters
     ----------
     model : Module
-        Its mode, and what its latest call kept, are afterwards as before.
+        Its mode, and what its latest call kept, are restored afterwards.
     loss_fn : Loss
         The loss.
     loader : iterable of (X, y) or (X, y, sample_weight)
-        Gone through once.
+        Iterated once.
     metrics : sequence of str or callable, default none
-        Each is computed once, on all rows together.
+        As for `fit`. Each is computed once, on all rows together.
 
     Returns
     -------
@@ -221,17 +285,25 @@ def evaluate(
     """
     check_model("evaluate", model, loss_fn)
     check_loader("the loader", loader, 1)
-    return _evaluated(model, loss_fn, loader, get_metrics(metrics)).results()
+    functions = suited(get_metrics(metrics), model, loss_fn)
+    return _evaluated(model, loss_fn, loader, functions).results()
 
 
 def _evaluated(
-    model: Module, loss_fn: Loss, loader: Batches, functions: dict[str, Metric]
+    model: Module,
+    loss_fn: Loss,
+    loader: Batches,
+    functions: dict[str, Metric],
+    interrupts: Interrupts | None = None,
 ) -> _Means:
-    """Go through a loader once in evaluation mode, and leave the model as it was."""
-    loss_fn = copy.copy(loss_fn)  # what the latest call of the caller's own kept stays
+    """Iterate over a loader once in evaluation mode, and leave the model as it was."""
+    loss_fn = copy.copy(loss_fn)  # the caller's own keeps what its latest call kept
+    batches: Iterator[Any] = iter(loader)
+    if interrupts is not None:
+        batches = interrupts.waiting(batches)
     means = _Means(loss_fn, functions)
     with model._borrowed(), np.errstate(over="ignore", invalid="ignore"):
-        for X, y, *weight in check_batches(loader):
+        for X, y, *weight in check_batches(batches):
             prediction = model(X)
             loss = loss_fn(prediction, y, *weight)
             if not math.isfinite(loss) and means.not_finite is None:
@@ -244,12 +316,17 @@ def _train_epoch(
     state: TrainingState,
     loader: Batches,
     functions: dict[str, Metric],
+    after_batch: Sequence[Callable[[TrainingState], None]],
     report: Progress,
+    interrupts: Interrupts,
 ) -> dict[str, float]:
+    """Train on every batch once, and return the means of losses and metrics."""
     model, loss_fn, optimizer = state.model, state.loss_fn, state.optimizer
     means = _Means(loss_fn, functions)
-    # What is not finite is looked for and explained, so NumPy need not warn of it as well.
-    batches = report.batches(loader, state.epoch, means.loss)  # the loader draws its order now
+    passing = interrupts.waiting(iter(loader))  # the loader draws its order now
+    length = len(loader) if isinstance(loader, Sized) else None
+    batches = report.batches(passing, length, state.epoch, means.loss)
+    # Numbers that are not finite are found and explained, so NumPy need not warn of them as well.
     with (
         np.errstate(over="ignore", invalid="ignore"),
         own_streams({"model": model, "loss_fn": loss_fn, "loader": loader}),
@@ -268,12 +345,19 @@ def _train_epoch(
                 what = "a gradient" if processes.current.loss_is_finite else "the loss"
                 raise diverged(state, batch, f"{what} is not finite", X, y, *weight) from None
             means.add(loss, prediction, y, *weight)
+            state.batch, state.loss = batch, loss
+            if after_batch:
+                for call in after_batch:
+                    call(state)
+                state.stopped = processes.current.any(state.stopped)
+                if state.stopped:
+                    break
     processes.current.even_out(model)
     return {f"train_{name}": value for name, value in means.results().items()}
 
 
 class _Means:
-    """Means over a loader: of the loss by samples, of metrics over all rows at once."""
+    """Collect means over a loader: of the loss by samples, of metrics over all rows at once."""
 
     def __init__(self, loss_fn: Loss, functions: dict[str, Metric]) -> None:
         self.loss_fn = loss_fn
@@ -283,7 +367,7 @@ class _Means:
         self.n_samples: float = 0  # or, where rows have weights, their sum
         self.predictions: list[Array] = []
         self.targets: list[Array] = []
-        # The first loss that was not finite, and the batch that it was of.
+        # The first loss that was not finite, and its batch.
         self.not_finite: tuple[Any, ...] | None = None
 
     def add(
@@ -310,8 +394,8 @@ class _Means:
         total, n_samples = processes.current.sum(np.array([self.total, self.n_samples])).tolist()
         if not n_samples:
             raise DataError(
-                "the loader gave no batch, or only rows of weight zero; a generator can be gone "
-                "through only once: use a DataLoader, or a list of batches"
+                "the loader gave no batch, or only rows of weight zero; a generator can be "
+                "iterated only once; fix: use a DataLoader, or a list of batches"
             )
         results = {"loss": total / n_samples}
         if self.functions:

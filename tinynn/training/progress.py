@@ -1,30 +1,32 @@
-"""What a run of `fit` shows: a line an epoch, and a bar meanwhile where somebody may watch."""
+"""Show the progress of `fit`: a line per epoch, and a bar meanwhile where somebody may watch."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+from tinynn.core.printing import is_terminal, say
 
 __all__ = ["Progress"]
 
 
 class Progress:
-    """Prints a line for every epoch, and moves a bar in a terminal and in a notebook.
+    """Print a line for every epoch, and move a bar in a terminal and in a notebook.
 
     The bar appears where a run takes longer than half a second, changes at most four times a
-    second, and is gone afterwards; what stays are the lines.
+    second, and disappears afterwards; the lines stay.
 
     Parameters
     ----------
     enabled : bool
         Whether to show anything at all.
     epochs : int
-        How many there are to be.
+        How many there will be.
 
     Examples
     --------
@@ -39,21 +41,23 @@ class Progress:
     def __init__(self, enabled: bool, epochs: int) -> None:
         self.enabled = enabled
         self.epochs = epochs
-        self._is_live = enabled and (sys.stderr.isatty() or _shows_widgets())
+        self._is_live = enabled and (is_terminal(sys.stderr) or _shows_widgets())
         self._next = time.perf_counter() + self.delay
         self._done = 0
         self._bar: Any = None
         self._cell: Any = None
 
     def batches(
-        self, loader: Iterable[Any], epoch: int, loss: Callable[[], float]
+        self, passing: Iterator[Any], length: int | None, epoch: int, loss: Callable[[], float]
     ) -> Iterator[Any]:
-        """Begin a pass through the batches of an epoch, which moves the bar where there is one.
+        """Pass on the batches of an epoch, and move the bar where there is one.
 
         Parameters
         ----------
-        loader : iterable
+        passing : iterator
             The batches.
+        length : int or None
+            How many there are; None for a stream, of which nobody knows.
         epoch : int
             Counted from 0.
         loss : callable
@@ -64,24 +68,20 @@ class Progress:
         iterator
             The same batches.
         """
-        passing = iter(loader)  # a loader draws its order when a pass begins
-        if not self._is_live:
-            return passing
-        length = len(loader) if isinstance(loader, Sized) else None  # a stream has no length
-        return self._moving(passing, length, epoch, loss)
+        return self._moving(passing, length, epoch, loss) if self._is_live else passing
 
     def line(self, epoch: int, results: Mapping[str, Any], seconds: float) -> None:
-        """Print what an epoch came to.
+        """Print the results of an epoch.
 
         Parameters
         ----------
         epoch : int
             Counted from 0.
         results : mapping of str to float
-            Losses and metrics under the names that a `History` has for them. What is not a number,
-            such as a confusion matrix, is left out.
+            Losses and metrics by their names in a `History`. Anything but a number, such as a
+            confusion matrix, is left out.
         seconds : float
-            How long it took.
+            How long the epoch took.
         """
         words = [f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"]
         label = "validation "  # which is said once
@@ -102,20 +102,20 @@ class Progress:
         Parameters
         ----------
         text : str
-            What to print.
+            The line.
         """
         if self.enabled:
             self._clear()
-            print(text, flush=True)
+            say(text)
 
     def close(self) -> None:
-        """Take the bar away, however the run ended."""
+        """Remove the bar, however the run ended."""
         if self._bar is None:
             return
-        self._bar.total = self._bar.n  # a bar that stopped half way would stay, in red
+        self._bar.total = self._bar.n  # a bar that stopped halfway would stay, in red
         self._bar.close()
         if self._cell is not None:
-            # A notebook that is saved keeps what a cell has shown, and a bar that is gone as text.
+            # A saved notebook keeps the output of a cell, with a removed bar as text.
             self._bar.container.close()
             self._cell.update({"text/plain": ""}, raw=True)
         self._bar = self._cell = None
@@ -125,7 +125,7 @@ class Progress:
     ) -> Iterator[Any]:
         if length is not None:
             self._done = epoch * length
-        for self._done, batch in enumerate(passing, self._done + 1):  # noqa: B020 - it goes on
+        for self._done, batch in enumerate(passing, self._done + 1):  # noqa: B020 - counting goes on
             yield batch
             now = time.perf_counter()
             if now >= self._next:
@@ -169,17 +169,17 @@ class Progress:
 
 
 def _shows_widgets() -> bool:
-    """Tell whether this is a notebook's kernel, and `tqdm` has a widget to show in it."""
+    """Tell whether this is a notebook's kernel for which `tqdm` has a widget."""
     if "ipykernel" not in sys.modules or importlib.util.find_spec("ipywidgets") is None:
         return False
     from tqdm.auto import tqdm
 
-    # It knows of consoles that have a kernel and show no widgets.
+    # It knows consoles that have a kernel but show no widgets.
     return any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
 
 
 def _columns() -> int:
-    """Return how wide the bar may be: not so wide that the ^C of a key would go to a next line."""
+    """Return the width of the bar, which leaves room for the ^C of a key on the same line."""
     import shutil
 
     return min(shutil.get_terminal_size().columns - 3, 100)
