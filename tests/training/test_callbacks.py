@@ -92,9 +92,7 @@ def test_methods_that_fit_would_not_call_are_refused():
         def __call__(self, state):
             raise AssertionError
 
-    with pytest.raises(
-        OptionError, match=r"has a method begin, .* fix: class Watcher\(tinynn.Call"
-    ):
+    with pytest.raises(OptionError, match=r"has a method begin, .* class Watcher\(tinynn.Call"):
         run([Watcher()])
 
 
@@ -123,7 +121,7 @@ def test_whether_a_number_should_fall_or_rise(kind):
     for name in ("validation_accuracy", "validation_top_k_accuracy", "train_macro_f1", "r2"):
         assert kind(name).mode == "max", name
     for name in ("validation_score", "distance", "loss_of_accuracy", "lossy", ""):
-        with pytest.raises(OptionError, match="not known whether .* fix: give mode='min' or mode="):
+        with pytest.raises(OptionError, match=r"not known whether .*; fix: give mode='min' or"):
             kind(name)
         assert kind(name, mode="min").mode == "min"
 
@@ -197,7 +195,7 @@ def test_a_plateau_refuses_a_schedule_before_the_first_step():
         optimizers.append(tnn.SGD(parameters, lr=lambda step: 0.1))
         return optimizers[0]
 
-    with pytest.raises(OptionError, match="has the schedule .*; fix: use one of the two"):
+    with pytest.raises(OptionError, match=r"has the schedule .*; fix: use one of the two"):
         run([ReduceLROnPlateau("train_loss")], optimizer=build)
     assert optimizers[0].step_count == 0
 

@@ -392,7 +392,7 @@ def test_early_stopping_without_what_it_monitors():
     model, loader = network(), DataLoader(*points())
     with pytest.raises(
         OptionError,
-        match="monitors 'validation_loss', but recorded are only train_loss; fix: give fit",
+        match="monitors 'validation_loss', but recorded are only train_loss; fix: give",
     ):
         quiet(
             model,
@@ -713,7 +713,7 @@ def test_an_optimizer_that_lost_the_parameters():
         (
             {"loader": DataLoader(X, y, batch_size=23, drop_last=True)},
             DataError,
-            "train_loader has no batch: DataLoader.* fix: with drop_last=True, batch_size must not exc",
+            "train_loader has no batch: DataLoader.* with drop_last=True, batch_size must not exc",
         ),
         ({"loader": (X, y)}, DataError, r"batches \(X, y\) or .* but this one gave a ndarray"),
         ({"loader": [(X,)]}, DataError, "but this one gave a tuple of 1; fix: DataLoader"),

@@ -62,7 +62,7 @@ def set_state(generator: np.random.Generator, state: Any) -> None:
 # ---- which generators a run draws from -------------------------------------------------------
 
 # Nothing is looked for inside of these. A weak reference holds nothing, and may be dead.
-_PLAIN = (
+_PLAIN: tuple[Any, ...] = (
     int,
     float,
     complex,
