@@ -254,7 +254,7 @@ CASES = {
     "a number of numpy as loader": (
         lambda: tnn.evaluate(tnn.ReLU(), tnn.MSELoss(), np.uint64(3)),
         OptionError,
-        "must be a DataLoader, or another iterable",
+        "must be a DataLoader or another iterable",
     ),
     "no loss to prove": (
         lambda: tnn.check_gradients(tnn.ReLU(), (2, 2), loss_fn=[], target=X),

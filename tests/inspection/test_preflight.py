@@ -149,7 +149,7 @@ def two_classes(n_rare):
 FAULTS = {
     "labels out of range": (
         lambda: (network(), CrossEntropyLoss(), loader(targets=[*Y[:299], 3])),
-        r"the model tells 3 classes apart, .* but row 299 of the data set is 3",
+        r"the model has 3 classes, .* but row 299 of the data set is 3",
     ),
     "labels out of range in batches": (
         lambda: (network(), CrossEntropyLoss(), [(X, Y), (X, Y + 1)]),
