@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import textwrap
+from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = ["explain", "is_foreign_file"]
 _PACKAGES = ("numpy", "tinynn", "scipy")
 
 
+@cache
 def is_foreign_file(filename: str) -> bool:
     """Tell whether a file is the user's own, not part of NumPy, SciPy or this package.
 
@@ -100,17 +102,24 @@ def _diagnosis(error: BaseException, message: str, frame: FrameType | None, line
             f"self.{found[1]} is read but was never set; set it in the constructor, or in the "
             "forward pass if the backward pass needs it"
         )
-    if frame is not None:
-        values = _values(frame, line)
-        for name, value in values.items():
-            if name.endswith("._saved") and value is None:
-                return "the forward pass never sets self._saved, which the backward pass needs"
-        for name, value in values.items():
-            if isinstance(value, Parameter) and "Parameter" in message:
-                return f"{name} is a Parameter; its numbers are {name}.data"
-        if isinstance(error, ValueError):
-            arrays = {n: v for n, v in values.items() if isinstance(v, np.ndarray)}
-            return _shapes(frame, line, arrays, message)
+    if frame is None:
+        return ""
+    values = _values(frame, line)
+    for name, value in values.items():
+        if isinstance(value, Parameter):
+            return f"{name} is a Parameter; its numbers are {name}.data"
+    nothing = [name for name, value in values.items() if value is None]
+    if nothing and owner is not None and getattr(owner, "_saved", 0) is None:
+        return (
+            "the forward pass never sets self._saved, which the backward pass needs"
+            if nothing[0].endswith("._saved")
+            else f"{nothing[0]} is None: the forward pass never sets self._saved"
+        )
+    if nothing and isinstance(error, TypeError | ValueError | AttributeError):
+        return f"{nothing[0]} is None: a function without return, or a value that was never set"
+    if isinstance(error, ValueError):
+        arrays = {n: v for n, v in values.items() if isinstance(v, np.ndarray)}
+        return _shapes(frame, line, arrays, message)
     if isinstance(error, TypeError) and "NoneType" in message:
         return "something is None: a function without return, or a value that was never set"
     return ""
@@ -131,15 +140,26 @@ def _statement(frame: FrameType, line: int) -> ast.AST | None:
 
 
 def _values(frame: FrameType, line: int) -> dict[str, Any]:
-    """Return the values of plain names and attributes in a line, by how they are written."""
+    """Return the values of plain names and attributes in a line, by how they are written.
+
+    Of ``self.weight.data`` that is the whole alone. A Parameter counts as a value where something
+    is asked of it that it does not have.
+    """
     tree = _statement(frame, line)
     found: dict[str, Any] = {}
-    for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.Name | ast.Attribute):
+    nodes = list(ast.walk(tree)) if tree is not None else []
+    owned = {id(n.value) for n in nodes if isinstance(n, ast.Attribute) and _is_fine(frame, n)}
+    for node in nodes:
+        if isinstance(node, ast.Name | ast.Attribute) and id(node) not in owned:
             value = _value(frame, node)
             if value is not _UNKNOWN:
                 found.setdefault(ast.unparse(node), value)
     return found
+
+
+def _is_fine(frame: FrameType, node: ast.Attribute) -> bool:
+    owner = _value(frame, node.value)
+    return not isinstance(owner, Parameter) or hasattr(owner, node.attr)
 
 
 _UNKNOWN = object()

@@ -27,10 +27,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinynn.core.types import Array
-from tinynn.inspection.derivatives import Quantity
+from tinynn.inspection.derivatives import Quantity, spaced_values
 from tinynn.inspection.explained import is_foreign_file
 
-__all__ = ["Edit", "Site", "replayed", "replayed_output", "sites_of", "unanalytic_calls"]
+__all__ = [
+    "Edit",
+    "Recording",
+    "Site",
+    "replayed",
+    "replayed_output",
+    "sites_of",
+    "unanalytic_calls",
+]
 
 _H = 1e-20
 
@@ -83,17 +91,23 @@ class Edit(NamedTuple):
 
     `how` is ``"cut"`` (drop it), ``"one"`` (take the derivative of the operation as 1),
     ``"output"`` (take it at the output), ``"transpose"`` (the other factor of a product),
-    ``"axis"`` (reduce it over another axis), ``"last"`` (of repeated rows, only the last).
+    ``"turn"`` (that of the product), ``"axis"`` (reduce it over another axis), ``"last"`` and
+    ``"first"`` (of what is selected several times, only the last or first counts). The sites in
+    `also_cut` are cut in any case.
     """
 
     how: str
     sites: tuple[Site, ...]
+    also_cut: tuple[Site, ...] = ()
 
 
 @dataclass
 class _Tape:
     edit: Edit | None = None
     sites: dict[Site, int] = field(default_factory=dict)
+    # Every selection of a site, in order, and the shape it was selected from.
+    selections: dict[Site, list[tuple[Any, tuple[int, ...]]]] = field(default_factory=dict)
+    before: dict[Site, list[tuple[Any, tuple[int, ...]]]] = field(default_factory=dict)
     unanalytic: dict[str, str] = field(default_factory=dict)
 
 
@@ -111,7 +125,19 @@ def _recording(tape: _Tape) -> Iterator[None]:
         _tape.reset(token)
 
 
-def replayed(quantity: Quantity, direction: Array, edit: Edit | None = None) -> float:
+class Recording(NamedTuple):
+    """What a forward pass was seen to do."""
+
+    sites: dict[Site, int]
+    selections: dict[Site, list[tuple[Any, tuple[int, ...]]]]
+
+
+def replayed(
+    quantity: Quantity,
+    direction: Array,
+    edit: Edit | None = None,
+    recording: Recording | None = None,
+) -> float:
     """Return the derivative along a direction, with an edit at one place of the forward pass.
 
     Parameters
@@ -122,18 +148,23 @@ def replayed(quantity: Quantity, direction: Array, edit: Edit | None = None) -> 
         Of its shape.
     edit : Edit, optional
         None gives the true derivative.
+    recording : Recording, optional
+        As `sites_of` returns it; needed where an edit is about what is selected several times.
 
     Returns
     -------
     float
         The derivative.
     """
-    with _recording(_Tape(edit)):
+    tape = _Tape(edit)
+    if recording is not None:
+        tape.before = recording.selections
+    with _recording(tape):
         outcome = _run(quantity, direction)
     return float((quantity.weights * outcome.imag).sum()) / _H
 
 
-def sites_of(quantity: Quantity) -> dict[Site, int]:
+def sites_of(quantity: Quantity) -> Recording:
     """Return all places of the forward pass through which a derivative flows.
 
     Parameters
@@ -143,13 +174,16 @@ def sites_of(quantity: Quantity) -> dict[Site, int]:
 
     Returns
     -------
-    dict of Site to int
-        In the order in which they are met; of a reduction, with how many numbers it reduces to one.
+    Recording
+        Its sites are in the order in which they are met; those of a reduction with how many numbers
+        it reduces to one.
     """
     tape = _Tape()
+    # Not all alike: a derivative that is the same everywhere does not flow through x - x.mean().
+    direction = spaced_values(quantity.values.shape, np.random.default_rng(1))
     with _recording(tape):
-        _run(quantity, np.ones_like(quantity.values))
-    return tape.sites
+        _run(quantity, direction)
+    return Recording(tape.sites, tape.selections)
 
 
 def unanalytic_calls(subject: Any, quantities: list[Quantity]) -> str:
@@ -270,12 +304,8 @@ class Probe(np.ndarray[Any, Any]):
             site = _site("select", 0)
             if tape is not None and site is not None:
                 tape.sites.setdefault(site, 1)
-                edit = tape.edit
-                if edit is not None and site in edit.sites:
-                    if edit.how == "cut":
-                        result = result.real.astype(complex)
-                    elif edit.how == "last" and isinstance(key, np.ndarray):
-                        result = _only_last(result, key)
+                tape.selections.setdefault(site, []).append((key, plain.shape))
+                result = _edited_selection(tape, site, key, result)
         return result.view(Probe)
 
     def var(  # type: ignore[override]
@@ -310,6 +340,28 @@ class Probe(np.ndarray[Any, Any]):
 
 _COMPARISONS = {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal}
 _FLAT = {np.sign, np.floor, np.ceil, np.rint, np.isnan, np.isfinite, np.isinf, np.logical_not}
+
+
+def _edited_selection(tape: _Tape, site: Site, key: Any, result: Array) -> Array:
+    edit = tape.edit
+    if edit is None:
+        return result
+    if site in edit.also_cut or (site in edit.sites and edit.how == "cut"):
+        return result.real.astype(complex)
+    if site not in edit.sites or edit.how not in ("last", "first"):
+        return result
+    if isinstance(key, np.ndarray) and key.dtype.kind in "iu":
+        result = _only_last(result, key)
+    now = len(tape.selections[site]) - 1
+    others = tape.before.get(site, [])
+    if len(others) < 2:
+        return result
+    owner = np.full(others[0][1], -1)
+    order = list(enumerate(others))
+    for index, (other, shape) in order if edit.how == "last" else reversed(order):
+        if shape == owner.shape:
+            owner[other] = index
+    return result.real + 1j * np.where(owner[key] == now, result.imag, 0)
 
 
 def _plain(x: Any) -> Any:
@@ -370,10 +422,10 @@ def _operate(
         count = operands[0].size // max(result.size, 1) if kind == "reduce" else 1
         tape.sites[site] = max(count, tape.sites.get(site, 1))
         edit = tape.edit
-        if edit is None or site not in edit.sites:
+        if edit is None or site not in (*edit.sites, *edit.also_cut):
             continue
         x = operands[operand]
-        if edit.how == "cut":
+        if edit.how == "cut" or site in edit.also_cut:
             operands = [*operands]
             operands[operand] = x.real.astype(complex)
             result = compute(*operands)
@@ -386,8 +438,12 @@ def _operate(
         elif edit.how == "transpose" and kind == "matmul":
             other = operands[1 - operand]
             if other.ndim == 2 and other.shape[0] == other.shape[1]:
-                pair = (x.imag, other.real.T) if operand == 0 else (other.real.T, x.imag)
-                result = result.real + 1j * (pair[0] @ pair[1])
+                own = _product(x.imag, other.real, operand)
+                result = result + 1j * (_product(x.imag, other.real.T, operand) - own)
+        elif edit.how == "turn" and kind == "matmul":
+            own = _product(x.imag, operands[1 - operand].real, operand)
+            if own.ndim == 2 and own.shape[0] == own.shape[1]:
+                result = result + 1j * (own.T - own)
         elif edit.how == "axis" and kind == "reduce" and isinstance(axis, int) and x.ndim == 2:
             sideways = 1 - axis % 2
             value = result.real if result.ndim == 2 else np.expand_dims(result.real, axis)
@@ -397,6 +453,10 @@ def _operate(
                 continue  # the shape that follows would not be its own
             result = value + 1j * tangent * (x.shape[axis] / max(x.shape[sideways], 1))
     return result
+
+
+def _product(A: Array, B: Array, place: int) -> Array:
+    return np.asarray(A @ B if place == 0 else B @ A)
 
 
 def compute_over(ufunc: Any, x: Array, axis: int) -> Array:

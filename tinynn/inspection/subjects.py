@@ -445,7 +445,8 @@ class LossSubject(Subject):
     def __init__(self, loss_fn: Any, prediction: Array, targets: list[Any]) -> None:
         super().__init__({"prediction": prediction})
         self.loss_fn, self.targets = copy.deepcopy(loss_fn), targets
-        self.title = short_repr(loss_fn)
+        plain = "__repr__" not in {name for cls in type(loss_fn).__mro__[:-1] for name in vars(cls)}
+        self.title = f"{type(loss_fn).__name__}()" if plain else short_repr(loss_fn)
 
     def forward(self, **inputs: Array) -> Any:
         """Run the forward pass from the state that it started in."""
