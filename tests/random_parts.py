@@ -184,7 +184,8 @@ def recipe(home, value):
     if isinstance(value, type) and issubclass(value, DataLoaderFactory):
         return from_factory
     by_home = {
-        "tinynn.estimators": from_estimator,
+        "tinynn.estimators.classifier": from_estimator,
+        "tinynn.estimators.regressor": from_estimator,
         "tinynn.initializers": from_initializer,
         "tinynn.data.transforms": from_transform,
     }

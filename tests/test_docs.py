@@ -23,6 +23,8 @@ def run(page, folder, monkeypatch, with_peers=False):
     return namespace
 
 
+# As in scikit-learn, a run that is cut short by max_iter is worth a warning, and these are short.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
 def test_what_a_page_shows_runs(page, tmp_path, monkeypatch):
     run(page, tmp_path, monkeypatch)

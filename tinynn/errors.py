@@ -7,7 +7,7 @@
     ├── StateError       (RuntimeError)         right call, wrong moment: backward before forward
     ├── OptionError      (ValueError, TypeError)  an argument that no option of that name can take
     ├── GradientError    (AssertionError)       a backward pass is not the derivative of its forward
-    ├── DivergedError    (FloatingPointError)   training produced NaN or infinity
+    ├── DivergedError    (FloatingPointError, ValueError)  training produced NaN or infinity
     ├── DataError        (ValueError)           labels, features or files that cannot be trained on
     ├── SizeError        (MemoryError)          more was asked for than the memory holds
     └── CheckpointError  (ValueError)           a saved state that does not fit, or is damaged
@@ -143,7 +143,7 @@ class GradientError(TinyNNError, AssertionError):
     report: object | None = None
 
 
-class DivergedError(TinyNNError, FloatingPointError):
+class DivergedError(TinyNNError, FloatingPointError, ValueError):
     """Training produced a number that is not finite.
 
     Attributes

@@ -1,0 +1,553 @@
+"""What the two estimators share: the options, the course of a training, and predictions."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import train_test_split
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from tinynn.core.types import Array
+from tinynn.errors import DataError, DivergedError, OptionError
+from tinynn.estimators import convergence
+from tinynn.estimators.batches import AT_ONCE, Batches, checked_weights, counting, dense
+from tinynn.estimators.lbfgs import LBFGS
+from tinynn.estimators.network import (
+    BUILT_OF,
+    Views,
+    assign,
+    build,
+    has_batch_statistics,
+    linear_layers,
+)
+from tinynn.estimators.options import check_options, check_unchanged
+from tinynn.estimators.solvers import Pace, options_of
+from tinynn.losses import Loss
+from tinynn.metrics import Metric
+from tinynn.modules import Module, ModuleList
+from tinynn.optimizers import Optimizer
+from tinynn.random import as_generator, drawing_from
+from tinynn.schedules import Schedule
+from tinynn.training.history import Callback, History, TrainingState
+from tinynn.training.loop import fit
+
+__all__: list[str] = []  # nothing here is for users
+
+LARGEST_AUTOMATIC_BATCH = 200
+
+RandomState = int | np.random.RandomState | np.random.Generator | None
+Validation = tuple[Any, Any, ArrayLike | None]
+
+
+@dataclass(eq=False, repr=False)
+class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type information
+    """What classifier and regressor share: the options, the network, and its training."""
+
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: str | Callable[[], Module] = "relu"
+    _: KW_ONLY
+    solver: str | Callable[..., Optimizer] = "adam"
+    alpha: float = 1e-4
+    batch_size: int | str = "auto"
+    learning_rate: str = "constant"
+    learning_rate_init: float | Schedule = 1e-3
+    power_t: float = 0.5
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: RandomState = None
+    tol: float = 1e-4
+    verbose: bool | int = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: float = 10
+    max_fun: int = 15000
+    # What scikit-learn's have not.
+    model: Module | None = None
+    batch_norm: bool = False
+    dropout: float = 0.0
+    scoring: str | Callable[..., float] | None = None
+    metrics: Sequence[str | Metric] = ()
+    callbacks: Sequence[Callback] = ()
+
+    # What training sets. These are no options: `init=False`.
+    model_: ModuleList = field(init=False)
+    history_: History = field(init=False)
+    loss_: float = field(init=False)
+    best_loss_: float | None = field(init=False)
+    loss_curve_: list[float] = field(init=False)
+    validation_scores_: list[float] | None = field(init=False)
+    best_validation_score_: float | None = field(init=False)
+    t_: int = field(init=False)
+    n_iter_: int = field(init=False)
+    n_layers_: int = field(init=False)
+    n_outputs_: int = field(init=False)
+    out_activation_: str = field(init=False)
+    _pace: Pace | None = field(init=False)
+    _optimizer: Optimizer = field(init=False)
+    _random: np.random.RandomState = field(init=False)
+    _generator: np.random.Generator = field(init=False)
+    _built_of: dict[str, Any] = field(init=False)
+    _best_state: dict[str, Array] = field(init=False)
+    _no_improvement_count: int = field(init=False)
+    _converged: bool = field(init=False)
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """Return the weights of the linear layers, each (in, out); writing changes the network."""
+        return self._views("coefs_")
+
+    @coefs_.setter
+    def coefs_(self, values: list[Any]) -> None:
+        self._assign("coefs_", values)
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """Return the biases of the linear layers; writing to them changes the network."""
+        return self._views("intercepts_")
+
+    @intercepts_.setter
+    def intercepts_(self, values: list[Any]) -> None:
+        self._assign("intercepts_", values)
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train a network on rows of features and targets.
+
+        Ctrl-C ends the training with a warning, and keeps what was learned until then.
+
+        Parameters
+        ----------
+        X : {array_like, sparse matrix, data frame} of shape (N, D)
+            Features. Sparse ones are made dense batch by batch. With a template of one's own,
+            samples may have more axes, (N, C, H, W) for images.
+        y : array_like of shape (N,) or (N, L)
+            Targets.
+        sample_weight : array_like of shape (N,), optional
+            How much each row counts, zero or more; 2 counts as the row twice, 0 as no row.
+        X_val, y_val : optional
+            Validation data, on which the loss is computed after every epoch and, with
+            `early_stopping`, the score as well, in place of a split of the rows.
+        sample_weight_val : array_like, optional
+            How much each row of the validation data counts.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        OptionError, ShapeError, DataError
+            Where options, template and data do not belong together.
+        DivergedError
+            Where the loss or a gradient is not finite. What an earlier `fit` learned is kept then,
+            with what a `warm_start` has added to it until then.
+        """
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    # ---- training ---------------------------------------------------------------------------
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        validation: Validation = (None, None, None),
+        classes: ArrayLike | None = None,
+        incremental: bool = False,
+    ) -> Self:
+        """Train, or raise and leave everything as it was."""
+        before = dict(vars(self))
+        name = type(self).__name__
+        try:
+            self._train(X, y, sample_weight, validation, classes, incremental)
+        except BaseException as error:
+            self.__dict__ = before
+            if isinstance(error, DivergedError):
+                error.args = (
+                    f"{name}: Solver produced non-finite parameter weights. The input data may "
+                    f"contain large values and need to be preprocessed. {error}",
+                )
+            raise
+        if self.history_.interrupted:
+            warnings.warn(
+                f"{name}: training was interrupted after {self.n_iter_} iterations; what was "
+                "learned until then is kept",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        elif not incremental and not self._converged:
+            warnings.warn(
+                f"{name}: training ended before it converged, after {self.n_iter_} iterations "
+                f"(max_iter={self.max_iter}); fix: raise max_iter, or the learning rate",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _train(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        validation: Validation,
+        classes: ArrayLike | None,
+        incremental: bool,
+    ) -> None:
+        check_options(self, incremental)
+        self._check_own_options(incremental)
+        is_trained = hasattr(self, "model_")
+        goes_on = is_trained and (incremental or self.warm_start)
+        if goes_on:
+            check_unchanged(self, self._built_of)
+        network = self.model_ if goes_on else self.model
+        dtype = [np.float64, np.float32] if network is None else network.dtype
+        X, y, targets = self._validated(X, y, dtype, classes, not goes_on, not incremental)
+        rows, weights = self._weighted(targets, sample_weight)
+        if not (goes_on and incremental):
+            self._random, self._generator = self._make_generators()
+
+        with drawing_from(self._generator):
+            if not goes_on:
+                self._make_model(X.shape[1:], X.dtype, keeps=incremental or self.warm_start)
+        model, loss_fn = self.model_, self._loss_fn()
+        targets = self._for_loss(targets, X.dtype)
+
+        is_lbfgs = self.solver == "lbfgs"
+        early = self.early_stopping and not is_lbfgs
+        validating, score = None, None
+        X_val, y_val, sample_weight_val = validation
+        if (X_val is None) != (y_val is None):
+            raise OptionError(
+                f"{type(self).__name__}.fit: X_val and y_val belong together; fix: give both, or "
+                "neither"
+            )
+        if X_val is not None:
+            X_val, y_val, targets_val = self._validated(X_val, y_val, X.dtype)
+            rows_val, weights_val = self._weighted(targets_val, sample_weight_val)
+            targets_val = self._for_loss(targets_val, X.dtype)
+            validating = Batches(X_val, targets_val, weights_val, rows_val, AT_ONCE)
+            held_out = X_val, y_val, targets_val, weights_val, rows_val
+        elif early:
+            rows, rows_val = self._split(rows, y)
+            validating = Batches(X, targets, weights, rows_val, AT_ONCE)
+            held_out = X, y, targets, weights, rows_val
+        if early:
+            score = self._scorer(*held_out)
+
+        convergence.begin(self, is_new=not goes_on, scored=score is not None)
+        if is_lbfgs:
+            size = AT_ONCE if sparse.issparse(X) else len(rows)
+            self._minimize(loss_fn, Batches(X, targets, weights, rows, size), validating)
+            return
+        size = self._batch_size(len(rows))
+        typical = size * (1.0 if weights is None else float(weights[rows].mean()))
+        pace = self._make_pace(typical, goes_on and incremental)
+        loader = Batches(
+            X,
+            targets,
+            weights,
+            rows,
+            size,
+            self._random if self.shuffle else None,
+            fewest=2 if has_batch_statistics(model) else 1,
+            before=pace.before_step,
+        )
+        end = convergence.Convergence(self, pace, len(rows), score)
+        with drawing_from(self._generator):
+            history = fit(
+                model,
+                loss_fn,
+                pace.optimizer,
+                loader,
+                validating,
+                epochs=1 if incremental else self.max_iter,
+                metrics=self.metrics,
+                callbacks=[end, *self.callbacks],
+                progress=False,
+            )
+        self._pace, self._optimizer = pace, pace.optimizer
+        self._converged = end.converged or len(history) < self.max_iter
+        self._record(history, goes_on)
+
+    def _minimize(self, loss_fn: Loss, batches: Batches, validating: Batches | None) -> None:
+        """Train by L-BFGS."""
+        optimizer = LBFGS(self.model_.parameters(), self.alpha, self.tol, self.max_fun)
+
+        def note(state: TrainingState) -> None:  # noqa: ARG001 - what a callback is given
+            self.n_iter_ += 1
+            self.loss_ = optimizer.loss / self._loss_scale + optimizer.penalty
+            self.loss_curve_.append(self.loss_)
+            if self.verbose:
+                print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+
+        history = optimizer.fit(
+            self.model_,
+            loss_fn,
+            batches,
+            validating,
+            iterations=self.max_iter,
+            metrics=self.metrics,
+            callbacks=[note, *self.callbacks],
+        )
+        self._pace, self._optimizer = None, optimizer
+        self._converged = history.interrupted or optimizer.converged
+        self.loss_ = optimizer.loss / self._loss_scale + optimizer.penalty
+        self._record(history, False)
+
+    def _record(self, history: History, goes_on: bool) -> None:
+        self.history_ = joined(self.history_, history) if goes_on else history
+
+    def _validated(
+        self,
+        X: Any,
+        y: Any,
+        dtype: Any,
+        classes: ArrayLike | None = None,
+        reset: bool = False,
+        whole: bool = False,
+    ) -> tuple[Any, Any, Any]:
+        """Return features in a dtype, targets as they came, and these as indices or numbers."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=dtype,
+            order="C",
+            multi_output=True,
+            y_numeric=isinstance(self, RegressorMixin),
+            allow_nd=self.model is not None,
+        )
+        X = X if sparse.issparse(X) else np.asarray(X)
+        return X, y, self._encoded(y, X.dtype, classes, reset, whole)
+
+    def _weighted(self, targets: Any, sample_weight: ArrayLike | None) -> tuple[Array, Any]:
+        """Return the rows that count at all, and the weights of all rows where they differ."""
+        name, n = type(self).__name__, targets.shape[0]
+        if sample_weight is None:
+            return np.arange(n), None
+        weights = checked_weights(name, sample_weight, n)
+        return counting(name, weights), weights
+
+    def _split(self, rows: Array, y: Any) -> tuple[Array, Array]:
+        """Return the rows to train on, and those to validate on."""
+        name = type(self).__name__
+        try:
+            rows_train, rows_val = train_test_split(
+                rows,
+                test_size=self.validation_fraction,
+                random_state=self._random,
+                stratify=self._strata(y, rows),
+            )
+        except ValueError as error:
+            raise DataError(
+                f"{name}: early stopping cannot hold out {self.validation_fraction} of {len(rows)} "
+                f"rows: {error} Fix: give fit X_val and y_val, or change validation_fraction"
+            ) from None
+        if len(rows_val) < 2:
+            raise DataError(
+                f"{name}: The validation set is too small: {self.validation_fraction} of "
+                f"{len(rows)} rows; fix: raise validation_fraction, or give fit X_val and y_val"
+            )
+        return rows_train, rows_val
+
+    def _scorer(
+        self, X: Any, y: Any, targets: Any, weights: Any, rows: Array
+    ) -> Callable[[], float]:
+        """Return what gives the validation score of the network as it is."""
+        y = y[rows]
+        weights = None if weights is None else weights[rows]
+        part = X if len(rows) == X.shape[0] else X[rows]
+        if self.scoring == "loss":
+            loss_fn, targets = self._loss_fn(), dense(targets[rows])
+            return lambda: -loss_fn(self._raw(part), targets, weights)
+        if self.scoring is None:
+            return lambda: self._score(y, self._predicted(self._raw(part)), weights)
+        # Validated rows have lost the names of their features, so a scorer would be warned of it.
+        fitted = copy.copy(self)
+        fitted.__dict__.pop("feature_names_in_", None)
+        scorer = check_scoring(fitted, self.scoring)
+        options = {} if weights is None else {"sample_weight": weights}
+        return lambda: float(scorer(fitted, part, y, **options))
+
+    def _batch_size(self, n: int) -> int:
+        if isinstance(self.batch_size, str):
+            return min(LARGEST_AUTOMATIC_BATCH, n)
+        if self.batch_size > n:
+            warnings.warn(
+                f"{type(self).__name__}: batch_size={self.batch_size} is larger than the number "
+                f"of rows, so a batch has all {n} rows",
+                UserWarning,
+                stacklevel=5,
+            )
+        return min(int(self.batch_size), n)
+
+    def _make_pace(self, typical: float, goes_on: bool) -> Pace:
+        """Return the optimizer to train with: the one so far, where its options are as before."""
+        before = self._pace if goes_on else None
+        if before is None:
+            return Pace(self, self.model_, typical)
+        now = options_of(self)
+        if before.made_of == now:
+            before.estimator = self
+            return before
+        pace = Pace(self, self.model_, typical)
+        pace.take_up(before)
+        return pace
+
+    def _make_generators(self) -> tuple[np.random.RandomState, np.random.Generator]:
+        """Return what draws weights and orders as scikit-learn does, and what draws all else."""
+        seed = self.random_state
+        if isinstance(seed, np.random.RandomState):
+            # All else draws from a stream of its own, which leaves scikit-learn's as it is.
+            ahead = copy.deepcopy(seed).randint(2**32, dtype=np.uint64)
+            return seed, np.random.default_rng(int(ahead))
+        generator = as_generator(seed)
+        if isinstance(seed, np.random.Generator) or seed is None:
+            return np.random.RandomState(int(generator.integers(2**32))), generator
+        if seed < 2**32:
+            return np.random.RandomState(int(seed)), generator
+        return np.random.RandomState(np.random.MT19937(int(seed))), generator
+
+    def _make_model(self, shape: tuple[int, ...], dtype: np.dtype[Any], keeps: bool) -> None:
+        """Build a new network; with `keeps`, weights that were assigned before are copied in."""
+        self.model_ = build(self, shape, self._n_scores(), dtype, self._random, self._generator)
+        self._built_of = {option: getattr(self, option) for option in BUILT_OF}
+        self._set_outputs(int(self.model_.output_shape(shape)[0]))  # type: ignore[arg-type]  # known
+        layers = [p for p in self.model_.parameters() if len(p.shape) > 1]
+        self.n_layers_ = len(layers) + 1
+        for attribute in ("coefs_", "intercepts_"):
+            assigned = self.__dict__.pop(f"_assigned_{attribute}", None)
+            if assigned is not None and keeps:
+                assign(self._views(attribute), assigned, attribute)
+
+    # ---- what the two differ in -------------------------------------------------------------
+
+    _loss_scale = 1.0  # what the losses of a row are divided by in `loss_curve_`
+    _takes_scores = False  # whether the loss takes scores, and no probabilities
+
+    def _check_own_options(self, incremental: bool) -> None:
+        """Check the options that the other one has not."""
+
+    def _encoded(
+        self, y: Any, dtype: np.dtype[Any], classes: ArrayLike | None, reset: bool, whole: bool
+    ) -> Any:
+        """Return targets as indices or numbers; what is learned of them goes to attributes."""
+        raise NotImplementedError
+
+    def _for_loss(self, targets: Any, dtype: np.dtype[Any]) -> Any:
+        """Return encoded targets as the loss takes them."""
+        raise NotImplementedError
+
+    def _loss_fn(self) -> Loss:
+        raise NotImplementedError
+
+    def _n_scores(self) -> int:
+        """Return how many numbers a new network is to give for a row."""
+        raise NotImplementedError
+
+    def _allowed_outputs(self, n_outputs: int) -> set[int]:
+        """Return how many numbers a template may give for a row."""
+        return {n_outputs}
+
+    def _set_outputs(self, n: int) -> None:
+        """Set what depends on the number of outputs of the network."""
+        raise NotImplementedError
+
+    def _strata(self, y: Any, rows: Array) -> Any:
+        """Return the classes of rows, by which a split is stratified, or None."""
+        raise NotImplementedError
+
+    def _predicted(self, scores: Array) -> Any:
+        """Return predictions from what the network gives."""
+        raise NotImplementedError
+
+    def _score(self, y: Any, prediction: Any, weights: Array | None) -> float:
+        """Return accuracy or R²."""
+        raise NotImplementedError
+
+    # ---- predictions and attributes ----------------------------------------------------------
+
+    def _scores(self, X: Any) -> Array:
+        """Return what the network gives for every row."""
+        check_is_fitted(self)
+        X = validate_data(
+            self,
+            X,
+            reset=False,
+            accept_sparse="csr",
+            dtype=self.model_.dtype,
+            allow_nd=self.model is not None,
+        )
+        return self._raw(X if sparse.issparse(X) else np.asarray(X))
+
+    def _raw(self, X: Any) -> Array:
+        if not sparse.issparse(X):
+            return self.model_.predict(X, AT_ONCE)
+        parts = gen_batches(X.shape[0], AT_ONCE)
+        return np.concatenate([self.model_.predict(X[part].toarray()) for part in parts])
+
+    def _views(self, attribute: str) -> list[Array]:
+        if not hasattr(self, "model_"):
+            if (assigned := vars(self).get(f"_assigned_{attribute}")) is not None:
+                return assigned
+            raise AttributeError(f"{type(self).__name__} has no {attribute} before it is fitted")
+        layers = linear_layers(self.model_, attribute)
+        if attribute == "coefs_":
+            return Views(layer.weight.data.T for layer in layers)
+        return Views(layer.bias.data for layer in layers if layer.bias is not None)
+
+    def _assign(self, attribute: str, values: list[Any]) -> None:
+        if hasattr(self, "model_"):
+            assign(self._views(attribute), values, attribute)
+        else:
+            setattr(self, f"_assigned_{attribute}", values)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def joined(history: History, more: History) -> History:
+    """Return what two runs on one network recorded, one after the other."""
+    return History(
+        history.train_loss + more.train_loss,
+        history.validation_loss + more.validation_loss,
+        {
+            name: history.metrics.get(name, []) + more.metrics.get(name, [])
+            for name in {**history.metrics, **more.metrics}
+        },
+        history.seconds + more.seconds,
+        more.interrupted,
+    )

@@ -1,0 +1,114 @@
+"""When training ends: the rule of scikit-learn's MLP, and the numbers that it goes by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tinynn.estimators.solvers import Pace
+from tinynn.training.history import TrainingState
+
+if TYPE_CHECKING:
+    from tinynn.estimators.base import NeuralNet
+
+__all__: list[str] = []  # nothing here is for users
+
+
+class Convergence:
+    """Callback that keeps an estimator's loss and score curves, and ends training by them.
+
+    Each epoch is compared with the best one so far, which every improvement moves. Epochs that do
+    not improve on it by `tol` count, one that does sets the count to zero, and training ends when
+    the count exceeds `n_iter_no_change`. With a learning rate that is "adaptive" it is divided by
+    five instead, until it is tiny.
+
+    Parameters
+    ----------
+    estimator : NeuralNet
+        Gets the attributes `n_iter_`, `t_`, `loss_`, `loss_curve_`, and the best values.
+    pace : Pace
+        The optimizer, and the penalty of an epoch.
+    n : int
+        Rows in an epoch.
+    score : callable, optional
+        Returns the validation score; without it, the training loss is watched.
+    """
+
+    def __init__(
+        self, estimator: NeuralNet, pace: Pace, n: int, score: Callable[[], float] | None
+    ) -> None:
+        self.estimator, self.pace, self.n, self.score = estimator, pace, n, score
+        self.converged = False
+
+    def __call__(self, state: TrainingState) -> None:
+        """Take note of an epoch, and end training where it no longer improves."""
+        e = self.estimator
+        e.n_iter_ += 1
+        e.t_ += self.n
+        e.loss_ = state.history.train_loss[-1] / e._loss_scale + self.pace.penalty / self.n
+        e.loss_curve_.append(e.loss_)
+        if e.verbose:
+            print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
+        if self.score is None:
+            self._watch_loss()
+        else:
+            self._watch_score(state, self.score())
+        self.pace.end_epoch(e.t_)
+        if e._no_improvement_count > e.n_iter_no_change:
+            what = "Training loss" if self.score is None else "Validation score"
+            text = (
+                f"{what} did not improve by more than tol={e.tol:f} in {e.n_iter_no_change} "
+                "consecutive epochs."
+            )
+            rate = self.pace.slows_down()
+            if rate is not None:
+                e._no_improvement_count = 0
+                text += f" Setting the learning rate to {rate:g}."
+            else:
+                self.converged = True
+                state.stop()
+                text += " Stopping."
+            if e.verbose:
+                print(text)
+
+    def finish(self, state: TrainingState) -> None:
+        """Restore the best epoch of early stopping."""
+        if self.score is not None and self.estimator._best_state:
+            state.model.load_state_dict(self.estimator._best_state)
+
+    def _watch_loss(self) -> None:
+        e = self.estimator
+        best = math.inf if e.best_loss_ is None else e.best_loss_
+        self._count(e.loss_ > best - e.tol)
+        e.best_loss_ = min(best, e.loss_)
+
+    def _watch_score(self, state: TrainingState, score: float) -> None:
+        e = self.estimator
+        e.validation_scores_.append(score)  # type: ignore[union-attr]  # a list, with early stopping
+        if e.verbose:
+            print(f"Validation score: {score:f}")
+        best = -math.inf if e.best_validation_score_ is None else e.best_validation_score_
+        self._count(score < best + e.tol)
+        if score > best:
+            e.best_validation_score_ = score
+            e._best_state = state.model.state_dict()
+
+    def _count(self, is_no_better: bool) -> None:
+        e = self.estimator
+        e._no_improvement_count = e._no_improvement_count + 1 if is_no_better else 0
+
+
+def begin(estimator: NeuralNet, is_new: bool, scored: bool) -> None:
+    """Prepare the attributes that training adds to; lists are copied, lest a failure change them.
+
+    Those of an estimator that goes on with its network are gone on with, as in scikit-learn.
+    """
+    e = estimator
+    e.n_iter_ = 0
+    if is_new:
+        e.t_, e.loss_curve_, e._no_improvement_count, e._best_state = 0, [], 0, {}
+        e.best_loss_ = e.best_validation_score_ = e.validation_scores_ = None
+    e.loss_curve_ = list(e.loss_curve_)
+    if scored:
+        e.validation_scores_ = list(e.validation_scores_ or [])
