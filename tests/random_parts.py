@@ -157,7 +157,9 @@ def from_estimator(cls, rng):
     """Fit twice, the second time going on; with a part set aside for validation."""
     X, y = spaced((40, 3), 0), np.arange(40) % 2
     seeded = {} if rng is None else {"random_state": rng}
-    network = cls((5,), max_iter=3, warm_start=True, early_stopping=True, **seeded)
+    network = cls(
+        hidden_layer_sizes=(5,), max_iter=3, warm_start=True, early_stopping=True, **seeded
+    )
     for _ in range(2):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

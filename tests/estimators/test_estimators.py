@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tracemalloc
 from functools import cache, partial
-from inspect import signature
 
 import numpy as np
 import pandas
@@ -20,14 +19,12 @@ from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFit
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multioutput import MultiOutputClassifier
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tinynn as tnn
-from tinynn.estimators import losses
-from tinynn.estimators import NeuralNetClassifier, NeuralNetRegressor
+from tinynn.estimators import NeuralNetClassifier, NeuralNetRegressor, losses
 from tinynn.estimators.batches import AT_ONCE
 from tinynn.estimators.network import ACTIVATIONS
 from tinynn.estimators.solvers import NAMES as SOLVERS
@@ -285,7 +282,12 @@ def test_random_state_decides_everything_random(Estimator, iris):
     assert same(Estimator(random_state=7, **options).fit(*iris), net)
     assert not same(Estimator(random_state=8, **options).fit(*iris), net)
     # A module of one's own that draws from the library's generator, and one in a template.
-    noisy = Estimator(hidden_layer_sizes=(9,), activation=partial(tnn.GaussianNoise, 1.0), random_state=7, max_iter=2)
+    noisy = Estimator(
+        hidden_layer_sizes=(9,),
+        activation=partial(tnn.GaussianNoise, 1.0),
+        random_state=7,
+        max_iter=2,
+    )
     assert same(clone(noisy).fit(*iris), clone(noisy).fit(*iris))
     model = tnn.ModuleList([tnn.Dropout(0.5, rng=3), tnn.Linear(None, 4, rng=3), tnn.Tanh()])
     template = Estimator(model=model, random_state=7, max_iter=2)
@@ -396,7 +398,9 @@ def test_several_classes_at_once(iris):
 def test_several_targets():
     X, y = load_diabetes(return_X_y=True, scaled=True)
     X, Y = X * 20, np.column_stack([y / 100, -y / 50])
-    net = NeuralNetRegressor(hidden_layer_sizes=(), learning_rate_init=0.05, max_iter=300, random_state=0).fit(X, Y)
+    net = NeuralNetRegressor(
+        hidden_layer_sizes=(), learning_rate_init=0.05, max_iter=300, random_state=0
+    ).fit(X, Y)
     assert net.predict(X).shape == Y.shape
     assert net.score(X, Y) > 0.5  # least squares comes to 0.52
     with pytest.warns(DataConversionWarning, match="column-vector"):
@@ -410,7 +414,9 @@ def test_weights_are_repetitions(Estimator, iris):
     weights = np.arange(len(X)) % 3
     options = {"random_state": 0, "max_iter": 20}  # and all rows in one batch
     weighted = Estimator(hidden_layer_sizes=(8,), **options).fit(X, y, sample_weight=weights)
-    repeated = Estimator(hidden_layer_sizes=(8,), **options).fit(X.repeat(weights, axis=0), y.repeat(weights))
+    repeated = Estimator(hidden_layer_sizes=(8,), **options).fit(
+        X.repeat(weights, axis=0), y.repeat(weights)
+    )
     np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-9)
     np.testing.assert_allclose(weighted.loss_curve_, repeated.loss_curve_, rtol=1e-9)
 
@@ -639,7 +645,9 @@ def test_partial_fit_goes_on_with_everything(iris):
 
 def test_partial_fit_learns_what_fit_learns(iris):
     X, y = iris
-    fitted = NeuralNetRegressor(hidden_layer_sizes=(8,), max_iter=4, n_iter_no_change=np.inf, random_state=0).fit(X, y)
+    fitted = NeuralNetRegressor(
+        hidden_layer_sizes=(8,), max_iter=4, n_iter_no_change=np.inf, random_state=0
+    ).fit(X, y)
     in_parts = NeuralNetRegressor(hidden_layer_sizes=(8,), random_state=0)
     for _ in range(4):
         in_parts.partial_fit(X, y)

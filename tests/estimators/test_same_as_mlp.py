@@ -26,7 +26,14 @@ both = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 # ---- number by number ----------------------------------------------------------------------------
 
 TASKS = ["two classes", "classes", "labels", "number", "numbers", "counts"]
-ATTRIBUTES = ["n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "_no_improvement_count"]
+ATTRIBUTES = [
+    "n_iter_",
+    "t_",
+    "n_layers_",
+    "n_outputs_",
+    "out_activation_",
+    "_no_improvement_count",
+]
 
 
 def data(task, n, seed):
@@ -230,9 +237,11 @@ def test_warnings_that_an_mlp_gives_too():
 def test_weights_that_are_not_finite_are_a_value_error():
     X = np.finfo(float).max * np.random.default_rng(0).uniform(size=(10, 2))
     for E in PAIRS["regressor"]:
-        with warnings.catch_warnings(), pytest.raises(ValueError, match="non-finite"):
+        estimator = E(random_state=0)
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            E(random_state=0).fit(X, X[:, 0] / 1e308)
+            with pytest.raises(ValueError, match="non-finite"):
+                estimator.fit(X, X[:, 0] / 1e308)
 
 
 # ---- weights under their names -------------------------------------------------------------------
@@ -281,7 +290,9 @@ def test_options_come_in_the_same_order_with_the_same_defaults(pair):
 
 def public_names(estimator):
     """Public attributes of a fitted estimator, class attributes and methods included."""
-    return {name for name in dir(estimator) if not name.startswith("_") and hasattr(estimator, name)}
+    return {
+        name for name in dir(estimator) if not name.startswith("_") and hasattr(estimator, name)
+    }
 
 
 @both
@@ -298,7 +309,7 @@ ONLY_HERE = {
     "model": "option: any network, as a template",
     "batch_norm": "option: normalize batches after each hidden layer",
     "dropout": "option: drop a part of the numbers after each hidden layer",
-    "scoring": "option: what early stopping watches, such as `\"roc_auc\"`, or the loss",
+    "scoring": 'option: what early stopping watches, such as `"roc_auc"`, or the loss',
     "metrics": "option: what `history_` records in every epoch",
     "callbacks": "option: functions called after every epoch",
     "class_weight": "option of the classifier: how much each class counts",
@@ -314,7 +325,9 @@ def test_what_is_only_here_stands_in_the_table():
     found = set()
     for name, (Ours, Theirs) in PAIRS.items():
         X, y, _ = data("two classes" if name == "classifier" else "number", 40, 0)
-        found |= public_names(Ours(tol=1e9, random_state=0).fit(X, y)) - public_names(Theirs(tol=1e9, random_state=0).fit(X, y))
+        found |= public_names(Ours(tol=1e9, random_state=0).fit(X, y)) - public_names(
+            Theirs(tol=1e9, random_state=0).fit(X, y)
+        )
     assert found == set(ONLY_HERE)
     table = FIRST_LINES + "".join(f"| `{name}` | {text} |\n" for name, text in ONLY_HERE.items())
     assert table in PAGE.read_text("utf-8"), f"docs/estimators.md must have this table:\n{table}"
@@ -347,9 +360,11 @@ def test_what_scikit_learn_tests_of_an_mlp(tmp_path):
     (tmp_path / "test_replaced.py").write_text(source.replace(theirs, ours), "utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\n", "utf-8")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "sklearn.conftest", "-p", "no:cacheprovider"]
-        + ["-p", "no:xdist", "-c", str(tmp_path / "pytest.ini"), "--tb=no", "-rA"]
-        + [str(tmp_path / "test_replaced.py")],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "--tb=no", "-rA", "-p", "sklearn.conftest"),
+            *("-p", "no:cacheprovider", "-p", "no:xdist", "-c", str(tmp_path / "pytest.ini")),
+            str(tmp_path / "test_replaced.py"),
+        ],
         capture_output=True,
         text=True,
         check=False,

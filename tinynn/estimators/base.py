@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
@@ -32,80 +32,30 @@ from tinynn.estimators.network import (
     linear_layers,
 )
 from tinynn.estimators.options import check_options, check_unchanged
+from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import Pace, options_of
 from tinynn.losses import Loss
-from tinynn.metrics import Metric
-from tinynn.modules import Module, ModuleList
 from tinynn.optimizers import Optimizer
 from tinynn.random import as_generator, drawing_from
-from tinynn.schedules import Schedule
-from tinynn.training.history import Callback, History, TrainingState
+from tinynn.training.history import History, TrainingState
 from tinynn.training.loop import fit
 
 __all__: list[str] = []  # nothing here is for users
 
 LARGEST_AUTOMATIC_BATCH = 200
 
-RandomState = int | np.random.RandomState | np.random.Generator | None
 Validation = tuple[Any, Any, ArrayLike | None]
 
 
 @dataclass(eq=False, repr=False)
-class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type information
-    """What classifier and regressor share: the options, the network, and its training."""
+class NeuralNet(Settings):
+    """What classifier and regressor share: the course of a training, and predictions."""
 
-    hidden_layer_sizes: int | Sequence[int] = (100,)
-    activation: str | Callable[[], Module] = "relu"
-    _: KW_ONLY
-    solver: str | Callable[..., Optimizer] = "adam"
-    alpha: float = 1e-4
-    batch_size: int | str = "auto"
-    learning_rate: str = "constant"
-    learning_rate_init: float | Schedule = 1e-3
-    power_t: float = 0.5
-    max_iter: int = 200
-    shuffle: bool = True
-    random_state: RandomState = None
-    tol: float = 1e-4
-    verbose: bool | int = False
-    warm_start: bool = False
-    momentum: float = 0.9
-    nesterovs_momentum: bool = True
-    early_stopping: bool = False
-    validation_fraction: float = 0.1
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    n_iter_no_change: float = 10
-    max_fun: int = 15000
-    # What scikit-learn's have not.
-    model: Module | None = None
-    batch_norm: bool = False
-    dropout: float = 0.0
-    scoring: str | Callable[..., float] | None = None
-    metrics: Sequence[str | Metric] = ()
-    callbacks: Sequence[Callback] = ()
-
-    # What training sets. These are no options: `init=False`.
-    model_: ModuleList = field(init=False)
-    history_: History = field(init=False)
-    loss_: float = field(init=False)
-    best_loss_: float | None = field(init=False)
-    loss_curve_: list[float] = field(init=False)
-    validation_scores_: list[float] | None = field(init=False)
-    best_validation_score_: float | None = field(init=False)
-    t_: int = field(init=False)
-    n_iter_: int = field(init=False)
-    n_layers_: int = field(init=False)
-    n_outputs_: int = field(init=False)
-    out_activation_: str = field(init=False)
     _pace: Pace | None = field(init=False)
     _optimizer: Optimizer = field(init=False)
     _random: np.random.RandomState = field(init=False)
     _generator: np.random.Generator = field(init=False)
     _built_of: dict[str, Any] = field(init=False)
-    _best_state: dict[str, Array] = field(init=False)
-    _no_improvement_count: int = field(init=False)
     _converged: bool = field(init=False)
 
     @property
@@ -278,7 +228,7 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             fewest=2 if has_batch_statistics(model) else 1,
             before=pace.before_step,
         )
-        end = convergence.Convergence(self, pace, len(rows), score)
+        end = convergence.Convergence(self, pace, len(rows), self._loss_scale, score)
         with drawing_from(self._generator):
             history = fit(
                 model,
@@ -430,15 +380,23 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             ahead = copy.deepcopy(seed).randint(2**32, dtype=np.uint64)
             return seed, np.random.default_rng(int(ahead))
         generator = as_generator(seed)
-        if isinstance(seed, np.random.Generator) or seed is None:
-            return np.random.RandomState(int(generator.integers(2**32))), generator
-        if seed < 2**32:
+        if isinstance(seed, int | np.integer) and seed < 2**32:
             return np.random.RandomState(int(seed)), generator
-        return np.random.RandomState(np.random.MT19937(int(seed))), generator
+        return np.random.RandomState(int(generator.integers(2**32))), generator
 
     def _make_model(self, shape: tuple[int, ...], dtype: np.dtype[Any], keeps: bool) -> None:
         """Build a new network; with `keeps`, weights that were assigned before are copied in."""
-        self.model_ = build(self, shape, self._n_scores(), dtype, self._random, self._generator)
+        n = self._n_scores()
+        self.model_ = build(
+            self,
+            shape,
+            n,
+            dtype,
+            self._random,
+            self._generator,
+            allowed=self._allowed_outputs(n),
+            takes_scores=self._takes_scores,
+        )
         self._built_of = {option: getattr(self, option) for option in BUILT_OF}
         self._set_outputs(int(self.model_.output_shape(shape)[0]))  # type: ignore[arg-type]  # known
         layers = [p for p in self.model_.parameters() if len(p.shape) > 1]

@@ -51,9 +51,9 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
     hidden_layer_sizes : int or sequence of int, default (100,)
         Units in each hidden layer; an empty sequence makes a linear model.
     activation : str or callable, default "relu"
-        What follows each hidden layer: "identity", "logistic" (or "sigmoid"), "tanh", "relu",
-        or beyond scikit-learn "elu", "gelu", "leaky_relu", "selu", "silu", "softplus", or a function that
-        returns a module, such as the class `tinynn.PReLU`.
+        What follows each hidden layer: "identity", "logistic" (or "sigmoid"), "tanh", "relu", or
+        beyond scikit-learn "elu", "gelu", "leaky_relu", "selu", "silu", "softplus", or a function
+        that returns a module, such as the class `tinynn.PReLU`.
     solver : str or callable, default "adam"
         "lbfgs", "sgd", "adam", or beyond scikit-learn "adamw", "lion", "rmsprop", or a function of
         (parameters, lr, weight_decay) that returns an optimizer, such as its class. What a

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import Pace
 from tinynn.training.history import TrainingState
-
-if TYPE_CHECKING:
-    from tinynn.estimators.base import NeuralNet
 
 __all__: list[str] = []  # nothing here is for users
 
@@ -25,20 +22,27 @@ class Convergence:
 
     Parameters
     ----------
-    estimator : NeuralNet
+    estimator : Settings
         Gets the attributes `n_iter_`, `t_`, `loss_`, `loss_curve_`, and the best values.
     pace : Pace
         The optimizer, and the penalty of an epoch.
     n : int
         Rows in an epoch.
+    scale : float
+        What the losses of a row are divided by in the loss curve.
     score : callable, optional
         Returns the validation score; without it, the training loss is watched.
     """
 
     def __init__(
-        self, estimator: NeuralNet, pace: Pace, n: int, score: Callable[[], float] | None
+        self,
+        estimator: Settings,
+        pace: Pace,
+        n: int,
+        scale: float,
+        score: Callable[[], float] | None,
     ) -> None:
-        self.estimator, self.pace, self.n, self.score = estimator, pace, n, score
+        self.estimator, self.pace, self.n, self.scale, self.score = estimator, pace, n, scale, score
         self.converged = False
 
     def __call__(self, state: TrainingState) -> None:
@@ -46,7 +50,7 @@ class Convergence:
         e = self.estimator
         e.n_iter_ += 1
         e.t_ += self.n
-        e.loss_ = state.history.train_loss[-1] / e._loss_scale + self.pace.penalty / self.n
+        e.loss_ = state.history.train_loss[-1] / self.scale + self.pace.penalty / self.n
         e.loss_curve_.append(e.loss_)
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
@@ -99,7 +103,7 @@ class Convergence:
         e._no_improvement_count = e._no_improvement_count + 1 if is_no_better else 0
 
 
-def begin(estimator: NeuralNet, is_new: bool, scored: bool) -> None:
+def begin(estimator: Settings, is_new: bool, scored: bool) -> None:
     """Prepare the attributes that training adds to; lists are copied, lest a failure change them.
 
     Those of an estimator that goes on with its network are gone on with, as in scikit-learn.

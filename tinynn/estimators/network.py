@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinynn.core.types import Array
 from tinynn.errors import OptionError, ShapeError
+from tinynn.estimators.settings import Settings
 from tinynn.modules import (
     ELU,
     GELU,
@@ -29,9 +30,6 @@ from tinynn.modules import (
     Softplus,
     Tanh,
 )
-
-if TYPE_CHECKING:
-    from tinynn.estimators.base import NeuralNet
 
 __all__: list[str] = []  # nothing here is for users
 
@@ -54,20 +52,25 @@ BUILT_OF = ("hidden_layer_sizes", "activation", "model", "batch_norm", "dropout"
 
 
 def build(
-    estimator: NeuralNet,
+    estimator: Settings,
     shape: tuple[int, ...],
     n_outputs: int,
     dtype: np.dtype[Any],
-    random: np.random.RandomState,
+    draws: np.random.RandomState,
     rng: np.random.Generator,
+    *,
+    allowed: set[int],
+    takes_scores: bool,
 ) -> ModuleList:
     """Return a new network for samples of a shape: from the options, or as a copy of the template.
 
-    Weights and biases of linear layers are drawn from `random` as MLPClassifier draws them, so the
-    same seed gives the same network. Everything else draws from `rng`.
+    Weights and biases of linear layers are drawn from `draws` as MLPClassifier draws them, so the
+    same seed gives the same network. Everything else draws from `rng`. A template that is complete
+    must give one of the `allowed` numbers of outputs, and no probabilities where the loss takes
+    scores.
     """
     if estimator.model is None:
-        return _layers(estimator, shape[0], n_outputs, dtype, random)
+        return _layers(estimator, shape[0], n_outputs, dtype, draws)
     template = copy.deepcopy(estimator.model)
     for _, module in template.named_modules():
         for name, value in vars(module).items():
@@ -77,20 +80,20 @@ def build(
     model._infer(shape)
     given = model.output_shape(shape)
     last = [module for _, module in model._leaves()][-1:]
-    allowed = {(n,) for n in estimator._allowed_outputs(n_outputs)}
     if not last or not last[0].parameters():
-        _refuse_probabilities(estimator, last, given in {(1,), *allowed})
+        if takes_scores and last:
+            _refuse_probabilities(estimator, last[0], single=given in {(n,) for n in {1, *allowed}})
         size = math.prod(given)  # type: ignore[arg-type]  # known, as that of the input is
         if len(given) > 1:
             raise ShapeError(
                 f"{type(estimator).__name__}: the template gives samples of shape {given}, and a "
                 "Linear to the outputs takes one axis; fix: end the template with Flatten()"
             )
-        model.append(_linear(size, n_outputs, 6.0, dtype, random))
-    elif given not in allowed:
+        model.append(_linear(size, n_outputs, 6.0, dtype, draws))
+    elif given not in {(n,) for n in allowed}:
         raise ShapeError(
             f"{type(estimator).__name__}: the template ends in {last[0]!r} and gives samples of "
-            f"shape {given}, but these targets need shape {(max(allowed)[0],)}; fix: change its "
+            f"shape {given}, but these targets need shape {(max(allowed),)}; fix: change its "
             f"last module, or end it in an activation, and a Linear({given[-1]}, {n_outputs}) is "
             "appended"
         )
@@ -98,11 +101,11 @@ def build(
 
 
 def _layers(
-    estimator: NeuralNet,
+    estimator: Settings,
     n_features: int,
     n_outputs: int,
     dtype: np.dtype[Any],
-    random: np.random.RandomState,
+    draws: np.random.RandomState,
 ) -> ModuleList:
     """Return the hidden layers that the options describe, and a linear one to the outputs."""
     activation = estimator.activation
@@ -112,7 +115,7 @@ def _layers(
     factor = 2.0 if activation in ("logistic", "sigmoid") else 6.0
     layers = ModuleList()
     for size in listed(estimator.hidden_layer_sizes):
-        layers.append(_linear(n_features, size, factor, dtype, random))
+        layers.append(_linear(n_features, size, factor, dtype, draws))
         if estimator.batch_norm:
             layers.append(BatchNorm(size, dtype=dtype))
         if make is not None:
@@ -120,30 +123,26 @@ def _layers(
         if estimator.dropout:
             layers.append(Dropout(estimator.dropout))
         n_features = size
-    layers.append(_linear(n_features, n_outputs, factor, dtype, random))
+    layers.append(_linear(n_features, n_outputs, factor, dtype, draws))
     return layers
 
 
 def _linear(
-    n: int, size: int, factor: float, dtype: np.dtype[Any], random: np.random.RandomState
+    n: int, size: int, factor: float, dtype: np.dtype[Any], draws: np.random.RandomState
 ) -> Linear:
     bound = math.sqrt(factor / (n + size))
-    W = random.uniform(-bound, bound, (n, size))
+    W = draws.uniform(-bound, bound, (n, size))
     linear = Linear(n, size, init=lambda shape, rng: W.T, dtype=dtype)  # noqa: ARG005
     linear.init = "xavier_uniform"  # which W is drawn by; so `repr` can be typed back in
-    linear.bias.data = random.uniform(-bound, bound, size)  # type: ignore[union-attr]  # it has one
+    linear.bias.data = draws.uniform(-bound, bound, size)  # type: ignore[union-attr]  # it has one
     return linear
 
 
-def _refuse_probabilities(estimator: NeuralNet, last: list[Module], fits: bool) -> None:
-    """Raise for a template that ends in probabilities, where the loss takes scores."""
-    if (
-        estimator._takes_scores
-        and last
-        and (isinstance(last[0], Softmax | LogSoftmax) or (isinstance(last[0], Sigmoid) and fits))
-    ):
+def _refuse_probabilities(estimator: Settings, last: Module, single: bool) -> None:
+    """Raise for a template that ends in probabilities."""
+    if isinstance(last, Softmax | LogSoftmax) or (isinstance(last, Sigmoid) and single):
         raise OptionError(
-            f"{type(estimator).__name__}: the template ends in {last[0]!r}, but the loss takes raw "
+            f"{type(estimator).__name__}: the template ends in {last!r}, but the loss takes raw "
             "scores; fix: take that module away, as predict_proba gives probabilities all the same"
         )
 

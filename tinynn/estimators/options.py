@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,14 +11,12 @@ from tinynn.core.checks import check_choice, check_flag, check_integer, check_nu
 from tinynn.core.guesses import answer
 from tinynn.errors import OptionError
 from tinynn.estimators.network import ACTIVATIONS, BUILT_OF, listed
+from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import LEARNING_RATES, NAMES
 from tinynn.metrics import get_metrics
 from tinynn.modules import Module
 from tinynn.random import as_generator
 from tinynn.training.refusals import check_callbacks
-
-if TYPE_CHECKING:
-    from tinynn.estimators.base import NeuralNet
 
 __all__: list[str] = []  # nothing here is for users
 
@@ -37,7 +35,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
 }
 
 
-def check_options(estimator: NeuralNet, incremental: bool) -> None:
+def check_options(estimator: Settings, incremental: bool) -> None:
     """Refuse options that cannot be, or that exclude each other."""
     e, name = estimator, type(estimator).__name__
     for option in FLAGS:
@@ -78,7 +76,7 @@ def check_options(estimator: NeuralNet, incremental: bool) -> None:
     _check_template(e, name)
 
 
-def check_unchanged(estimator: NeuralNet, built_of: dict[str, Any]) -> None:
+def check_unchanged(estimator: Settings, built_of: dict[str, Any]) -> None:
     """Refuse a change of what the network that is to be trained further was built of."""
     for option in BUILT_OF:
         before, now = built_of[option], getattr(estimator, option)
@@ -113,7 +111,7 @@ def _check_named(name: str, option: str, value: Any, choices: Any, otherwise: st
         )
 
 
-def _check_template(e: NeuralNet, name: str) -> None:
+def _check_template(e: Settings, name: str) -> None:
     if e.model is None:
         return
     if not isinstance(e.model, Module):

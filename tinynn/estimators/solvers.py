@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinynn.core.primitives import sum_of_squares
+from tinynn.estimators.settings import Settings
 from tinynn.modules import Module
 from tinynn.optimizers import SGD, Adam, AdamW, Lion, Optimizer, RMSprop
-
-if TYPE_CHECKING:
-    from tinynn.estimators.base import NeuralNet
 
 __all__: list[str] = []  # nothing here is for users
 
@@ -48,7 +46,7 @@ class Pace:
 
     Parameters
     ----------
-    estimator : NeuralNet
+    estimator : Settings
         Has the options.
     model : Module
         Has the parameters.
@@ -57,7 +55,7 @@ class Pace:
         user's is told the weight decay.
     """
 
-    def __init__(self, estimator: NeuralNet, model: Module, typical: float) -> None:
+    def __init__(self, estimator: Settings, model: Module, typical: float) -> None:
         self.estimator = estimator
         solver = estimator.solver
         factory = SOLVERS[solver] if isinstance(solver, str) else solver
@@ -135,12 +133,12 @@ class Pace:
         self.optimizer.learning_rate = self.optimizer.current_lr  # type: ignore[attr-defined]
 
 
-def options_of(estimator: NeuralNet) -> dict[str, Any]:
+def options_of(estimator: Settings) -> dict[str, Any]:
     """Return the options of which an optimizer is made."""
     return {name: getattr(estimator, name) for name in MADE_OF}
 
 
-def _extra_options(estimator: NeuralNet) -> dict[str, Any]:
+def _extra_options(estimator: Settings) -> dict[str, Any]:
     """Return what an optimizer named by "adam" or "sgd" takes beside rate and decay."""
     if estimator.solver == "adam":
         betas = (float(estimator.beta_1), float(estimator.beta_2))
