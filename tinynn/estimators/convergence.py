@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import Pace
+from tinynn.training.callbacks import Callback
 from tinynn.training.history import TrainingState
 
 __all__: list[str] = []  # nothing here is for users
 
 
-class Convergence:
+class Convergence(Callback):
     """Callback that keeps an estimator's loss and score curves, and ends training by them.
 
     Each epoch is compared with the best one so far, which every improvement moves. Epochs that do
@@ -45,7 +46,7 @@ class Convergence:
         self.estimator, self.pace, self.n, self.scale, self.score = estimator, pace, n, scale, score
         self.converged = False
 
-    def __call__(self, state: TrainingState) -> None:
+    def epoch(self, state: TrainingState) -> None:
         """Take note of an epoch, and end training where it no longer improves."""
         e = self.estimator
         e.n_iter_ += 1
@@ -76,7 +77,7 @@ class Convergence:
             if e.verbose:
                 print(text)
 
-    def finish(self, state: TrainingState) -> None:
+    def end(self, state: TrainingState) -> None:
         """Restore the best epoch of early stopping."""
         if self.score is not None and self.estimator._best_state:
             state.model.load_state_dict(self.estimator._best_state)

@@ -17,7 +17,8 @@ from tinynn.metrics import Metric
 from tinynn.modules import ModuleList
 from tinynn.optimizers import Optimizer
 from tinynn.parameter import Parameter
-from tinynn.training.history import Callback, History, TrainingState
+from tinynn.training.callbacks import Callback, CallbackLike
+from tinynn.training.history import History, TrainingState
 from tinynn.training.loop import evaluate
 
 __all__: list[str] = []  # nothing here is for users
@@ -64,7 +65,7 @@ class LBFGS(Optimizer):
         *,
         iterations: int,
         metrics: Sequence[str | Metric] = (),
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[CallbackLike] = (),
     ) -> History:
         """Minimize the mean loss and the penalty, and return what the losses were.
 
@@ -125,8 +126,9 @@ class LBFGS(Optimizer):
             if state.stopped:
                 raise StopIteration
 
-        for callback in callbacks:
-            getattr(callback, "begin", lambda: None)()
+        methods = [callback for callback in callbacks if isinstance(callback, Callback)]
+        for callback in methods:
+            callback.begin(state)
         mode = model.training
         model.train()
         try:
@@ -151,6 +153,6 @@ class LBFGS(Optimizer):
         finally:
             self.zero_grad()
             model.train(mode)
-            for callback in callbacks:
-                getattr(callback, "finish", lambda _: None)(state)
+            for callback in methods:
+                callback.end(state)
         return state.history

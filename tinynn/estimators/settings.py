@@ -13,7 +13,8 @@ from tinynn.metrics import Metric
 from tinynn.modules import Module, ModuleList
 from tinynn.optimizers import Optimizer
 from tinynn.schedules import Schedule
-from tinynn.training.history import Callback, History
+from tinynn.training.callbacks import CallbackLike
+from tinynn.training.history import History
 
 __all__: list[str] = []  # nothing here is for users
 
@@ -54,7 +55,7 @@ class Settings(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
     dropout: float = 0.0
     scoring: str | Callable[..., float] | None = None
     metrics: Sequence[str | Metric] = ()
-    callbacks: Sequence[Callback] = ()
+    callbacks: Sequence[CallbackLike] = ()
 
     # What training sets. These are no options: `init=False`.
     model_: ModuleList = field(init=False)
