@@ -25,6 +25,7 @@ from tinynn.core.checks import (
 )
 from tinynn.core.guesses import OF_OPTIMIZERS, missing_attribute
 from tinynn.core.options import options_repr
+from tinynn.core.ownership import own_arrays
 from tinynn.core.primitives import (
     add_scaled,
     blocks,
@@ -249,6 +250,10 @@ class Optimizer:
             self._lr = lr
         for vector, values in vectors.items():
             np.copyto(getattr(self, f"_{vector}"), values, casting="same_kind")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What it remembers is changed in place by every step.
+        vars(self).update(own_arrays(state))
 
     def __repr__(self) -> str:
         return options_repr(self)

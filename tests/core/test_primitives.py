@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinynn.core import primitives, threads
+from tinynn.errors import StateError
 
 LENGTHS = [0, 1, 3, 9_999, 10_000, 10_001, 59_999, 60_000, 125_001]
 
@@ -66,6 +67,106 @@ def test_sum_of_squares_of_what_has_none(n, value, block):
     x[n // 2] = value
     with block:
         assert not np.isfinite(primitives.sum_of_squares(x))
+
+
+# ---- what is written to --------------------------------------------------------------------------
+
+
+def unaligned(x):
+    """Return the same numbers one byte off from where they should lie."""
+    bytes_ = np.zeros(x.nbytes + 1, np.uint8)
+    y = bytes_[1:].view(x.dtype).reshape(x.shape)
+    y[...] = x
+    return y
+
+
+CHANGES = {
+    "add_scaled": lambda y: primitives.add_scaled(y, 2.0, np.ones(y.shape, y.dtype)),
+    "combine": lambda y: primitives.combine(y, 0.5, 2.0, np.ones(y.shape, y.dtype)),
+    "add_to_rows": lambda y: primitives.add_to_rows(
+        y.reshape(-1, 1), np.ones(1, y.dtype), factor=2.0
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
+@pytest.mark.parametrize("n", [3, 10_001, 60_001])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_read_only_stays_as_it_is(change, n, dtype, tmp_path):
+    # BLAS ignores the flag, and the process dies where the memory itself is read-only.
+    np.save(tmp_path / "x.npy", np.ones(n, dtype))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    frozen = np.ones(n, dtype)
+    frozen.flags.writeable = False
+    for y in (mapped, frozen):
+        with pytest.raises(StateError, match=r"of shape .*is read-only; fix: .*\.copy\(\)"):
+            CHANGES[change](y)
+        assert (y == 1).all()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("n", [3, 10_001])
+def test_what_lies_off_its_place_is_changed_all_the_same(change, n):
+    plain = np.linspace(0, 1, n)
+    y = unaligned(plain)
+    CHANGES[change](plain)
+    CHANGES[change](y)
+    np.testing.assert_allclose(y, plain, rtol=1e-15)
+
+
+# ---- what is kept --------------------------------------------------------------------------------
+
+
+def test_constants_are_as_described_and_cannot_be_changed():
+    for n in (0, 3, 100_000):  # one that is not kept, too
+        for vector, expected in (
+            (primitives.constant(0.5, n, np.dtype("f4")), np.full(n, 0.5, "f4")),
+            (primitives.counting(n), np.arange(n)),
+        ):
+            np.testing.assert_array_equal(vector, expected)
+            assert vector.dtype == expected.dtype
+            with pytest.raises(ValueError, match="read-only"):
+                vector[...] = 1
+
+
+def test_what_is_kept_is_bounded_in_bytes():
+    # Batches of ever other sizes, as chunks of a file have them.
+    for kept, make in (
+        (primitives._constants, lambda n: primitives.constant(1 / n, n, np.dtype("f8"))),
+        (primitives._countings, primitives.counting),
+    ):
+        for n in [*range(400_000, 400_100), *range(1, 5_000, 7)]:
+            make(n)
+            assert sum(vector.nbytes for vector in kept.values()) <= kept.limit <= 1 << 22
+        assert make(100) is make(100)  # short ones are kept
+    assert primitives.column_means(np.ones((300_000, 2))).tolist() == pytest.approx([1, 1])
+    assert sum(vector.nbytes for vector in primitives._constants.values()) <= 1 << 22
+
+
+def test_means_of_no_rows_are_zero():
+    for shape in ((0, 3), (0, 3, 2)):
+        assert primitives.column_means(np.ones(shape)).tolist() == [0, 0, 0]
+
+
+# ---- what depends on the processor ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vectorized", [False, True])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c16"])
+def test_expm1_on_processors_with_and_without_a_vectorized_one(monkeypatch, vectorized, dtype):
+    monkeypatch.setattr(primitives, "_is_vectorized", lambda ufunc: vectorized)
+    x = np.concatenate([-np.logspace(-30, 1.9, 200), [0.0, -0.0]])
+    expected = np.expm1(x)
+    X = x.astype(dtype)
+    assert primitives.expm1_of_negative(X) is X
+    if dtype == "f4":
+        expected = np.expm1(x.astype("f4").astype("f8"))
+    np.testing.assert_allclose(X.real, expected, rtol=8 * np.finfo(dtype).eps, atol=0)
+
+
+def test_a_processors_forms_are_looked_up():
+    assert type(primitives._is_vectorized("add")) is bool
+    assert not primitives._is_vectorized("there_is_no_such_function")
 
 
 def numbers():

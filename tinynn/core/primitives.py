@@ -21,6 +21,7 @@ import numpy as np
 
 from tinynn.core import threads
 from tinynn.core.types import Array
+from tinynn.errors import StateError
 
 __all__ = [
     "add_scaled",
@@ -80,7 +81,36 @@ class _Routine(dict[Any, Any]):
 _AXPY, _DOT, _GER, _SCAL = map(_Routine, ("axpy", "dot", "ger", "scal"))
 
 
-@functools.lru_cache(maxsize=256)
+class _Kept(dict[Any, Array]):
+    """Vectors that are needed again in every step, by what they are made from.
+
+    They are bounded in bytes: what is too long is made anew each time, which costs less than the
+    work on so many rows, and when there are too many, all are dropped.
+    """
+
+    limit = 1 << 22  # bytes: of all together; an eighth of it for one
+
+    def __init__(self, make: Callable[..., Array]) -> None:
+        super().__init__()
+        self.make = make
+        self.used = 0
+
+    def __missing__(self, key: Any) -> Array:
+        vector = self.make(*key)
+        vector.flags.writeable = False
+        if vector.nbytes <= self.limit // 8:
+            if self.used + vector.nbytes > self.limit:
+                self.clear()
+                self.used = 0
+            self.used += vector.nbytes
+            self[key] = vector
+        return vector
+
+
+_constants = _Kept(lambda value, n, dtype: np.full(n, value, dtype))
+_countings = _Kept(lambda n: np.arange(n))
+
+
 def constant(value: float, n: int, dtype: np.dtype[Any]) -> Array:
     """Return a vector of n times the same number, which nobody can change.
 
@@ -89,12 +119,9 @@ def constant(value: float, n: int, dtype: np.dtype[Any]) -> Array:
     >>> constant(0.5, 3, np.dtype(float))
     array([0.5, 0.5, 0.5])
     """
-    vector = np.full(n, value, dtype)
-    vector.flags.writeable = False
-    return vector
+    return _constants[value, n, dtype]
 
 
-@functools.lru_cache(maxsize=256)
 def counting(n: int) -> Array:
     """Return the whole numbers from 0 to n − 1, which nobody can change.
 
@@ -103,9 +130,7 @@ def counting(n: int) -> Array:
     >>> counting(3)
     array([0, 1, 2])
     """
-    numbers = np.arange(n)
-    numbers.flags.writeable = False
-    return numbers
+    return _countings[n,]
 
 
 def column_sums(X: Array) -> Array:
@@ -150,13 +175,8 @@ def column_means(X: Array) -> Array:
     array([2., 3.])
     """
     if X.ndim == 2:
-        return _shares(len(X), X.dtype).dot(X)
+        return constant(1 / (len(X) or 1), len(X), X.dtype).dot(X)
     return column_sums(X) / max(X.size // X.shape[1], 1)
-
-
-@functools.lru_cache(maxsize=256)
-def _shares(n: int, dtype: np.dtype[Any]) -> Array:
-    return constant(1 / max(n, 1), n, dtype)
 
 
 @functools.cache
@@ -232,9 +252,10 @@ def add_to_rows(Y: Array, b: Array, factor: float = 1.0) -> None:
            [2., 4.]])
     """
     dtype = Y.dtype
-    small = 0 < Y.size <= _MATRIX and b.dtype is dtype
-    ger = _GER[dtype] if small and Y.flags.c_contiguous else None
+    small = 0 < Y.size <= _MATRIX and b.dtype == dtype
+    ger = _GER[dtype] if small and Y.flags.carray else None
     if ger is None:
+        _check_writable(Y)
         Y += factor * b
     else:
         # A rank-one update of Yᵀ by b and ones; it lies in memory as BLAS expects a matrix.
@@ -391,9 +412,10 @@ def add_scaled(y: Array, a: float, x: Array) -> None:
     array([3., 7.])
     """
     dtype = y.dtype
-    plain = x.dtype is dtype and y.flags.c_contiguous and x.flags.c_contiguous
+    plain = x.dtype == dtype and y.flags.carray and x.flags.c_contiguous
     axpy = _AXPY[dtype] if plain else None
     if axpy is None:
+        _check_writable(y)
         y += a * x
         return
     n = y.size
@@ -403,6 +425,19 @@ def add_scaled(y: Array, a: float, x: Array) -> None:
     piece = _piece(n)
     for start in range(0, n, piece):
         axpy(x, y, min(piece, n - start), a, start, 1, start, 1)
+
+
+def _check_writable(y: Array) -> None:
+    """Raise a StateError for an array that is not to be changed.
+
+    BLAS would change it all the same, or fault where it is a file mapped into memory: so what is
+    given to BLAS to be written lies plainly in memory and is writable (`carray`).
+    """
+    if not y.flags.writeable:
+        raise StateError(
+            f"an array of shape {y.shape} that is changed in place, such as a parameter or a "
+            "running average, is read-only; fix: replace it by its .copy()"
+        )
 
 
 def undivided(n: int) -> AbstractContextManager[None]:
@@ -453,8 +488,9 @@ def combine(y: Array, a: float, b: float, x: Array) -> None:
     >>> y
     array([1., 2.])
     """
-    scal = _SCAL[y.dtype] if 0 < y.size <= _BLOCK and y.flags.c_contiguous else None
+    scal = _SCAL[y.dtype] if 0 < y.size <= _BLOCK and y.flags.carray else None
     if scal is None:
+        _check_writable(y)
         y *= a
     else:
         scal(a, y)

@@ -23,6 +23,7 @@ from tinynn.core.checks import (
 )
 from tinynn.core.guesses import OF_MODULES, missing_attribute
 from tinynn.core.options import options_repr, short_repr
+from tinynn.core.ownership import own_arrays
 from tinynn.core.types import Array
 from tinynn.errors import (
     CheckpointError,
@@ -638,6 +639,10 @@ class Module:
         # deepcopy and pickle go through here: what the latest call kept stays behind.
         attributes = vars(self).copy()
         return {n: value for n, value in attributes.items() if n not in _KEPT_BY_CALLS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Buffers, such as running averages, are changed in place.
+        vars(self).update(own_arrays(state))
 
     def __repr__(self) -> str:
         return options_repr(self)

@@ -1,0 +1,49 @@
+"""Make arrays that come out of a pickle one's own, as they will be changed in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["own_arrays"]
+
+
+def own_arrays(value: Any, depth: int = 3) -> Any:
+    """Return a value in which every array is writable and shares its memory with nobody.
+
+    What a pickle gives back may be read-only (a file mapped by ``joblib.load(mmap_mode="r")``, what
+    ``joblib.Parallel`` sends to its workers, immutable buffers), or lie in memory of the caller's.
+
+    Parameters
+    ----------
+    value : Any
+        Such as the attributes of an object.
+    depth : int, default 3
+        How deep to look into dictionaries, lists and tuples.
+
+    Returns
+    -------
+    Any
+        The same object, or where there are such arrays in it, one with copies of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mapped = np.frombuffer(b"12345678")
+    >>> mapped.flags.writeable, own_arrays({"m": mapped})["m"].flags.writeable
+    (False, True)
+    """
+    if isinstance(value, np.ndarray):
+        if value.flags.owndata and value.flags.writeable:
+            return value
+        # A file that is mapped into memory becomes a plain array; any other subclass stays one.
+        return np.array(value, order="K", subok=not isinstance(value, np.memmap))
+    if not depth or type(value) not in (dict, list, tuple):
+        return value
+    items = value.values() if type(value) is dict else value
+    owned = [own_arrays(item, depth - 1) for item in items]
+    # The object itself wherever it can be: others may refer to it, or be about to fill it.
+    if all(new is old for new, old in zip(owned, items, strict=True)):
+        return value
+    return dict(zip(value, owned, strict=True)) if type(value) is dict else type(value)(owned)
