@@ -90,14 +90,6 @@ def test_a_regression(run):
     assert 0.3 < error < 0.9
 
 
-def test_r2_is_that_of_scikit_learn():
-    from sklearn.metrics import r2_score
-
-    rng = np.random.default_rng(0)
-    prediction, target = rng.normal(size=(2, 20, 1))
-    assert program.r2(prediction, target) == pytest.approx(r2_score(target, prediction), rel=1e-12)
-
-
 def test_mnist_where_it_is(run, monkeypatch):
     class Few(MNISTDataLoaderFactory):
         """Enough rows to see that they arrive."""

@@ -6,16 +6,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 import tinynn as tnn
 from tinynn.core import processes
+from tinynn.core.printing import say
 from tinynn.data import (
     BreastCancerDataLoaderFactory,
     DataLoaderFactory,
@@ -56,12 +56,12 @@ MOMENTUM = 0.9
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train a network on a data set, and print how good it is on the test rows.
+    """Train a network on a data set, and print how well it does on the test rows.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        Those of the command line; by default the ones that this process was started with.
+        Those of the command line; by default the ones of this process.
 
     Returns
     -------
@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises
     ------
     SystemExit
-        With code 2 for options that cannot be, 1 where there is no data or training diverged, 130
-        for Ctrl-C outside of the training; after one line on stderr that says what is wrong.
+        With code 2 for invalid options, 1 where there is no data or training diverged, 130 for
+        Ctrl-C outside of the training; after one line on stderr that says what is wrong.
 
     Examples
     --------
@@ -91,12 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = make_model(data, options)
         optimizer = make_optimizer(model, data, options)
         loss_fn = tnn.MSELoss() if data.n_classes is None else tnn.CrossEntropyLoss()
-        metric = r2 if data.n_classes is None else tnn.metrics.accuracy
+        metric = "r2" if data.n_classes is None else "accuracy"
         patience = options.patience
         stopping = [] if patience is None else [tnn.EarlyStopping(patience=patience)]
 
         if not options.quiet:
-            print(f"{data}\n\n{model.summary()}\n", flush=True)
+            say(f"{data}\n\n{model.summary()}\n")
         history = tnn.fit(
             model,
             loss_fn,
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for early in stopping:
             if not options.quiet and early.best_epoch is not None:
-                print(f"the parameters are those of epoch {early.best_epoch + 1}, the best one")
+                say(f"the parameters are those of epoch {early.best_epoch + 1}, the best one")
 
         report_test(model, loss_fn, data, metric)
         if options.plot is not None and tnn.distributed.rank() == 0:
@@ -151,37 +151,31 @@ def make_optimizer(
     return tnn.SGD(model.parameters(), lr, options.momentum, weight_decay=options.weight_decay)
 
 
-def r2(prediction: NDArray[Any], target: NDArray[Any]) -> float:
-    """Return the coefficient of determination: 1 is perfect, 0 no better than the mean."""
-    squares = np.square(target - prediction).sum()
-    return float(1 - squares / np.square(target - target.mean(axis=0)).sum())
-
-
 def report_test(
     model: tnn.Module,
     loss_fn: tnn.Loss,
     data: DataLoaderFactory,
-    metric: Callable[..., float],
+    metric: str,
 ) -> None:
-    """Print how good the model is on rows that it has never met."""
+    """Print how well the model does on rows that it has never seen."""
     loader = data.test_loader
     assert loader is not None  # all data sets here have test rows
     results = tnn.evaluate(model, loss_fn, loader, metrics=[metric])
-    if metric is r2:
+    if metric == "r2":
         unit = "the targets' variance being 1"
-        print(f"test R² {results['r2']:.4f}, mean squared error {results['loss']:.4f} ({unit})")
+        say(f"test R² {results['r2']:.4f}, mean squared error {results['loss']:.4f} ({unit})")
     else:
         right, n = round(results["accuracy"] * loader.n_samples), loader.n_samples
-        print(
+        say(
             f"test accuracy {results['accuracy']:.4f} ({right} of {n} right), "
             f"loss {results['loss']:.4f}"
         )
 
 
 def draw(history: tnn.History, options: argparse.Namespace) -> None:
-    """Write a picture of the loss and of the metric, for training and validation."""
+    """Plot loss and metric for training and validation into a file."""
     if not len(history):
-        print(f"no epoch was completed, so there is no curve to draw in {options.plot}")
+        say(f"no epoch was completed, so there is no curve to draw in {options.plot}")
         return
     from matplotlib.figure import Figure  # not pyplot: no window, no display needed
 
@@ -191,7 +185,7 @@ def draw(history: tnn.History, options: argparse.Namespace) -> None:
         history.plot(quantity, ax=ax)
     figure.savefig(options.plot)
     if not options.quiet:
-        print(f"the curves are in {options.plot}")
+        say(f"the curves are in {options.plot}")
 
 
 # ---- what can go wrong, each in one line ----------------------------------------------------
@@ -199,10 +193,11 @@ def draw(history: tnn.History, options: argparse.Namespace) -> None:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """End the process with one line and an exit code where a traceback would help nobody."""
+    """End the process with one line and an exit code where a traceback would not help."""
     try:
         yield
-        sys.stdout.flush()
+        with suppress(AttributeError, ValueError):  # None, closed, or without flush
+            sys.stdout.flush()
     except tnn.OptionError as error:
         leave(2, f"error: {error}")
     except BrokenPipeError:  # as in: python -m tinynn | head
@@ -234,13 +229,13 @@ examples:
 A tenth of the rows is for validation, and a fifth for the test (MNIST has test
 rows of its own). Ctrl-C ends the training early and tests the model as it is.
 
-exit codes: 0 done; 1 no data, or the training diverged; 2 an option that
-cannot be; 130 ended by Ctrl-C
+exit codes: 0 done; 1 no data, or the training diverged; 2 an invalid option;
+130 ended by Ctrl-C
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` that says in one line what is wrong."""
+    """Say in one line what is wrong with the arguments."""
 
     def error(self, message: str) -> NoReturn:
         """End the process with code 2."""
@@ -252,7 +247,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog=PROGRAM,
         usage="%(prog)s [options]",
-        description="Train a network of linear layers, and print how good it is on test rows.",
+        description="Train a network of linear layers, and print how well it does on test rows.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -385,7 +380,7 @@ def whole(text: str, minimum: int) -> int:
 
 
 def number(text: str, above: bool = False, below: float = np.inf) -> float:
-    """Return a finite number of zero or more; `above` excludes zero, `below` is a bound."""
+    """Return a finite number of zero or more; `above` excludes zero, `below` is an open bound."""
     try:
         value = float(text)
         if not 0 <= value < below or (above and value == 0):
@@ -398,7 +393,7 @@ def number(text: str, above: bool = False, below: float = np.inf) -> float:
 
 
 def picture(text: str) -> Path:
-    """Return the path of a picture that can be written, which is tried before any training."""
+    """Return the path of a picture, after trying before any training whether it can be written."""
     path = Path(text)
     try:
         from matplotlib.backend_bases import FigureCanvasBase

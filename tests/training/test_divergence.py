@@ -92,7 +92,7 @@ def test_the_module_is_named_in_containers_of_all_kinds(position, way):
         "backward": r"a gradient is not finite: PLACE Explode\(\) gave the first gradient that is",
     }[way]
     assert re.match("in epoch 1 of 3, batch 1, " + what.replace("PLACE", re.escape(position)), text)
-    assert ". No step was taken on this batch. Try " in text
+    assert ". No step was taken on this batch. fix: try " in text
 
 
 def test_the_first_of_several_is_named():
@@ -112,7 +112,9 @@ def test_a_model_of_one_module():
         ": Linear(3, 1, bias=False) gave the first output that is not finite, from numbers" in text
     )
     assert "of up to 3e+38. No step" in text
-    assert "Try inputs scaled" in text  # no step was taken yet: the learning rate is not at fault
+    assert (
+        "fix: try inputs scaled" in text
+    )  # no step was taken yet: the learning rate is not at fault
 
 
 def test_the_gradient_of_a_parameter_is_named():
@@ -133,7 +135,7 @@ def test_a_loss_that_overflows_by_itself():
     assert re.search(
         r"batch 1, the loss is inf: every output is finite, up to .* not MSELoss", text
     )
-    assert "Try targets scaled to mean 0" in text
+    assert "fix: try targets scaled to mean 0" in text
 
 
 def test_features_that_are_not_finite():
@@ -142,7 +144,7 @@ def test_features_that_are_not_finite():
     text = diverged(ModuleList([Linear(3, 2)]), batches=[(X, Y), (bad, Y)])
     assert "batch 2, the loss is nan: the features of the batch already hold NaN" in text
     assert "first in row 5" in text
-    assert "Leave such rows out, or fill them in" in text
+    assert "fix: leave such rows out, or impute them" in text
 
 
 def test_weights_that_were_never_finite():
@@ -152,7 +154,7 @@ def test_weights_that_were_never_finite():
     assert (
         "ModuleList[1].module[0] Linear(4, 4) has a bias that is not finite from the start" in text
     )
-    assert "Initialize the model anew" in text
+    assert "fix: initialize the model anew" in text
 
 
 # ---- in a step -----------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def test_a_step_that_overflows_a_parameter_is_seen_in_the_next_batch():
     assert re.match(
         rf"in epoch 1 of 3, batch 2, the loss is (inf|nan): {where} has a weight that is not "
         r"finite since the step before\. No step was taken on this batch\. "
-        r"Try a learning rate below 1e\+38, clip_norm=1\.0 in the optimizer",
+        r"fix: try a learning rate of at most 1e\+37, clip_norm=1\.0 in the optimizer",
         text,
     )
 
@@ -185,7 +187,7 @@ def test_the_last_step_of_an_epoch_is_looked_at_too():
     text = diverged(model, MSELoss(), [batch], SGD(model.parameters(), 1e38), epochs=1)
     assert text.startswith(
         "in epoch 1 of 1, a step overflowed the weight of ModuleList[1] Linear(1, 1, bias=False): "
-        "it is no longer finite. Try a learning rate below 1e+38"
+        "it is no longer finite. fix: try a learning rate of at most 1e+37"
     )
 
 
@@ -207,8 +209,8 @@ def test_what_an_optimizer_remembers_is_looked_at():
     model.append(Explode(backward=1e20))
     text = diverged(model, loss_fn, [batch], Adam(model.parameters()), epochs=2)
     assert re.match(
-        r"in epoch 1 of 2, a step overflowed the weight of ModuleList\[0\] Linear\(2, 3\): what "
-        r"the optimizer remembers of it \(\w+\) is no longer finite\. Try",
+        r"in epoch 1 of 2, a step overflowed the weight of ModuleList\[0\] Linear\(2, 3\): "
+        r"the optimizer's memory of it \(\w+\) is no longer finite\. fix: try",
         text,
     ), text
 
@@ -301,5 +303,83 @@ def test_the_search_leaves_model_and_generators_alone():
 
 def test_where_nothing_is_found_that_is_said():
     place, kind = first_not_finite(Linear(3, 2), CrossEntropyLoss(), X, Y, stepped=True)
-    assert place.startswith("going through this batch once more, every number is finite")
+    assert place.startswith("when this batch is repeated, every number is finite")
     assert kind == "nowhere"
+
+
+# ---- the advice ----------------------------------------------------------------------------------
+
+
+def advised(text):
+    return float(re.search(r"a learning rate of (?:at most )?(\S+)", text)[1])
+
+
+def regression(seed=0):
+    return ModuleList([Linear(3, 8, rng=seed), ReLU(), Linear(8, 1, rng=seed + 1)])
+
+
+@pytest.mark.parametrize("lr", [1e4, 1e2, 9984.59])
+@pytest.mark.parametrize("kind", [SGD, tnn.RMSprop, lambda p, lr: SGD(p, lr, momentum=0.9)])
+def test_the_advised_rate_trains(lr, kind):
+    """It is a tenth of the rate in force at most, and after following it thrice a run trains."""
+    batches = DataLoader(X, X[:, :1] * 3, batch_size=8)
+
+    def run(rate):
+        model = regression()
+        optimizer = kind(model.parameters(), lr=rate)
+        return fit(model, MSELoss(), optimizer, batches, epochs=20, progress=False)
+
+    rates = [lr]
+    for _ in range(3):
+        try:
+            history = run(rates[-1])
+        except DivergedError as error:
+            rates.append(advised(str(error)))
+            assert rates[-1] <= rates[-2] / 10
+    if len(rates) == 1:
+        assert kind is tnn.RMSprop  # whose steps are of one size
+    else:
+        assert rates[1] < 1  # found, and not only divided by ten
+        assert history.train_loss[-1] < history.train_loss[0]
+
+
+def test_the_advice_changes_nothing():
+    model = ModuleList([Linear(3, 8, rng=0), tnn.Dropout(0.5), BatchNorm(), Linear(8, 1, rng=1)])
+    optimizer = SGD(model.parameters(), lr=1e25)
+    tnn.manual_seed(0)
+    diverged(model, MSELoss(), [(X, X[:, :1])] * 4, optimizer)
+    left = [value.copy() for value in model.state_dict().values()]
+    drawn = tnn.random.as_generator(None).random()
+
+    twin = ModuleList([Linear(3, 8, rng=0), tnn.Dropout(0.5), BatchNorm(), Linear(8, 1, rng=1)])
+    optimizer = SGD(twin.parameters(), lr=1e25)
+    tnn.manual_seed(0)
+    loss_fn = MSELoss()
+    with np.errstate(all="ignore"):
+        for _ in range(4):
+            loss = loss_fn(twin(X), X[:, :1])
+            if not math.isfinite(loss):
+                break
+            twin.backpropagate(loss_fn.backpropagate())
+            try:
+                optimizer.step()
+            except DivergedError:
+                break
+    np.testing.assert_equal(left, list(twin.state_dict().values()))
+    assert drawn == tnn.random.as_generator(None).random()
+
+
+def test_a_large_model_is_advised_a_tenth(monkeypatch):
+    monkeypatch.setattr("tinynn.training.divergence.TRIED", 10)
+    model = regression()
+    text = diverged(model, MSELoss(), DataLoader(X, X[:, :1], 8), SGD(model.parameters(), 1e4))
+    assert "fix: try a learning rate of at most 1e+03, clip_norm=1.0 in the optimizer" in text
+
+
+def test_a_rate_that_helps_nowhere_is_not_advised_as_tried():
+    """The targets of this batch are too large for any rate."""
+    batches = [(X, X[:, :1]), (X, np.full((24, 1), 1e30, np.float32))]
+    model = regression()
+    text = diverged(model, MSELoss(), batches, SGD(model.parameters(), 0.01), epochs=1)
+    assert "a learning rate of at most 0.001" in text
+    assert "targets scaled to mean 0" in text

@@ -475,7 +475,7 @@ def test_an_exploding_forward_pass_names_epoch_batch_and_module():
     text = str(caught.value)
     assert re.match(r"in epoch \d of 5, batch \d, (the loss is (nan|inf)|a gradient is not)", text)
     assert "ModuleList[" in text
-    assert "Try a learning rate below 1e+20, clip_norm=1.0" in text
+    assert "fix: try a learning rate of at most 1e+19, clip_norm=1.0" in text
     assert isinstance(caught.value.history, tnn.History)
     assert model.training
 

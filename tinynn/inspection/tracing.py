@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynn.core.options import short_repr
+from tinynn.core.printing import printable
 from tinynn.core.tables import escape, html_table, text_table
 from tinynn.core.types import Array
 from tinynn.losses import Loss
@@ -189,7 +190,7 @@ class TracedModule:
         for name, array in self.arrays().items():
             lines.append(f"{name}, {array.shape}")
             lines += [f"    {line}" for line in _numbers(array).splitlines()]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def _repr_html_(self) -> str:
         caption = f"<b>{escape(self.position)}</b> {_html(self.module)}"
@@ -323,18 +324,17 @@ class Trace(Sequence[TracedModule]):
             cells = [[_text(cell) for cell in row] for row in rows]
             return [["  " * depth.get(name, 0) + name, *rest] for name, *rest in cells]
 
-        return "\n".join(
-            [
-                self._title(),
-                "Every array is shown by its shape, mean ± standard deviation.",
-                "",
-                "forward",
-                *text_table(FORWARD, texts(self._forward())),
-                "",
-                "backward, the derivatives of the loss",
-                *text_table(BACKWARD, texts(self._backward())),
-            ]
-        )
+        lines = [
+            self._title(),
+            "Every array is shown by its shape, mean ± standard deviation.",
+            "",
+            "forward",
+            *text_table(FORWARD, texts(self._forward())),
+            "",
+            "backward, the derivatives of the loss",
+            *text_table(BACKWARD, texts(self._backward())),
+        ]
+        return printable("\n".join(lines))
 
     def _repr_html_(self) -> str:
         depth = _depths(self.modules)

@@ -134,6 +134,7 @@ class TrainingState:
     batch: int = -1
     loss: float = math.nan
     recorded: tuple[str, ...] = ()
+    _start: Any = field(default=None, repr=False, compare=False)  # see `divergence`
 
     def stop(self) -> None:
         """End training: after this epoch, or in `Callback.batch` after this batch."""

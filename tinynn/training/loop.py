@@ -29,7 +29,7 @@ from tinynn.modules import Module
 from tinynn.optimizers import Optimizer
 from tinynn.training.callbacks import Callback, CallbackLike
 from tinynn.training.checkpoint import RunCheckpoint
-from tinynn.training.divergence import check_steps, diverged, diverged_in_validation
+from tinynn.training.divergence import Start, check_steps, diverged, diverged_in_validation
 from tinynn.training.history import Batches, History, TrainingState
 from tinynn.training.progress import Progress
 from tinynn.training.refusals import (
@@ -154,6 +154,7 @@ def fit(
             path = None if checkpoint is None else Path(checkpoint)
             saved = RunCheckpoint(path, state, loaders, callbacks, functions)
         _discard_stale_gradients(model)
+        state._start = Start.of(model, optimizer)
         if saved is None:
             for callback in methods:
                 callback.begin(state)
