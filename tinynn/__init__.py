@@ -23,7 +23,9 @@ from tinynn.random import manual_seed
 # for, as it brings more of Python's library along: together they would take twice as long.
 if TYPE_CHECKING:
     from tinynn import data, distributed, estimators, metrics, plot, training
+    from tinynn.files.c_source import *
     from tinynn.files.onnx import *
+    from tinynn.files.python_source import *
     from tinynn.files.saving import *
     from tinynn.inspection.diagnostics import *
     from tinynn.inspection.gradcheck import *
@@ -53,7 +55,9 @@ _LATER = {
     "distributed": "distributed",
     "estimators": "estimators",
     "evaluate": "training",
+    "export_c": "files.c_source",
     "export_onnx": "files.onnx",
+    "export_python": "files.python_source",
     "fit": "training",
     "load": "files.saving",
     "metrics": "metrics",

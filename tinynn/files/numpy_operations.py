@@ -1,0 +1,197 @@
+"""The operations of a program in NumPy, of which `export_python` writes down those it needs.
+
+Each takes a batch ``X`` of shape (N, ...) and returns a new one. They need nothing but NumPy and
+Python's mathematics, and nothing of tinynn.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+__all__: list[str] = []  # nothing here is for users
+
+Array = np.ndarray[Any, Any]
+Pair = tuple[int, int]
+
+
+def linear(X: Array, weight: Array, bias: Array | None) -> Array:
+    """Return X Wᵀ + b, along the last axis."""
+    Y = X @ weight.T
+    return Y if bias is None else Y + bias
+
+
+def conv2d(
+    X: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Pair,
+    before: Pair,
+    dilation: Pair,
+    groups: int,
+    lengths: Pair,
+) -> Array:
+    """Return the convolution of images (N, C, H, W) with kernels (F, C / groups, h, w)."""
+    W = windows(X, weight.shape[2:], stride, before, dilation, lengths, 0.0)
+    N, C, H_out, W_out, h, w = W.shape
+    F = len(weight)
+    parts = W.reshape(N, groups, C // groups, H_out, W_out, h, w)
+    kernels = weight.reshape(groups, F // groups, C // groups, h, w)
+    Y = np.einsum("ngcyxhw,gfchw->ngfyx", parts, kernels, optimize=True)
+    Y = Y.reshape(N, F, H_out, W_out)
+    return Y if bias is None else Y + bias[:, None, None]
+
+
+def max_pool2d(
+    X: Array, size: Pair, stride: Pair, before: Pair, dilation: Pair, lengths: Pair
+) -> Array:
+    """Return the largest number of each window."""
+    return windows(X, size, stride, before, dilation, lengths, -np.inf).max(axis=(4, 5))
+
+
+def sum_pool2d(
+    X: Array, size: Pair, stride: Pair, before: Pair, dilation: Pair, lengths: Pair
+) -> Array:
+    """Return the sum of each window."""
+    return windows(X, size, stride, before, dilation, lengths, 0.0).sum(axis=(4, 5))
+
+
+def windows(
+    X: Array,
+    size: Pair,
+    stride: Pair,
+    before: Pair,
+    dilation: Pair,
+    lengths: Pair,
+    padding: float,
+) -> Array:
+    """Return all windows of images, as (N, C, H_out, W_out, h, w)."""
+    spans = [(n - 1) * d + 1 for n, d in zip(size, dilation, strict=True)]
+    needed = [(n - 1) * s + span for n, s, span in zip(lengths, stride, spans, strict=True)]
+    after = [max(0, k - b - n) for k, b, n in zip(needed, before, X.shape[2:], strict=True)]
+    around = ((0, 0), (0, 0), (before[0], after[0]), (before[1], after[1]))
+    X = np.pad(X, around, constant_values=padding)[:, :, : needed[0], : needed[1]]
+    W = sliding_window_view(X, spans, axis=(2, 3))
+    return W[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+
+
+def mean_of_pixels(X: Array) -> Array:
+    """Return the mean of each channel."""
+    return X.mean(axis=(2, 3))
+
+
+def scale(X: Array, factor: Array) -> Array:
+    """Multiply the last axes by a factor each."""
+    return X * factor
+
+
+def shift(X: Array, shift: Array) -> Array:
+    """Add a number to each of the last axes."""
+    return X + shift
+
+
+def scale_and_shift(X: Array, factor: Array, shift: Array) -> Array:
+    """Multiply and shift, with one factor and one shift for each channel."""
+    wide = (-1, *(1,) * (X.ndim - 2))
+    return X * factor.reshape(wide) + shift.reshape(wide)
+
+
+def standardize(X: Array, n_last: int, eps: float) -> Array:
+    """Give the numbers in the last axes mean 0 and variance 1."""
+    axes = tuple(range(-n_last, 0))
+    X = X - X.mean(axis=axes, keepdims=True)
+    return X / np.sqrt((X * X).mean(axis=axes, keepdims=True) + eps)
+
+
+def relu(X: Array) -> Array:
+    """Return max(x, 0)."""
+    return np.maximum(X, 0)
+
+
+def leaky_relu(X: Array, negative_slope: float) -> Array:
+    """Return x above zero, and a x below."""
+    return np.maximum(X, 0) + negative_slope * np.minimum(X, 0)
+
+
+def prelu(X: Array, weight: Array) -> Array:
+    """Return x above zero, and a x below, with one a for all channels or one for each."""
+    slopes = weight if weight.size == 1 else weight.reshape(-1, *(1,) * (X.ndim - 2))
+    return np.maximum(X, 0) + slopes * np.minimum(X, 0)
+
+
+def elu(X: Array, alpha: float) -> Array:
+    """Return x above zero, and α (exp(x) − 1) below."""
+    return np.maximum(X, 0) + alpha * np.expm1(np.minimum(X, 0))
+
+
+def selu(X: Array, alpha: float, scale: float) -> Array:
+    """Return ELU times a scale."""
+    return scale * (np.maximum(X, 0) + alpha * np.expm1(np.minimum(X, 0)))
+
+
+def gelu(X: Array) -> Array:
+    """Return x Φ(x), with the normal distribution function Φ."""
+    erf = np.vectorize(math.erf, otypes=[X.dtype])
+    return X * (0.5 + 0.5 * erf(X / math.sqrt(2)))
+
+
+def gelu_by_tanh(X: Array) -> Array:
+    """Return x Φ(x), with Φ approximated by tanh."""
+    return X * (0.5 + 0.5 * np.tanh(math.sqrt(2 / math.pi) * (X + 0.044715 * X * X * X)))
+
+
+def sigmoid(X: Array) -> Array:
+    """Return 1 / (1 + exp(−x)), without overflow."""
+    E = np.exp(-np.abs(X))
+    return np.where(X >= 0, 1, E) / (1 + E)
+
+
+def silu(X: Array) -> Array:
+    """Return x times its sigmoid."""
+    E = np.exp(-np.abs(X))
+    return X * (np.where(X >= 0, 1, E) / (1 + E))
+
+
+def softplus(X: Array, beta: float) -> Array:
+    """Return log(1 + exp(β x)) / β, without overflow."""
+    return (np.maximum(beta * X, 0) + np.log1p(np.exp(-np.abs(beta * X)))) / beta
+
+
+def clip(X: Array, min_val: float, max_val: float) -> Array:
+    """Return x, held between two bounds."""
+    return np.minimum(np.maximum(X, min_val), max_val)
+
+
+def tanh(X: Array) -> Array:
+    """Return the hyperbolic tangent."""
+    return np.tanh(X)
+
+
+def softmax(X: Array, axis: int) -> Array:
+    """Return exponentials that sum to one along an axis of a sample."""
+    E = np.exp(X - X.max(axis=axis + 1, keepdims=True))
+    return E / E.sum(axis=axis + 1, keepdims=True)
+
+
+def log_softmax(X: Array, axis: int) -> Array:
+    """Return the logarithms of the softmax."""
+    Y = X - X.max(axis=axis + 1, keepdims=True)
+    return Y - np.log(np.exp(Y).sum(axis=axis + 1, keepdims=True))
+
+
+def add(X: Array, Y: Array) -> Array:
+    """Return the sum of two branches."""
+    return X + Y
+
+
+def concat(*parts: Array, axis: int) -> Array:
+    """Join branches along an axis of a sample."""
+    return np.concatenate(parts, axis=axis + 1)
+
+
+def reshape(X: Array, shape: tuple[int, ...]) -> Array:
+    """Give each sample another shape."""
+    return X.reshape(len(X), *shape)

@@ -1,0 +1,400 @@
+"""A trained network as a short program: plain operations on plain arrays, one after another.
+
+It is what `export_python` and `export_c` write down, each in its language. Every function below
+turns one kind of module into operations, as the module behaves in evaluation, and `FORMS` says
+which one belongs to which class. Shapes are those of one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinynn.core.checks import check_integer
+from tinynn.core.types import Array
+from tinynn.errors import OptionError
+from tinynn.modules import (
+    ELU,
+    GELU,
+    SELU,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GaussianNoise,
+    GlobalAvgPool2d,
+    GroupNorm,
+    Hardtanh,
+    Identity,
+    InstanceNorm,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    LogSoftmax,
+    MaxPool2d,
+    Module,
+    ModuleList,
+    Parallel,
+    PReLU,
+    ReLU,
+    Reshape,
+    Residual,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from tinynn.modules.base import place
+
+__all__ = ["Operation", "Program", "program"]
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step of a program.
+
+    Attributes
+    ----------
+    name : str
+        Which operation it is, as in ``numpy_operations.py`` and ``operations.h``.
+    inputs : tuple of int
+        The numbers of the values that it takes; 0 is the input of the network.
+    output : int
+        The number of the value that it gives.
+    arrays : dict of str to ndarray or None
+        Weights, under the names of the operation's arguments.
+    options : dict of str to object
+        Its other arguments: numbers, and tuples of them.
+    position : str
+        The dotted name of the module that it comes from, as in a state dict.
+    where : str
+        The same module as errors name it, such as ``ModuleList[0] Linear(4, 3)``.
+    """
+
+    name: str
+    inputs: tuple[int, ...]
+    output: int
+    arrays: dict[str, Array | None]
+    options: dict[str, Any]
+    position: str
+    where: str
+
+
+@dataclass
+class Program:
+    """The operations of a network in their order, and the shape of every value.
+
+    Attributes
+    ----------
+    shapes : list of tuple of int
+        By the number of the value, without the batch axis.
+    operations : list of Operation
+        In the order in which they are carried out.
+    result : int
+        The number of the value that is the network's output.
+    """
+
+    model: Module
+    shapes: list[Shape]
+    operations: list[Operation] = field(default_factory=list)
+    result: int = 0
+
+    def __post_init__(self) -> None:
+        self._names = {id(module): name for name, module in self.model.named_modules()}
+        self._position = self._where = ""
+
+    def add(self, module: Module, x: int) -> int:
+        """Add all operations of a module, given the number of its input; return its output's."""
+        before = self._position, self._where
+        self._position = self._names[id(module)]
+        self._where = f"{place(self.model, self._position)} {module!r}".strip()
+        for cls in type(module).__mro__:
+            if cls in FORMS and type(module).__call__ is cls.__call__:
+                y = FORMS[cls](self, module, x)
+                break
+        else:
+            raise OptionError(
+                f"{self._where} cannot be exported: it is not one of tinynn's own modules. "
+                "Use a module of tinynn in its place, or export the modules before and after it"
+            )
+        self._position, self._where = before
+        return y
+
+    def do(self, name: str, *inputs: int, shape: Any = None, **arguments: Any) -> int:
+        """Add one operation, whose output has the first input's shape unless told; return it."""
+        self.shapes.append(tuple(self.shapes[inputs[0]] if shape is None else shape))
+        output = len(self.shapes) - 1
+        is_array = {key: isinstance(value, np.ndarray | None) for key, value in arguments.items()}
+        arrays = {key: value for key, value in arguments.items() if is_array[key]}
+        options = {key: value for key, value in arguments.items() if not is_array[key]}
+        self.operations.append(
+            Operation(name, inputs, output, arrays, options, self._position, self._where)
+        )
+        return output
+
+
+def program(where: str, model: object, input_shape: object) -> Program:
+    """Return the program of a model for samples of one shape.
+
+    Parameters
+    ----------
+    where : str
+        Who asks, for messages.
+    model : Module
+        Made of tinynn's own modules.
+    input_shape : tuple of int
+        The shape of one sample, without the batch axis.
+
+    Returns
+    -------
+    Program
+        Its weights are the model's own arrays.
+
+    Raises
+    ------
+    OptionError
+        For anything but a Module, and for a module that is not one of tinynn's own.
+    ShapeError
+        Where the model cannot take such an input.
+    StateError
+        Where a size is still left open.
+
+    Examples
+    --------
+    >>> from tinynn import Linear, ModuleList, ReLU
+    >>> steps = program("example", ModuleList([Linear(4, 3), ReLU()]), (4,))
+    >>> [operation.name for operation in steps.operations], steps.shapes
+    (['linear', 'relu'], [(4,), (3,), (3,)])
+    """
+    if not isinstance(model, Module):
+        raise OptionError(f"{where} takes a Module, but was given {model!r}")
+    lengths = input_shape if isinstance(input_shape, tuple | list) else (input_shape,)
+    shape = tuple(check_integer(where, "input_shape", n, minimum=1) for n in lengths)
+    # What cannot be computed cannot be exported; two rows, as for some modules one is too few.
+    model.predict(np.zeros((2, *shape), model.dtype))
+    steps = Program(model, [shape])
+    steps.result = steps.add(model, 0)
+    return steps
+
+
+Form: TypeAlias = Callable[[Program, Any, int], int]
+
+
+# ---- containers ----------------------------------------------------------------------------------
+
+
+def _in_turn(steps: Program, model: ModuleList, x: int) -> int:
+    for module in model:
+        x = steps.add(module, x)
+    return x
+
+
+def _residual(steps: Program, model: Residual, x: int) -> int:
+    y = steps.add(model.module, x)
+    return steps.do("add", y, x if model.shortcut is None else steps.add(model.shortcut, x))
+
+
+def _parallel(steps: Program, model: Parallel, x: int) -> int:
+    first, *others = (steps.add(module, x) for module in model)
+    for other in others:
+        first = steps.do("add", first, other)
+    return first
+
+
+def _concat(steps: Program, model: Concat, x: int) -> int:
+    parts = [steps.add(module, x) for module in model]
+    axis = _sample_axis(steps, model, model.dim, parts[0])
+    shape = list(steps.shapes[parts[0]])
+    shape[axis] = sum(steps.shapes[part][axis] for part in parts)
+    return steps.do("concat", *parts, shape=shape, axis=axis)
+
+
+def _sample_axis(steps: Program, module: Module, dim: int, x: int) -> int:
+    """Return an axis of a batch as one of a sample."""
+    axis = dim % (len(steps.shapes[x]) + 1) - 1
+    if axis < 0:
+        raise OptionError(
+            f"{module!r} mixes the rows of a batch (dim={dim}), so it has no answer for one "
+            "sample; choose another axis"
+        )
+    return axis
+
+
+# ---- linear maps and images ----------------------------------------------------------------------
+
+
+def _linear(steps: Program, module: Linear, x: int) -> int:
+    shape = *steps.shapes[x][:-1], module.weight.shape[0]
+    return steps.do("linear", x, shape=shape, weight=module.weight.data, bias=_bias(module))
+
+
+def _conv2d(steps: Program, module: Conv2d, x: int) -> int:
+    rows, columns = module._axes
+    return steps.do(
+        "conv2d",
+        x,
+        shape=module.output_shape(steps.shapes[x]),
+        weight=module.weight.data,
+        bias=_bias(module),
+        stride=(rows.stride, columns.stride),
+        before=(rows.before, columns.before),
+        dilation=(rows.dilation, columns.dilation),
+        groups=module.groups,
+        lengths=module.output_shape(steps.shapes[x])[1:],
+    )
+
+
+def _bias(module: Linear | Conv2d) -> Array | None:
+    return None if module.bias is None else module.bias.data
+
+
+def _max_pool2d(steps: Program, module: MaxPool2d, x: int) -> int:
+    return _pool(steps, "max_pool2d", module, x)
+
+
+def _avg_pool2d(steps: Program, module: AvgPool2d, x: int) -> int:
+    total = _pool(steps, "sum_pool2d", module, x)
+    divisor = np.asarray(module._divisor(*steps.shapes[x][1:]))
+    share = np.broadcast_to(1 / divisor, steps.shapes[total][1:])
+    return steps.do("scale", total, factor=np.ascontiguousarray(share))
+
+
+def _pool(steps: Program, name: str, module: MaxPool2d | AvgPool2d, x: int) -> int:
+    rows, columns = module._axes
+    return steps.do(
+        name,
+        x,
+        shape=module.output_shape(steps.shapes[x]),
+        size=(rows.size, columns.size),
+        stride=(rows.stride, columns.stride),
+        before=(rows.before, columns.before),
+        dilation=(rows.dilation, columns.dilation),
+        lengths=module.output_shape(steps.shapes[x])[1:],
+    )
+
+
+def _global_avg_pool2d(steps: Program, module: GlobalAvgPool2d, x: int) -> int:
+    return steps.do("mean_of_pixels", x, shape=steps.shapes[x][:1])
+
+
+# ---- normalization -------------------------------------------------------------------------------
+
+
+def _batch_norm(steps: Program, module: BatchNorm, x: int) -> int:
+    if module.running_mean is None or module.running_var is None:
+        raise OptionError(
+            f"{module!r} takes mean and variance of the batch, as it has no running statistics, so "
+            "it has no answer for one sample; use track_running_stats=True"
+        )
+    # γ (x − μ) / σ + β is one factor and one shift for each channel.
+    factor = 1 / np.sqrt(module.running_var.astype(np.float64) + module.eps)
+    if module.weight is not None:
+        factor = module.weight.data * factor
+    shift = -module.running_mean * factor
+    if module.bias is not None:
+        shift = shift + module.bias.data
+    return steps.do("scale_and_shift", x, factor=factor, shift=shift)
+
+
+def _layer_norm(steps: Program, module: LayerNorm, x: int) -> int:
+    y = steps.do("standardize", x, n_last=len(module._shape), eps=float(module.eps))
+    if module.weight is not None:
+        y = steps.do("scale", y, factor=module.weight.data)
+    if module.bias is not None:
+        y = steps.do("shift", y, shift=module.bias.data)
+    return y
+
+
+def _group_norm(steps: Program, module: GroupNorm, x: int) -> int:
+    C, *rest = shape = steps.shapes[x]
+    G = module.num_groups
+    groups = steps.do("reshape", x, shape=(G, C // G * int(np.prod(rest))))
+    standard = steps.do("standardize", groups, n_last=1, eps=float(module.eps))
+    y = steps.do("reshape", standard, shape=shape)
+    if module.weight is None or module.bias is None:
+        return y
+    return steps.do("scale_and_shift", y, factor=module.weight.data, shift=module.bias.data)
+
+
+# ---- activations ---------------------------------------------------------------------------------
+
+
+def _plain(name: str, *options: str) -> Form:
+    """Return the form of a module that is one operation, with some of its options."""
+
+    def form(steps: Program, module: Module, x: int) -> int:
+        return steps.do(name, x, **{option: float(getattr(module, option)) for option in options})
+
+    return form
+
+
+def _gelu(steps: Program, module: GELU, x: int) -> int:
+    return steps.do("gelu_by_tanh" if module.approximate == "tanh" else "gelu", x)
+
+
+def _prelu(steps: Program, module: PReLU, x: int) -> int:
+    channels = steps.shapes[x][0] if module.num_parameters > 1 else 1
+    return steps.do("prelu", x, weight=np.broadcast_to(module.weight.data, (channels,)).copy())
+
+
+def _along(name: str) -> Form:
+    """Return the form of a module that works along the axis `dim`."""
+
+    def form(steps: Program, module: Softmax | LogSoftmax, x: int) -> int:
+        return steps.do(name, x, axis=_sample_axis(steps, module, module.dim, x))
+
+    return form
+
+
+# ---- shapes --------------------------------------------------------------------------------------
+
+
+def _reshape(steps: Program, module: Reshape | Flatten, x: int) -> int:
+    return steps.do("reshape", x, shape=module.output_shape(steps.shapes[x]))
+
+
+def _nothing(steps: Program, module: Module, x: int) -> int:
+    return x
+
+
+FORMS: dict[type[Module], Form] = {
+    ModuleList: _in_turn,
+    Residual: _residual,
+    Parallel: _parallel,
+    Concat: _concat,
+    Linear: _linear,
+    Conv2d: _conv2d,
+    MaxPool2d: _max_pool2d,
+    AvgPool2d: _avg_pool2d,
+    GlobalAvgPool2d: _global_avg_pool2d,
+    BatchNorm: _batch_norm,
+    LayerNorm: _layer_norm,
+    GroupNorm: _group_norm,
+    InstanceNorm: _group_norm,
+    ReLU: _plain("relu"),
+    LeakyReLU: _plain("leaky_relu", "negative_slope"),
+    PReLU: _prelu,
+    ELU: _plain("elu", "alpha"),
+    SELU: _plain("selu", "alpha", "scale"),
+    GELU: _gelu,
+    SiLU: _plain("silu"),
+    Softplus: _plain("softplus", "beta"),
+    Hardtanh: _plain("clip", "min_val", "max_val"),  # and ReLU6, which is one
+    Sigmoid: _plain("sigmoid"),
+    Tanh: _plain("tanh"),
+    Softmax: _along("softmax"),
+    LogSoftmax: _along("log_softmax"),
+    Dropout: _nothing,
+    GaussianNoise: _nothing,
+    Identity: _nothing,
+    Flatten: _reshape,
+    Reshape: _reshape,
+}
