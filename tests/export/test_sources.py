@@ -96,7 +96,7 @@ def test_python_of_every_module_in_every_way(case, tmp_path, data):
     if not case.rows_are_independent:
         return
     network = network_of(data, case)
-    model = network.build()
+    model = network.build().astype(np.float64)
     found = exported(model, tmp_path / "predict.py", network.shape).predict(network.X(3))
     expected = model.predict(network.X(3))
     np.testing.assert_allclose(

@@ -220,7 +220,7 @@ def _calls(
             numbers = [channels, n // channels]
         case "mean_of_pixels" | "scale_and_shift":
             numbers = [shape[0], n // shape[0]]
-        case "scale" | "shift":
+        case "divide" | "scale" | "shift":
             numbers = [
                 n,
                 sum(array.size for array in operation.arrays.values() if array is not None),

@@ -83,6 +83,11 @@ def mean_of_pixels(X: Array) -> Array:
     return X.mean(axis=(2, 3))
 
 
+def divide(X: Array, divisor: Array) -> Array:
+    """Divide the last axes by a number each."""
+    return X / divisor
+
+
 def scale(X: Array, factor: Array) -> Array:
     """Multiply the last axes by a factor each."""
     return X * factor

@@ -91,6 +91,13 @@ static void tnn_mean_of_pixels(const float *x, float *y, int channels, int pixel
     }
 }
 
+/* divide: the last axes, k numbers in all, by a number each. */
+static void tnn_divide(const float *x, float *y, const tnn_weight *divisor, int n, int k)
+{
+    for (int i = 0; i < n; i++)
+        y[i] = x[i] / divisor[i % k];
+}
+
 /* scale: the last axes, k numbers in all, times a factor each. */
 static void tnn_scale(const float *x, float *y, const tnn_weight *factor, int n, int k)
 {

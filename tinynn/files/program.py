@@ -263,8 +263,8 @@ def _max_pool2d(steps: Program, module: MaxPool2d, x: int) -> int:
 def _avg_pool2d(steps: Program, module: AvgPool2d, x: int) -> int:
     total = _pool(steps, "sum_pool2d", module, x)
     divisor = np.asarray(module._divisor(*steps.shapes[x][1:]))
-    share = np.broadcast_to(1 / divisor, steps.shapes[total][1:])
-    return steps.do("scale", total, factor=np.ascontiguousarray(share))
+    divisor = np.broadcast_to(divisor, steps.shapes[total][1:]).copy()
+    return steps.do("divide", total, divisor=divisor)
 
 
 def _pool(steps: Program, name: str, module: MaxPool2d | AvgPool2d, x: int) -> int:

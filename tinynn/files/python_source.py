@@ -40,7 +40,9 @@ Use it as a module, ``from {stem} import predict``, or on a file of rows:
 
 def predict(X):
     """Return the network's output for a batch X of shape {shape}."""
-    X = np.asarray(X, np.{dtype})
+    X = np.asarray(X)
+    if X.dtype.kind != "f":
+        X = X.astype(np.{dtype})
     if X.shape[1:] != {sample}:
         raise ValueError(f"X must have shape {shape}, but has shape {{X.shape}}")
 {steps}
@@ -132,7 +134,10 @@ def export_python(
     else:
         beside = path.with_suffix(".npz")
         check_writable(beside)
-        source = f'WEIGHTS = np.load(Path(__file__).with_name("{beside.name}"))\n'
+        source = (
+            f'with np.load(Path(__file__).with_name("{beside.name}")) as archive:\n'
+            "    WEIGHTS = dict(archive)\n"
+        )
     source = source if arrays else ""
     sample = steps.shapes[0]
     functions = _functions({operation.name for operation in steps.operations})
