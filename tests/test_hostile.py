@@ -342,20 +342,15 @@ def test_a_message_shows_any_value_in_a_few_words():
     assert len(shown(Silent())) < 250
 
 
-def test_a_module_of_ones_own_may_be_too_large_as_well():
+def test_the_output_of_a_module_of_ones_own_may_be_too_large_as_well():
     class Wide(tnn.Module):
-        def __init__(self, n):
-            self.weight = tnn.Parameter(np.zeros(n))
-
         def __call__(self, X):
             return np.zeros((len(X), 2**50))
 
-    with pytest.raises(MemoryError, match="Wide: a parameter of this size does not fit into mem"):
-        Wide(HUGE)
     with pytest.raises(
         SizeError, match=r"Wide: the output for an input of shape \(3, 2\) does not"
     ):
-        Wide(1)(X)
+        Wide()(X)
 
 
 def test_a_metric_with_an_option_still_works():

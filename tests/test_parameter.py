@@ -11,7 +11,7 @@ from strategies import dtypes, seeds, spaced
 
 import tinynn as tnn
 from tinynn.errors import OptionError, ShapeError, StateError
-from tinynn.parameter import FlatBuffer, Parameter
+from tinynn.parameter import FlatBuffer, Parameter, in_backward
 
 shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
 
@@ -156,7 +156,7 @@ def test_in_place_addition_and_assignment_count_as_new_gradients():
     flat = FlatBuffer([parameter])
     parameter.grad = [1.0, 2.0]
     flat.consume()
-    parameter.grad += 1  # on purpose: nobody has said discard_consumed, so it adds to what is there
+    parameter.grad += 1  # outside of a backward pass it adds to what is there
     assert parameter.grad.tolist() == [2, 3]
     assert flat.collect().tolist() == [2, 3]
     flat.consume()
@@ -169,11 +169,13 @@ def test_discarding():
     parameter = ones(2)
     flat = FlatBuffer([parameter])
     parameter.grad = [1.0, 2.0]
-    parameter.discard_consumed()  # nobody has consumed it
-    assert parameter.grad.tolist() == [1, 2]
-    flat.consume()
-    parameter.discard_consumed()
-    assert parameter.grad.tolist() == [0, 0]
+    before = in_backward.set(True)
+    try:
+        assert parameter.grad.tolist() == [1, 2]  # nobody has consumed it
+        flat.consume()
+        assert parameter.grad.tolist() == [0, 0]
+    finally:
+        in_backward.reset(before)
     parameter.grad = [1.0, 2.0]
     parameter.discard_gradient()
     assert parameter.grad.tolist() == [0, 0]

@@ -138,9 +138,13 @@ class GradientError(TinyNNError, AssertionError):
     ----------
     report : GradientReport or None
         What was found about every gradient; None where no check was run.
+    returned : tuple
+        What a backward pass returned that is not even an array of its input's shape; empty
+        elsewhere.
     """
 
     report: object | None = None
+    returned: tuple[object, ...] = ()
 
 
 class DivergedError(TinyNNError, FloatingPointError, ValueError):

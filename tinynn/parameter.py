@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tinynn.core.checks import (
     check_dtype,
     check_flag,
     check_sequence,
+    fitting_memory,
     shown,
 )
 from tinynn.core.primitives import sum_of_squares
@@ -27,7 +29,10 @@ from tinynn.core.threads import product
 from tinynn.core.types import Array
 from tinynn.errors import OptionError, ShapeError, StateError
 
-__all__ = ["FlatBuffer", "Parameter"]
+__all__ = ["FlatBuffer", "Parameter", "filled", "in_backward"]
+
+# Whether a backward pass is running, in which a consumed gradient counts as zero.
+in_backward: ContextVar[bool] = ContextVar("in_backward", default=False)
 
 
 class Parameter:
@@ -88,7 +93,13 @@ class Parameter:
 
     @property
     def grad(self) -> Array:
-        """Array : the gradient, of the shape and dtype of `data`; assigning copies into place."""
+        """Return the gradient, of the shape and dtype of `data`; assigning copies into place.
+
+        A gradient that an optimizer has consumed stays readable until a backward pass asks for it,
+        in which it starts anew at zero.
+        """
+        if self._consumed and in_backward.get():
+            self.discard_gradient()
         return self._grad
 
     @grad.setter
@@ -198,11 +209,6 @@ class Parameter:
         self._grad.fill(0)
         self._consumed = False
 
-    def discard_consumed(self) -> None:
-        """Set the gradient to zero if an optimizer has consumed it, so that ``+=`` starts anew."""
-        if self._consumed:
-            self.discard_gradient()
-
     def astype(self, dtype: DTypeLike) -> None:
         """Convert data and gradient in place.
 
@@ -297,6 +303,39 @@ class Parameter:
     def __repr__(self) -> str:
         flag = "" if self.decay else ", decay=False"
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{flag})"
+
+
+def filled(where: str, shape: int | tuple[int, ...], value: float, dtype: DTypeLike) -> Parameter:
+    """Return a parameter of equal numbers, without weight decay: a bias, a scale or a shift.
+
+    Parameters
+    ----------
+    where : str
+        Names the module in messages.
+    shape : int or tuple of int
+        Its shape.
+    value : float
+        Every number.
+    dtype : dtype_like
+        A real floating-point dtype.
+
+    Returns
+    -------
+    Parameter
+        New.
+
+    Raises
+    ------
+    SizeError
+        If it does not fit into memory.
+
+    Examples
+    --------
+    >>> filled("BatchNorm", 2, 1.0, np.float32).data
+    array([1., 1.], dtype=float32)
+    """
+    with fitting_memory(f"{where}: a parameter of this size"):
+        return Parameter(np.full(shape, value, dtype), decay=False)
 
 
 class FlatBuffer:

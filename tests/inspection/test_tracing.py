@@ -150,7 +150,7 @@ def everything(model, loss_fn, optimizer):
         model.state_dict(),
         [(p.grad.copy(), p._consumed, id(p.data), id(p.grad)) for p in model.parameters()],
         {name: generator.bit_generator.state for name, generator in generators.items()},
-        [(m.training, id(m._saved), m._output_shape) for _, m in model.named_modules()],
+        [(m.training, id(m._saved), m._shapes) for _, m in model.named_modules()],
         [sorted(vars(module)) for _, module in model.named_modules()],
         id(loss_fn._saved),
         optimizer.state_dict(),

@@ -2,10 +2,14 @@
 
 import contextlib
 import copy
+import inspect
+import os
 import pickle
 import re
 import sys
 import threading
+import warnings
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,11 +20,12 @@ from tinynn import BatchNorm, Linear, Module, ModuleList, Parameter, ReLU, Tanh
 from tinynn.errors import (
     CheckpointError,
     DataError,
+    GradientError,
     OptionError,
     ShapeError,
     StateError,
 )
-from tinynn.modules import modes
+from tinynn.modules import evaluation
 
 
 class Scale(Module):
@@ -324,51 +329,212 @@ def test_predictions_that_overlap_leave_nothing_behind():
     np.testing.assert_array_equal(linear.weight.grad, X.sum(axis=0, keepdims=True))
 
 
-@pytest.mark.parametrize("where", ["_begin", "_end"])
+def interruptions(act):
+    """Run `act` again and again, each time with an interrupt at the next place that can have one.
+
+    Python looks for a Ctrl-C where a function begins and where one written in C has returned.
+    """
+    outer, nth = sys.getprofile(), 0
+    while True:
+        nth += 1
+        left = nth
+
+        def profile(frame, event, arg):
+            nonlocal left
+            if event in ("call", "c_return"):
+                left -= 1
+                if left == 0:
+                    sys.setprofile(outer)
+                    raise KeyboardInterrupt
+
+        interrupted = False
+        try:
+            sys.setprofile(profile)
+            act()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.setprofile(outer)
+        if not interrupted:
+            return
+        yield nth
+
+
 @pytest.mark.parametrize("kind", ["predict", "evaluating"])
-def test_an_interrupt_while_modes_change_leaves_them_as_before(kind, where):
-    model = ModuleList([Linear(2, 2, rng=0), BatchNorm(2).eval(), BatchNorm(2)])
+def test_an_interrupt_at_any_moment_leaves_a_model_as_it_was(kind):
+    model = ModuleList([Linear(2, 2, rng=0), BatchNorm(2).eval(), BatchNorm(2), Scale(2)])
     X = np.array([[1.0, 2.0], [3.0, 5.0]])
     model(X)
     before = [dict(vars(module)) for _, module in model.named_modules()]
 
-    def evaluate():
+    def act():
         if kind == "predict":
-            model.predict(X)
+            model.predict(-X)
         else:
             with model.evaluating():
-                pass
+                model[0].training  # noqa: B018 - something to be interrupted
 
-    def interrupted(nth):
-        """Whether there was an nth line to interrupt."""
-        left = nth
-
-        def trace(frame, event, arg):
-            nonlocal left
-            code = frame.f_code
-            if event == "line" and (code.co_filename, code.co_name) == (modes.__file__, where):
-                left -= 1
-                if left == 0:
-                    raise KeyboardInterrupt  # which also ends the tracing
-            return trace
-
-        sys.settrace(trace)
-        try:
-            evaluate()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(outer)
-        return False
-
-    outer, nth = sys.gettrace(), 1
-    while interrupted(nth):
+    for nth in interruptions(act):
         after = [vars(module) for _, module in model.named_modules()]
         assert [list(names) for names in after] == [list(names) for names in before], nth
         for now, then in zip(after, before, strict=True):
             assert all(now[name] is then[name] for name in then), nth
-        nth += 1
-    assert nth > 12  # the lines of three modules
+        modes = [module.training for _, module in model.named_modules()]
+        assert modes == [True, True, False, True, True], nth
+    assert nth > 20
+    assert not evaluation._evaluations
+
+
+def train_a_step(model, X, delta):
+    """Run one step in the open, and return every gradient."""
+    model(X)
+    gradient = model.backpropagate(delta)
+    return [gradient, *(parameter.grad.copy() for parameter in model.parameters())]
+
+
+def test_predictions_beside_a_training_touch_nothing_that_it_keeps():
+    model = ModuleList([Linear(3, 4, rng=0), BatchNorm(4), Tanh(), tnn.Dropout(0.5, rng=0)])
+    model.append(Keeping())
+    model.astype(np.float64)
+    rng = np.random.default_rng(0)
+    X, delta = rng.normal(size=(8, 3)), rng.normal(size=(8, 4))
+    alone = copy.deepcopy(model)
+    ended, n_predictions = threading.Event(), 0
+
+    def predict():
+        nonlocal n_predictions
+        while not ended.is_set():
+            model.predict(rng_of_thread.normal(size=(5, 3)))
+            n_predictions += 1
+
+    rng_of_thread = np.random.default_rng(1)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=predict)
+    try:
+        thread.start()
+        steps = [train_a_step(model, X, delta) for _ in range(100)]
+    finally:
+        ended.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert n_predictions > 5
+    for step in steps:
+        for gradient, expected in zip(step, train_a_step(alone, X, delta), strict=True):
+            np.testing.assert_array_equal(gradient, expected)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, alone.state_dict()[name])
+
+
+class Keeping(Module):
+    """A user's module that keeps what it needs under names of its own."""
+
+    def __call__(self, X):
+        self.input, self.n_calls = X, getattr(self, "n_calls", 0) + 1
+        return X**2
+
+    def backpropagate(self, delta):
+        return 2 * self.input * delta
+
+
+def test_a_prediction_between_forward_and_backward_changes_no_gradient():
+    module, X = ModuleList([Keeping()]), np.array([[3.0]])
+    module(X)
+    module.predict(np.array([[5.0], [6.0]]))
+    assert module.backpropagate(np.array([[1.0]])).tolist() == [[6.0]]
+    assert module[0].n_calls == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.parametrize("kind", ["predict", "evaluating"])
+def test_a_process_forked_while_another_thread_evaluates_can_train(kind):
+    inside, may_leave = threading.Event(), threading.Event()
+
+    def wait():
+        inside.set()
+        may_leave.wait(30)
+
+    meanwhile = Meanwhile()
+    model = ModuleList([meanwhile, BatchNorm(2, dtype=np.float64)])
+    X = np.array([[1.0, 2.0], [3.0, 5.0]])
+
+    def evaluate():
+        if kind == "predict":
+            meanwhile.to_do.append(wait)
+            model.predict(X)
+        else:
+            with model.evaluating():
+                wait()
+
+    thread = threading.Thread(target=evaluate)
+    thread.start()
+    assert inside.wait(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that this process has threads
+        child = os.fork()
+    if child == 0:  # nothing may leave this branch
+        status = 1
+        try:
+            modes = [module.training for _, module in model.named_modules()]
+            model(X)
+            trained = model[1].num_batches_tracked == 1
+            same = (model.predict(X) == model.predict(X)).all()
+            status = 0 if all(modes) and trained and same else 2
+        finally:
+            os._exit(status)
+    may_leave.set()
+    thread.join(30)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert model.training
+
+
+def test_a_process_forked_inside_an_evaluating_block_is_still_inside():
+    model = BatchNorm(2)
+    with model.evaluating():
+        evaluation._end_evaluations_of_others()  # what the child runs
+        assert not model.training
+    assert model.training
+
+
+def test_a_mode_that_is_set_inside_of_an_evaluating_block_counts():
+    model = ModuleList([BatchNorm(2), tnn.Dropout(0.5)])  # Monte-Carlo dropout
+    with model.evaluating():
+        model[1].train()
+        assert [m.training for _, m in model.named_modules()] == [False, False, True]
+    assert [m.training for _, m in model.named_modules()] == [True, True, True]
+
+
+def test_twins_are_made_wherever_modules_are():
+    class Pair(NamedTuple):
+        left: object
+        right: object
+
+    class Everywhere(Module):
+        def __init__(self):
+            self.rows = [[BatchNorm(2)], {"a": BatchNorm(2), "n": 3}]
+            self.pair = Pair(BatchNorm(2), "text")
+            self.shared = self.rows
+            self.log = []
+            self.log.append(self.log)  # a list that contains itself
+            self.parent = self
+
+        def __call__(self, X):
+            self.log.append(len(X))
+            for norm in (self.rows[0][0], self.shared[1]["a"], self.pair.left):
+                X = norm(X)
+            assert self.parent is self
+            assert self.shared is self.rows
+            return X
+
+    module = Everywhere()
+    X = np.array([[1.0, 2.0], [3.0, 5.0]])
+    module.predict(X)
+    norms = [module.rows[0][0], module.rows[1]["a"], module.pair.left]
+    assert [norm.num_batches_tracked for norm in norms] == [0, 0, 0]
+    assert all(norm._saved is None for norm in norms)
+    assert module.log[1:] == [2]  # a list without modules is the very same one
+    module(X)
+    assert [norm.num_batches_tracked for norm in norms] == [1, 1, 1]
 
 
 def test_train_and_eval_return_the_module():
@@ -526,12 +692,18 @@ def test_the_summary_survives_a_module_that_knows_the_one_around_it():
 
 def test_the_summary_has_a_question_mark_for_what_is_open():
     model = ModuleList([tnn.Flatten(), Linear(None, 3), BatchNorm()])
-    assert rows(model, (2, 2)) == [
-        ["input", "(N, 2, 2)"],
-        ["0", "Flatten()", "(N, 4)", "0"],
+    assert rows(model)[1:] == [
+        ["0", "Flatten()", "(N, ...)", "0"],
         ["1", "Linear(None, 3)", "(N, 3)", "3 + ?"],
         ["2", "BatchNorm(3)", "(N, 3)", "6"],
         ["total", "9 + ?"],
+    ]
+    assert rows(model, (2, 2)) == [  # a shape tells the sizes
+        ["input", "(N, 2, 2)"],
+        ["0", "Flatten()", "(N, 4)", "0"],
+        ["1", "Linear(4, 3)", "(N, 3)", "15"],
+        ["2", "BatchNorm(3)", "(N, 3)", "6"],
+        ["total", "21"],
     ]
     assert rows(BatchNorm())[1:] == [["BatchNorm()", "(N, ...)", "0 + ?"], ["total", "0 + ?"]]
 
@@ -678,3 +850,128 @@ def test_a_subclass_of_a_library_module_may_add_to_gradients_itself():
         own.backpropagate(delta)
         np.testing.assert_allclose(own.weight.grad, delta.T @ X)
         optimizer.step()
+
+
+# ---- a wrong gradient is refused where it arises -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "came"),
+    [
+        (lambda delta: None, "returned NoneType; fix: does it end in a return"),
+        (lambda delta: delta[:, :1], r"returned one of shape \(4, 1\)"),
+        (lambda delta: delta.sum(axis=0), r"returned one of shape \(3,\)"),
+        (lambda delta: float(delta.sum()), "returned float"),
+        (lambda delta: delta.tolist(), "returned list"),
+    ],
+)
+def test_a_wrong_gradient_is_blamed_on_the_module_that_returned_it(wrong, came):
+    class Wrong(Module):
+        def __call__(self, X):
+            return X.copy()
+
+        def backpropagate(self, delta):
+            return wrong(delta)
+
+    expected = r"Wrong\(\): backpropagate must return .* of the input's shape \(4, 3\), but " + came
+    X = np.ones((4, 3))
+    for model, where in (
+        (Wrong(), "^"),
+        (ModuleList([Linear(3, 3), ReLU(), Wrong(), Tanh()]), r"^ModuleList\[2\] "),
+        (ModuleList([tnn.Residual(Wrong())]), r"^ModuleList\[0\]\.module "),
+        (tnn.Parallel([Tanh(), Wrong()]), r"^Parallel\[1\] "),
+    ):
+        delta = np.ones_like(model(X))
+        with pytest.raises(GradientError, match=where + expected):
+            model.backpropagate(delta)
+    module = Wrong()
+    module(X)
+    assert module.backpropagate(X, input_gradient=False) is None  # nobody asks for it
+
+
+# ---- subclasses that call the passes of their base class -----------------------------------------
+
+
+class Cropped(Linear):
+    """A linear map of which the first column of the output is left out."""
+
+    def __call__(self, X):
+        return super().__call__(X)[:, 1:].copy()
+
+    def backpropagate(self, delta, input_gradient=True):
+        return super().backpropagate(np.pad(delta, [(0, 0), (1, 0)]), input_gradient)
+
+
+def test_the_checks_run_once_for_a_pass_and_that_of_its_base_class():
+    module = Cropped(3, 4, rng=0, dtype=np.float64)
+    tnn.check_gradients(module, (5, 3))
+    module(np.ones((5, 3)))
+    with pytest.raises(ShapeError, match=r"output of shape \(5, 3\), but delta has shape \(5, 4\)"):
+        module.backpropagate(np.ones((5, 4)))  # it fits the pass of the base class
+
+
+def test_a_pass_that_fails_behind_that_of_its_base_class_leaves_nothing_to_backpropagate():
+    class Failing(Linear):
+        def __call__(self, X):
+            super().__call__(X)
+            raise KeyError
+
+    module = Failing(2, 2)
+    with pytest.raises(KeyError):
+        module(np.ones((1, 2)))
+    with pytest.raises(StateError, match="nothing to backpropagate"):
+        module.backpropagate(np.ones((1, 2)))
+
+
+def test_a_pass_that_is_replaced_from_outside_is_still_checked(monkeypatch):
+    calls, original = [], ReLU.__call__
+
+    def spy(self, X):
+        calls.append(X)
+        return original(self, X)
+
+    monkeypatch.setattr(ReLU, "__call__", spy)
+    module = ReLU()
+    module([[1, -1]])
+    assert len(calls) == 1
+    assert module.backpropagate(np.ones((1, 2), np.float32)).tolist() == [[1, 0]]
+
+
+def test_the_source_of_a_module_may_be_copied_into_a_notebook():
+    """The path that gradients take does not depend on the file in which a class stands."""
+    names = dict(vars(sys.modules[Linear.__module__]), __name__="notebook")
+    exec(inspect.getsource(Linear), names)
+    copied = names["Linear"](3, 2, rng=0)
+    own = Linear(3, 2, rng=0)
+    X, delta = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)
+    for module in (own, copied):
+        optimizer = tnn.SGD(module.parameters(), lr=0.1)
+        for _ in range(3):
+            module(X)
+            module.backpropagate(delta)
+            optimizer.step()
+    np.testing.assert_array_equal(copied.weight.data, own.weight.data)
+    np.testing.assert_array_equal(copied.weight.grad, own.weight.grad)
+
+
+def test_a_consumed_gradient_stays_readable_until_a_backward_pass_of_its_own():
+    first, second = Scale(2), Scale(2)
+    X = np.array([[1.0, 2.0]])
+    for module in (first, second):
+        optimizer = tnn.SGD(module.parameters(), lr=0.0)
+        module(X)
+        module.backpropagate(X)
+        optimizer.step()
+    second.backpropagate(X)  # another module's
+    assert first.factor.grad.tolist() == [1, 4]
+
+
+# ---- inputs that are no batch --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [ReLU, tnn.ELU, tnn.SELU, tnn.PReLU, Tanh, tnn.Identity, Scale])
+def test_a_single_number_is_no_batch(build):
+    module = build(1) if build is Scale else build()
+    for number in (3.0, np.array(3.0), np.float32(3), 3):
+        with pytest.raises(ShapeError, match=r"a batch of shape \(N, ...\), but its input is"):
+            module(number)

@@ -93,12 +93,71 @@ def test_filling_in_keeps_the_options():
     np.testing.assert_array_equal(seeded[1].weight.data, Linear(5, 3, rng=4).weight.data)
 
 
+# ---- sizes that the first batch tells ------------------------------------------------------------
+
+
+def network_for_images():
+    return ModuleList(
+        [
+            tnn.Conv2d(None, 4, 3, rng=0),
+            BatchNorm(),
+            ReLU(),
+            tnn.MaxPool2d(2),
+            Flatten(),
+            Linear(None, 10, rng=1),
+        ]
+    )
+
+
+IMAGES = np.random.default_rng(0).normal(size=(5, 2, 8, 8)).astype(np.float32)
+TELLING = {
+    "a batch": lambda model: model(IMAGES),
+    "a prediction": lambda model: model.predict(IMAGES),
+    "a shape": lambda model: model.output_shape((2, 8, 8)),
+    "a summary": lambda model: model.summary((2, 8, 8)),
+    "its activations": lambda model: model.activations(IMAGES),
+}
+
+
+@pytest.mark.parametrize("how", TELLING)
+def test_open_sizes_behind_images_are_told(how):
+    model = network_for_images()
+    TELLING[how](model)
+    assert repr(model[0]) == "Conv2d(2, 4, 3)"
+    assert repr(model[5]) == "Linear(36, 10)"
+    known = ModuleList([tnn.Conv2d(2, 4, 3, rng=0), BatchNorm(4), ReLU(), tnn.MaxPool2d(2)])
+    known.extend([Flatten(), Linear(36, 10, rng=1)])
+    np.testing.assert_array_equal(model[5].weight.data, known[5].weight.data)
+    np.testing.assert_array_equal(model(IMAGES), known(IMAGES))
+    assert len(model.parameters()) == 6
+
+
 @pytest.mark.parametrize("build", [BatchNorm, lambda: Linear(None, 10)])
-def test_a_size_that_is_still_open_is_an_error_at_the_first_call(build):
-    with pytest.raises(StateError, match="does not know its input's size yet"):
-        build()(np.ones((2, 3)))
-    with pytest.raises(StateError, match=r"^ModuleList\[1\] .* does not know its input's size yet"):
-        ModuleList([Tanh(), build()])(np.ones((2, 3)))
+def test_a_module_alone_learns_its_size_from_the_first_batch(build):
+    for wrapped in (lambda part: part, lambda part: ModuleList([Tanh(), part])):
+        part = build()
+        wrapped(part)(np.ones((2, 3)))
+        assert part.parameters()
+        with pytest.raises(ShapeError, match="takes 3 features"):
+            part(np.ones((2, 4)))
+
+
+def test_an_optimizer_is_not_given_half_of_the_parameters():
+    model = network_for_images()
+    with pytest.raises(StateError, match=r"^ModuleList\[0\] Conv2d\(None, 4, 3\) does.*fix: call"):
+        tnn.SGD(model.parameters(), lr=0.1)
+
+
+def test_a_shape_that_does_not_fit_fills_in_nothing():
+    model = ModuleList([BatchNorm(), Flatten(), Linear(5, 2)])
+    with pytest.raises(ShapeError, match="takes 5 features"):
+        model.output_shape((4,))
+    assert repr(model[0]) == "BatchNorm()"
+
+
+def test_what_cannot_tell_a_size_says_so():
+    with pytest.raises(StateError, match=r"does not know the size .* fix: give the size"):
+        Linear(None, 10)(np.ones((2, 3, 4)))
 
 
 # ---- members -------------------------------------------------------------------------------------
@@ -468,7 +527,7 @@ def test_a_missing_flatten_is_found_before_any_image_is_seen():
         ModuleList([tnn.Conv2d(1, 4, 3), Linear(4, 10)])
     assert str(caught.value) == (
         "ModuleList[1] Linear(4, 10) takes 4 features, but ModuleList[0] Conv2d(1, 4, 3) gives "
-        "samples of shape (4, ?, ?); put a Flatten() before it"
+        "samples of shape (4, ?, ?); fix: put a Flatten() before it"
     )
 
 

@@ -91,8 +91,8 @@ def test_other_options_that_cannot_be():
     ("shape", "message"),
     [
         ((5, 4), r"Linear\(3, 2\) takes 3 features, but its input has 4, in shape \(N, 4\)"),
-        ((5, 3, 2), r"samples of shape \(3, 2\), .*; put a Flatten\(\) before it"),
-        ((3,), r"samples of shape \(\), .*; a batch of one row is made by X\[numpy.newaxis\]"),
+        ((5, 3, 2), r"samples of shape \(3, 2\), .*; fix: put a Flatten\(\) before it"),
+        ((3,), r"a batch of shape \(N, 3\), .* has shape \(3,\); fix: .* X\[numpy.newaxis\]"),
     ],
 )
 def test_inputs_that_do_not_fit(shape, message):

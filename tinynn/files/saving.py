@@ -23,6 +23,7 @@ from tinynn import initializers, modules
 from tinynn._version import __version__
 from tinynn.core.checks import check_dtype, shown
 from tinynn.core.generators import restored, set_state
+from tinynn.core.names import dotted
 from tinynn.core.types import Array
 from tinynn.errors import CheckpointError, OptionError
 from tinynn.files.archive import read_json
@@ -230,7 +231,7 @@ def _described_model(model: Module) -> dict[str, Any]:
     for prefix, module in named:
         for name, value in vars(module).items():
             if isinstance(value, np.random.Generator) and value is not as_generator(None):
-                at.setdefault(describe.index(value), []).append(_dotted(prefix, name))
+                at.setdefault(describe.index(value), []).append(dotted(prefix, name))
     return {
         "version": VERSION,
         "tinynn": __version__,
@@ -534,7 +535,7 @@ def _convert(model: Module, arrays: Mapping[str, Array]) -> None:
     """Give parameters and buffers the precision that they have in the file."""
     for prefix, module in model.named_modules():
         for name, value in vars(module).items():
-            array = arrays.get(_dotted(prefix, name))
+            array = arrays.get(dotted(prefix, name))
             if isinstance(value, np.ndarray) and array is not None and value.dtype.kind == "f":
                 vars(module)[name] = value.astype(check_dtype(name, array.dtype), order="K")
     for name, parameter in model.named_parameters():
@@ -583,10 +584,6 @@ def _metadata(content: bytes) -> dict[str, str]:
     header = read_json(content[8 : 8 + length].decode())
     metadata: dict[str, str] = header.get("__metadata__", {})
     return metadata
-
-
-def _dotted(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
 
 
 def _safetensors() -> Any:

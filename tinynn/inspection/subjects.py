@@ -16,10 +16,12 @@ import numpy as np
 
 from tinynn.core.options import short_repr
 from tinynn.core.types import Array
+from tinynn.errors import GradientError
 from tinynn.inspection.derivatives import spaced_values
 from tinynn.inspection.gradient_report import GradientEntry
 from tinynn.inspection.watched import WatchedParameter
-from tinynn.modules.base import Module, owner
+from tinynn.modules.base import Module
+from tinynn.modules.places import owner
 from tinynn.parameter import Parameter
 from tinynn.random import as_generator
 
@@ -226,7 +228,12 @@ class ModuleSubject(Subject):
 
     def backward(self, delta: Array, input_gradient: bool = True) -> dict[str, Any]:
         """Run the backward pass for the latest forward pass."""
-        gradient = self.module.backpropagate(delta, input_gradient)
+        try:
+            gradient = self.module.backpropagate(delta, input_gradient)
+        except GradientError as refusal:
+            if refusal.path or not refusal.returned:
+                raise
+            (gradient,) = refusal.returned  # a report says more about it than a call does
         if len(self.inputs) == 1:
             return dict.fromkeys(self.inputs, gradient)
         return _by_name(self, gradient, list(self.inputs), list(self.inputs))

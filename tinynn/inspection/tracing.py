@@ -117,7 +117,7 @@ def formula(part: Module | Loss) -> str:
     'Y = X Wᵀ + b'
     """
     # Not inherited from the base class, which computes nothing.
-    own = [cls.__doc__ for cls in type(part).__mro__ if cls not in (Module, Loss, object)]
+    own = [cls.__doc__ for cls in type(part).__mro__ if cls not in (*Module.__mro__, Loss)]
     text = inspect.cleandoc(next(filter(None, own), ""))
     text = " ".join(re.split(r"\n\n\w+\n---", text)[0].split())  # without the sections
     if found := re.search(r"``([YyLℓ](?:_\w|\[[^]]*\])? = [^`]+)``", text):

@@ -75,7 +75,7 @@ class WatchedParameter(Parameter):
     @property
     def grad(self) -> Array:
         """Array : the gradient, as a view that looks at what is added."""
-        view = self._grad.view(_WatchedGradient)
+        view = super().grad.view(_WatchedGradient)
         view.parameter = self
         return view
 

@@ -31,7 +31,7 @@ from tinynn.core.types import Array
 from tinynn.errors import OptionError, ShapeError
 from tinynn.modules.base import Module
 from tinynn.modules.shapes import Shape
-from tinynn.parameter import Parameter
+from tinynn.parameter import filled
 
 __all__ = [
     "ELU",
@@ -280,7 +280,7 @@ class PReLU(Activation):
         n = check_integer("PReLU", "num_parameters", num_parameters, minimum=1)
         self.num_parameters = n
         self.init = check_number("PReLU", "init", init)
-        self.weight = Parameter(np.full(n, init, check_dtype("PReLU", dtype)), decay=False)
+        self.weight = filled("PReLU", n, init, check_dtype("PReLU", dtype))
 
     def __call__(self, X: Array) -> Array:
         if self.num_parameters > 1 and (X.ndim < 2 or X.shape[1] != self.num_parameters):

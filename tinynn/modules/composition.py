@@ -90,6 +90,8 @@ class Residual(_Beside):
             raise
 
     def output_shape(self, input_shape: Shape) -> Shape:
+        self._flow(input_shape)  # what does not fit is refused before any size is filled in
+        self._infer(input_shape)
         return self._shape(lambda module: module.output_shape(input_shape), input_shape)
 
     def _flow(self, input_shape: Shape) -> Shape:
@@ -156,6 +158,8 @@ class Branches(_Beside):
         return results
 
     def output_shape(self, input_shape: Shape) -> Shape:
+        self._flow(input_shape)  # what does not fit is refused before any size is filled in
+        self._infer(input_shape)
         return self._join(self._each(lambda _, module: module.output_shape(input_shape)))
 
     def _flow(self, input_shape: Shape) -> Shape:

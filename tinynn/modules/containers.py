@@ -8,11 +8,9 @@ from inspect import Parameter as Parameter_
 from inspect import Signature
 from typing import Any, overload
 
-import numpy as np
-
 from tinynn.core.checks import check_sequence, check_whole, shown
 from tinynn.core.types import Array
-from tinynn.errors import GradientError, OptionError, ShapeError, TinyNNError
+from tinynn.errors import OptionError, ShapeError, TinyNNError
 from tinynn.modules.base import Module
 from tinynn.modules.shapes import UNKNOWN, Shape
 from tinynn.parameter import Parameter
@@ -96,33 +94,11 @@ class ModuleList(Module, MutableSequence[Module]):
             for index in range(len(self._modules) - 1, end - 1, -1):
                 delta = self._modules[index].backpropagate(delta, input_gradient or index > end)
         except Exception as error:
-            self._blame_giver(index, delta)
             _locate(error, self, index)
             raise
         if not input_gradient:
             return None
         return delta if self._modules else delta.copy()
-
-    def _blame_giver(self, index: int, delta: Any) -> None:
-        """Raise the error of the module behind this one, if what it gave is not a gradient."""
-        module = self._modules[index]
-        if index + 1 == len(self._modules) or module._output_shape is None:
-            return
-        giver = self._modules[index + 1]
-        if isinstance(delta, np.ndarray) and delta.shape == module._output_shape:
-            return
-        if giver._output_shape is None or giver._output_shape[:1] != module._output_shape[:1]:
-            return  # one of them was called on its own since
-        is_array = isinstance(delta, np.ndarray | np.number)
-        came = f"one of shape {np.shape(delta)}" if is_array else type(delta).__name__
-        wrong = GradientError(
-            f"{giver!r}: backpropagate must return the gradient with respect to the input, of the "
-            f"input's shape {module._output_shape}, but returned "
-            f"{came}; fix: check_gradients({type(giver).__name__}(...), "
-            "shape) says what is wrong"
-        )
-        _locate(wrong, self, index + 1)
-        raise wrong from None
 
     def activations(self, X: Array) -> list[Array]:
         """Call every module in turn, and return all their outputs.
@@ -161,7 +137,7 @@ class ModuleList(Module, MutableSequence[Module]):
             for value in vars(module).values():
                 if isinstance(value, Parameter):
                     return index
-            if module.parameters():
+            if module.named_parameters():
                 return index
         return len(self._modules)
 
@@ -291,6 +267,8 @@ class ModuleList(Module, MutableSequence[Module]):
     # ---- what the base class asks -----------------------------------------------------------
 
     def output_shape(self, input_shape: Shape) -> Shape:
+        self._flow(input_shape)  # what does not fit is refused before any size is filled in
+        self._infer(input_shape)
         return self._chain(lambda module, shape: module.output_shape(shape), input_shape)
 
     def _flow(self, input_shape: Shape) -> Shape:
@@ -344,8 +322,8 @@ class ModuleList(Module, MutableSequence[Module]):
         for _, module in self._leaves():
             if (shape := module._input_shape()) != UNKNOWN:
                 return shape
-            if type(module).output_shape is Module.output_shape:
-                break  # it may change the shape in any way
+            if type(module).output_shape is Module.output_shape or module._awaits_size():
+                break  # it may change the shape in any way, or wants to be told
         return UNKNOWN
 
     def __repr__(self) -> str:

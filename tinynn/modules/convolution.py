@@ -25,7 +25,7 @@ from tinynn.modules.windows import (
     readers,
     stacked,
 )
-from tinynn.parameter import Parameter
+from tinynn.parameter import Parameter, filled
 from tinynn.random import RNG, as_generator
 
 __all__ = ["Conv2d"]
@@ -146,7 +146,7 @@ class Conv2d(Module):
         self.weight: Parameter = None  # type: ignore[assignment]  # until in_channels is known
         self.bias: Parameter | None = None
         if check_flag("Conv2d", "bias", bias):
-            self.bias = Parameter(np.zeros(self.out_channels, self._dtype), decay=False)
+            self.bias = filled("Conv2d", self.out_channels, 0.0, self._dtype)
         if in_channels is not None:
             self._build(in_channels)
 

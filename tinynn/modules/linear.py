@@ -14,7 +14,7 @@ from tinynn.core.types import Array
 from tinynn.initializers import Initializer, get_initializer, initial
 from tinynn.modules.base import Module
 from tinynn.modules.shapes import UNKNOWN, Shape, is_known
-from tinynn.parameter import Parameter
+from tinynn.parameter import Parameter, filled
 from tinynn.random import RNG, as_generator
 
 __all__ = ["Linear"]
@@ -82,7 +82,7 @@ class Linear(Module):
         self._rng: Any = as_generator(rng)
         self.bias: Parameter | None = None
         if check_flag("Linear", "bias", bias):
-            self.bias = Parameter(np.zeros(self.out_features, self._dtype), decay=False)
+            self.bias = filled("Linear", self.out_features, 0.0, self._dtype)
         if in_features is not None:
             self._build(in_features)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -24,7 +25,7 @@ from tinynn.core.types import Array
 from tinynn.errors import ShapeError
 from tinynn.modules.base import Module
 from tinynn.modules.shapes import UNKNOWN, Shape, is_known
-from tinynn.parameter import Parameter
+from tinynn.parameter import Parameter, filled
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
 
@@ -103,7 +104,7 @@ class BatchNorm(Module):
         self.track_running_stats = check_flag(
             "BatchNorm", "track_running_stats", track_running_stats
         )
-        self._dtype = check_dtype("BatchNorm", dtype)
+        self._dtype: np.dtype[Any] = check_dtype("BatchNorm", dtype)
         self.weight: Parameter | None = None
         self.bias: Parameter | None = None
         self.running_mean: Array | None = None
@@ -115,8 +116,8 @@ class BatchNorm(Module):
     def _build(self, num_features: int) -> None:
         n = self.num_features = check_integer("BatchNorm", "num_features", num_features, minimum=1)
         if self.affine:
-            self.weight = Parameter(np.ones(n, self._dtype), decay=False)
-            self.bias = Parameter(np.zeros(n, self._dtype), decay=False)
+            self.weight = filled("BatchNorm", n, 1.0, self._dtype)
+            self.bias = filled("BatchNorm", n, 0.0, self._dtype)
         if self.track_running_stats:
             self.running_mean = np.zeros(n, self._dtype)
             self.running_var = np.ones(n, self._dtype)
@@ -257,9 +258,9 @@ class LayerNorm(Module):
         self.weight: Parameter | None = None
         self.bias: Parameter | None = None
         if elementwise_affine:
-            self.weight = Parameter(np.ones(self._shape, dtype), decay=False)
+            self.weight = filled("LayerNorm", self._shape, 1.0, dtype)
         if check_flag("LayerNorm", "bias", bias) and elementwise_affine:
-            self.bias = Parameter(np.zeros(self._shape, dtype), decay=False)
+            self.bias = filled("LayerNorm", self._shape, 0.0, dtype)
 
     def __call__(self, X: Array) -> Array:
         if X.ndim <= len(self._shape) or X.shape[-len(self._shape) :] != self._shape:
@@ -357,8 +358,8 @@ class GroupNorm(Module):
         self.weight: Parameter | None = None
         self.bias: Parameter | None = None
         if affine:
-            self.weight = Parameter(np.ones(num_channels, dtype), decay=False)
-            self.bias = Parameter(np.zeros(num_channels, dtype), decay=False)
+            self.weight = filled(name, num_channels, 1.0, dtype)
+            self.bias = filled(name, num_channels, 0.0, dtype)
 
     def __call__(self, X: Array) -> Array:
         if X.ndim < 2 or X.shape[1] != self.num_channels:

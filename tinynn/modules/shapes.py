@@ -46,7 +46,7 @@ def batch_text(shape: Shape) -> str:
     >>> batch_text((3, None, ...))
     '(N, 3, ?, ...)'
     """
-    return f"({', '.join(['N', *_lengths(shape)])})"
+    return f"({', '.join(['N', *_lengths(shape)])}{',' if not shape else ''})"
 
 
 def sample_text(shape: Shape) -> str:

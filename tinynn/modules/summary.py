@@ -27,8 +27,8 @@ class Summarized(Protocol):
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of one output."""
 
-    def parameters(self) -> list[Any]:
-        """Return all parameters."""
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        """Return all parameters with their names."""
 
     def named_modules(self) -> Iterator[tuple[str, Any]]:
         """Yield the module and those inside of it, with their names."""
@@ -194,7 +194,7 @@ def _holds_no_module(value: object) -> bool:
 
 def _count(module: Summarized) -> str:
     """Return how many parameters there are, with a question mark where some are not made yet."""
-    number = f"{sum(parameter.size for parameter in module.parameters()):,}"
+    number = f"{sum(parameter.size for _, parameter in module.named_parameters()):,}"
     return (
         f"{number} + ?"
         if any(inner._awaits_size() for _, inner in module.named_modules())

@@ -12,7 +12,8 @@ from tinynn.core.generators import restored
 from tinynn.core.types import Array
 from tinynn.errors import DivergedError, TinyNNError
 from tinynn.losses import Loss
-from tinynn.modules.base import Module, owner
+from tinynn.modules.base import Module
+from tinynn.modules.places import owner
 from tinynn.optimizers import Optimizer
 from tinynn.training.history import TrainingState
 from tinynn.training.walk import Walk

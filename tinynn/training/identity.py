@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from tinynn.core.checks import shown
+from tinynn.core.names import place
 from tinynn.core.options import options_repr
 from tinynn.core.types import Array
 from tinynn.losses import Loss
 from tinynn.modules import Module
-from tinynn.modules.base import place
 from tinynn.optimizers import Optimizer
 
 __all__ = ["describe_run", "difference", "digest"]

@@ -303,7 +303,8 @@ def _evaluated(
     if interrupts is not None:
         batches = interrupts.waiting(batches)
     means = _Means(loss_fn, functions)
-    with model._borrowed(), np.errstate(over="ignore", invalid="ignore"):
+    model = model._twin()
+    with np.errstate(over="ignore", invalid="ignore"):
         for X, y, *weight in check_batches(batches):
             prediction = model(X)
             loss = loss_fn(prediction, y, *weight)

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynn.core.generators import restored
+from tinynn.core.names import place
 from tinynn.core.options import short_repr
 from tinynn.core.types import Array
 from tinynn.losses import Loss
-from tinynn.modules.base import Module, place
+from tinynn.modules.base import Module
 from tinynn.optimizers import Optimizer
 from tinynn.parameter import Parameter
 
