@@ -81,6 +81,20 @@ def test_options_of_normal_and_uniform():
     assert_spread((weights + 3) / 4, "uniform", math.sqrt(1 / 12))
 
 
+def test_bounds_of_uniform():
+    weights = draw("uniform", (1000,), a=-3.0, b=1.0)
+    assert -3 <= weights.min() < -2.9
+    assert 0.9 < weights.max() <= 1
+    assert 0 <= draw("uniform", (1000,)).min() <= draw("uniform", (1000,)).max() <= 1
+    assert (draw("uniform", (4,), a=0.5, b=0.5) == 0.5).all()  # no width at all
+    for a, b in ((1.0, 0.5), (0.0, -1e-300), (-1e308, 1e308)):
+        with pytest.raises(OptionError, match=r"uniform: a must not be above b, .*they are"):
+            draw("uniform", (4,), a=a, b=b)
+    for name in ("a", "b"):
+        with pytest.raises(OptionError, match=rf"uniform: {name} must be a finite number"):
+            draw("uniform", (4,), **{name: math.inf})
+
+
 @pytest.mark.parametrize("name", sorted(set(STANDARD_DEVIATIONS) - {"zeros"}))
 def test_drawing_follows_the_generator(name):
     assert (draw(name, (3, 4)) == draw(name, (3, 4))).all()

@@ -8,9 +8,10 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinynn.errors import OptionError, ShapeError
+from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.metrics import (
     accuracy,
+    classes_of,
     confusion_matrix,
     get_metrics,
     macro_f1,
@@ -38,6 +39,38 @@ def test_one_column_is_a_yes_or_no():
     assert accuracy(scores, y, threshold=0.2) == 1.0
     assert accuracy([0.0], [0]) == 1.0  # at the threshold it is class 0
     assert accuracy(0.3, 1) == 1.0
+
+
+ONE_COLUMN = np.array([0.5, -0.5, 0.1])
+
+
+@pytest.mark.parametrize("P", [ONE_COLUMN, ONE_COLUMN[:, None]], ids=["(N,)", "(N, 1)"])
+@pytest.mark.parametrize("shape", [(3,), (3, 1)], ids=["(N,)", "(N, 1)"])
+def test_one_column_has_two_classes_whatever_its_shape(P, shape):
+    y = np.array([1, 1, 0]).reshape(shape)
+    chosen, right = classes_of("accuracy", P, y, 0.0)
+    assert chosen.tolist() == [1, 0, 1]
+    assert right.tolist() == [1, 1, 0]
+    assert right.dtype == np.intp
+    np.testing.assert_array_equal(confusion_matrix(P, y), [[0, 1], [1, 1]])
+    # Where a class is missing from both, the matrix has its row and column all the same.
+    np.testing.assert_array_equal(confusion_matrix(P, np.ones(shape), -1), [[0, 0], [0, 3]])
+    for wrong, row in ((2, 1), (-1, 1), (0.5, 1)):
+        bad = np.array([1.0, wrong, 0.0]).reshape(shape)
+        with pytest.raises(DataError, match=rf"from 0 to 1 as targets, but row {row} is {wrong}"):
+            accuracy(P, bad)
+
+
+def test_one_row_of_several_classes():
+    for T in (np.array([2]), np.array([[0, 0, 1]])):
+        assert accuracy([[0.1, 0.2, 0.7]], T) == 1
+        np.testing.assert_array_equal(
+            confusion_matrix([[0.7, 0.2, 0.1]], T), [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
+        )
+    with pytest.raises(DataError, match="from 0 to 2 as targets, but row 0 is 3"):
+        accuracy([[0.1, 0.2, 0.7]], [3])
+    assert accuracy([[0.1, 0.9]], [1]) == 1  # two columns are two classes
+    np.testing.assert_array_equal(confusion_matrix([[0.1, 0.9]], [0]), [[0, 1], [0, 0]])
 
 
 @pytest.mark.parametrize(
@@ -86,7 +119,7 @@ def loss(prediction, target):
         ([3], "but one is 3"),
         (
             ["accuracy", functools.partial(accuracy, threshold=0.5)],
-            "'accuracy' is taken; write a f",
+            "'accuracy' is taken; fix: write a f",
         ),
         ([loss], "'loss' is taken"),
     ],

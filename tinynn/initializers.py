@@ -4,7 +4,7 @@ Each returns float64 numbers of the given shape, ``(out, in)`` for a linear modu
 ``(out, in, height, width)`` for a convolution. *Fan-in* is the number of inputs that one output
 sums over, *fan-out* the number of outputs that one input reaches. A sum of ``fan_in`` terms of
 variance 1 keeps variance 1 where weights have variance ``1 / fan_in``; all the schemes below say
-that, for different activations and for different directions of the flow.
+that, for different activations and for the forward or the backward pass.
 
 A module takes one by name (``init="xavier_uniform"``) or as any function of (shape, rng), so
 ``init=functools.partial(kaiming_normal, mode="fan_out")`` sets an option.
@@ -48,7 +48,7 @@ Shape: TypeAlias = tuple[int, ...]
 Initializer: TypeAlias = Callable[[Shape, "np.random.Generator"], NDArray[Any]]
 Mode: TypeAlias = Literal["fan_in", "fan_out"]
 
-# What half of the variance is lost to a ReLU, squared and rooted (He et al. 2015, section 2.2).
+# A ReLU loses half of the variance, and this makes up for it (He et al. 2015, section 2.2).
 SQRT2 = math.sqrt(2)
 
 
@@ -87,7 +87,7 @@ def normal(
     shape : tuple of int
         The shape of the result.
     rng : numpy.random.Generator
-        What to draw from.
+        The generator to draw from.
     mean, std : float, default 0 and 1
         Mean and standard deviation.
 
@@ -115,7 +115,7 @@ def uniform(shape: Shape, rng: np.random.Generator, a: float = 0.0, b: float = 1
     shape : tuple of int
         The shape of the result.
     rng : numpy.random.Generator
-        What to draw from.
+        The generator to draw from.
     a, b : float, default 0 and 1
         Lower and upper bound.
 
@@ -131,7 +131,9 @@ def uniform(shape: Shape, rng: np.random.Generator, a: float = 0.0, b: float = 1
     """
     a, b = check_number("uniform", "a", a), check_number("uniform", "b", b)
     if not (a <= b and math.isfinite(b - a)):
-        raise OptionError(f"uniform: a must not be above b, but they are {a} and {b}")
+        raise OptionError(
+            f"uniform: a must not be above b, nor b - a infinite, but they are {a} and {b}"
+        )
     with fitting_memory(f"an array of shape {shown(shape)}"):
         return as_generator(rng).uniform(a, b, check_shape("uniform", "shape", shape))
 
@@ -146,11 +148,13 @@ def kaiming_normal(
     shape : tuple of int
         ``(out, in)`` or ``(out, in, height, width)``.
     rng : numpy.random.Generator
-        What to draw from.
+        The generator to draw from.
     mode : {"fan_in", "fan_out"}, default "fan_in"
-        Which fan: that of the forward pass, or that of the backward pass.
+        Which fan: ``"fan_in"`` keeps the variance in the forward pass, ``"fan_out"`` in the
+        backward pass.
     gain : float, default sqrt(2)
-        What the activation loses: sqrt(2) for ReLU, ``sqrt(2 / (1 + slope**2))`` for LeakyReLU.
+        Makes up for what the activation loses: sqrt(2) for ReLU, and for LeakyReLU
+        ``sqrt(2 / (1 + slope**2))``.
 
     Returns
     -------
@@ -180,11 +184,12 @@ def kaiming_uniform(
     shape : tuple of int
         ``(out, in)`` or ``(out, in, height, width)``.
     rng : numpy.random.Generator
-        What to draw from.
+        The generator to draw from.
     mode : {"fan_in", "fan_out"}, default "fan_in"
-        Which fan: that of the forward pass, or that of the backward pass.
+        Which fan: ``"fan_in"`` keeps the variance in the forward pass, ``"fan_out"`` in the
+        backward pass.
     gain : float, default sqrt(2)
-        What the activation loses, as in `kaiming_normal`.
+        Makes up for what the activation loses, as in `kaiming_normal`.
 
     Returns
     -------
@@ -212,9 +217,9 @@ def xavier_normal(shape: Shape, rng: np.random.Generator, gain: float = 1.0) -> 
     shape : tuple of int
         ``(out, in)`` or ``(out, in, height, width)``.
     rng : numpy.random.Generator
-        What to draw from.
+        The generator to draw from.
     gain : float, default 1
-        What the activation loses: 1 for the identity, 5/3 for tanh.
+        Makes up for what the activation loses: 1 for the identity, 5/3 for tanh.
 
     Returns
     -------
@@ -243,9 +248,9 @@ def xavier_uniform(shape: Shape, rng: np.random.Generator, gain: float = 1.0) ->
     shape : tuple of int
         ``(out, in)`` or ``(out, in, height, width)``.
     rng : numpy.random.Generator
-        What to draw from.
+        The generator to draw from.
     gain : float, default 1
-        What the activation loses, as in `xavier_normal`.
+        Makes up for what the activation loses, as in `xavier_normal`.
 
     Returns
     -------
@@ -274,7 +279,7 @@ def lecun_normal(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:
     shape : tuple of int
         ``(out, in)`` or ``(out, in, height, width)``.
     rng : numpy.random.Generator
-        What to draw from.
+        The generator to draw from.
 
     Returns
     -------
@@ -302,7 +307,7 @@ def lecun_uniform(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:
     shape : tuple of int
         ``(out, in)`` or ``(out, in, height, width)``.
     rng : numpy.random.Generator
-        What to draw from.
+        The generator to draw from.
 
     Returns
     -------
@@ -338,7 +343,7 @@ def get_initializer(init: str | Initializer) -> Initializer:
     Raises
     ------
     OptionError
-        For an unknown name, and for what cannot be called.
+        For an unknown name, and for anything that cannot be called.
 
     Examples
     --------
@@ -383,7 +388,7 @@ def _fan(shape: Shape, mode: Mode) -> int:
 
 
 def _deviation(where: str, gain: float, fan: float) -> float:
-    # Where there is no input there is no weight either, so any deviation will do.
+    # Without inputs there is no weight either, so any deviation will do.
     return check_number(where, "gain", gain, minimum=0) / math.sqrt(max(fan, 1))
 
 

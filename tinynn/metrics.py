@@ -1,7 +1,7 @@
-"""Metrics: numbers that say how good predictions are, over a whole data set at once.
+"""Metrics: how good predictions are, over a whole data set at once.
 
-A metric is a function of (prediction, target), called once with all rows of a loader; so it is
-exact, and not an average of batch values. `fit` and `evaluate` take metrics by name, or any such
+A metric is a function of (prediction, target), called once with all rows of a loader. So it is
+exact, and not an average over batches. `fit` and `evaluate` take metrics by name, or any such
 function of your own.
 """
 
@@ -36,7 +36,7 @@ Metric: TypeAlias = Callable[[Array, Array], Any]
 
 
 def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -> float:
-    """Return the part of rows whose class is predicted right.
+    """Return the share of rows whose class is predicted correctly.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     Raises
     ------
     ShapeError
-        Where the shapes do not belong together.
+        Where the shapes do not fit each other.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
 
 
 def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> float:
-    """Return the part of rows whose class is among the k of the largest scores.
+    """Return the share of rows whose class is among the k largest scores.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
     target : array_like of shape (N,)
         Class indices; or probabilities of shape (N, C).
     k : int, default 5
-        ``functools.partial(top_k_accuracy, k=3)`` makes a metric with another one.
+        ``functools.partial(top_k_accuracy, k=3)`` makes a metric with another k.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
     Raises
     ------
     ShapeError
-        Where the shapes do not belong together.
+        Where the shapes do not fit each other.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
 
 
 def macro_f1(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -> float:
-    """Return the mean over classes of F1, by scikit-learn's ``f1_score(average="macro")``.
+    """Return the mean F1 score over classes, by scikit-learn's ``f1_score(average="macro")``.
 
     Parameters
     ----------
@@ -118,12 +118,12 @@ def macro_f1(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     Returns
     -------
     float
-        Between 0 and 1; a class that is never predicted and never right counts as zero.
+        Between 0 and 1; a class that is never predicted correctly counts as zero.
 
     Raises
     ------
     ShapeError
-        Where the shapes do not belong together.
+        Where the shapes do not fit each other.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def macro_f1(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
 
 
 def confusion_matrix(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -> Array:
-    """Count how often each class was taken for each other one.
+    """Count for each class how often it was predicted to be each other class.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def confusion_matrix(prediction: ArrayLike, target: ArrayLike, threshold: float 
     Raises
     ------
     ShapeError
-        Where the shapes do not belong together.
+        Where the shapes do not fit each other.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def mean_absolute_error(prediction: ArrayLike, target: ArrayLike) -> float:
 
 
 def r2(prediction: ArrayLike, target: ArrayLike) -> float:
-    """Return the part of the targets' variance that is explained, by scikit-learn's ``r2_score``.
+    """Return the share of the targets' variance that is explained, by scikit-learn's ``r2_score``.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def r2(prediction: ArrayLike, target: ArrayLike) -> float:
 
 
 def predicted_classes(prediction: Array, threshold: float) -> Array:
-    """Return the class of the largest score of each row, or of one column whether it is above."""
+    """Return the class of the largest score in each row; of one column, 1 above the threshold."""
     if prediction.ndim == 2 and prediction.shape[1] > 1:
         return prediction.argmax(axis=1)
     return (prediction.reshape(-1) > threshold).astype(int)
@@ -238,7 +238,7 @@ def predicted_classes(prediction: Array, threshold: float) -> Array:
 def classes_of(
     where: str, prediction: ArrayLike, target: ArrayLike, threshold: float
 ) -> tuple[Array, Array]:
-    """Return the predicted and the right class of every row."""
+    """Return the predicted and the correct class of every row."""
     threshold = check_number(where, "threshold", threshold)
     P, T = _numbers(where, "predictions", prediction), _numbers(where, "targets", target)
     n_classes = P.shape[1] if P.ndim == 2 and P.shape[1] > 1 and P.size else 2
@@ -302,7 +302,7 @@ def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
     Raises
     ------
     OptionError
-        For a name that there is not or that is there twice, and for what is not a sequence.
+        For an unknown name, a name that occurs twice, and anything that is not a sequence.
 
     Examples
     --------
@@ -324,8 +324,8 @@ def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
             )
         if name in found or name == "loss":
             raise OptionError(
-                f"metrics must have names of their own, but {name!r} is taken; write a function "
-                "of another name around one of them"
+                f"metrics must have different names, but {name!r} is taken; fix: write a "
+                "function of another name around one of them"
             )
         found[name] = function
     return found
