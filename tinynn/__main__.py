@@ -17,7 +17,6 @@ import tinynn as tnn
 from tinynn.core import processes
 from tinynn.core.printing import say
 from tinynn.data import (
-from tinynn.metrics import r2
     BreastCancerDataLoaderFactory,
     DataLoaderFactory,
     DiabetesDataLoaderFactory,
