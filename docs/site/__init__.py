@@ -1,0 +1,1 @@
+"""What builds the site: sources from pages, notebooks and docstrings, and what Sphinx lacks."""

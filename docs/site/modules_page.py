@@ -1,0 +1,174 @@
+"""All modules on one page: formulas, shapes, pictures, names elsewhere, and the code itself."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import re
+import sys
+import textwrap
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+import tinynn as tnn
+from docs.site.api import documented, first_sentence
+from docs.site.mathml import latex
+from docs.site.names import KERAS, PYTORCH
+
+__all__ = ["backward_formulas", "families", "forward_formula", "shapes", "write"]
+
+ROOT = Path(__file__).resolve().parents[2]
+# One size for each letter of a shape, so that a number in an output tells where it comes from.
+SIZES = {"N": 2, "D": 5, "F": 7, "C": 3, "T": 17, "H": 11, "W": 13}
+
+
+def families() -> dict[str, list[type[tnn.Module]]]:
+    """Return the public modules by the file that has them, the plainest family first."""
+    found: dict[str, list[type[tnn.Module]]] = defaultdict(list)
+    for name in tnn.modules.__all__:
+        value = getattr(tnn.modules, name)
+        if isinstance(value, type) and issubclass(value, tnn.Module) and value is not tnn.Module:
+            found[value.__module__].append(value)
+    order = ["linear", "activations", "convolution", "pooling", "normalization"]
+    ranks = {f"tinynn.modules.{name}": rank for rank, name in enumerate(order)}
+    return {
+        home: sorted(found[home], key=lambda cls: inspect.getsourcelines(cls)[1])
+        for home in sorted(found, key=lambda home: (ranks.get(home, len(ranks)), home))
+    }
+
+
+def forward_formula(cls: type) -> str:
+    """Return the formula of a module's docstring, as it is written there; empty where none is."""
+    found = re.search(r"``([Yy](?:_\w+|\[[^\]]*\])? = [^`]*)``", inspect.getdoc(cls) or "")
+    return " ".join(found[1].split()) if found else ""
+
+
+def backward_formulas(cls: type) -> list[str]:
+    """Return the formulas of the gradients in a module's docstring."""
+    pieces = re.findall(r"``([^`]*)``", inspect.getdoc(cls) or "")
+    begins = re.compile(r"(∂L/∂|dL/d|[yf]′(\(x\))? = |∂[Yy]/∂|∂y_)")
+    return [" ".join(piece.split()) for piece in pieces if begins.match(piece) and "=" in piece]
+
+
+def shapes(cls: type[tnn.Module]) -> list[str]:
+    """Return which shapes a module takes and gives, as its case in the tests builds it."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    try:
+        cases = importlib.import_module("cases").CASES
+    finally:
+        sys.path.remove(str(ROOT / "tests"))
+    found = []
+    for axes in cases[cls][0].axes:
+        letters = [axis.partition(">")[0] for axis in axes.split()]
+        shape = tuple(int(axis) if axis.isdigit() else SIZES.get(axis, 19) for axis in letters)
+        try:
+            module = _built(cases[cls][0], dict(zip(letters, shape, strict=True)), shape)
+            output = module(np.zeros(shape)).shape
+        except Exception:  # a way that needs options which are drawn
+            continue
+        found.append(f"({', '.join(letters)}) → ({', '.join(_lettered(letters, shape, output))})")
+    return found
+
+
+def _built(case, sizes, shape):  # noqa: ANN001, ANN202 - of the tests
+    asked = inspect.signature(case.build).parameters
+    available = SIZES | sizes | {"shape": shape}
+    arguments = {name: value for name, value in available.items() if name in asked}
+    return case.build(**arguments, **case.fixed)
+
+
+def _lettered(letters: list[str], shape: tuple[int, ...], output: tuple[int, ...]) -> list[str]:
+    sizes = SIZES | dict(zip(letters, shape, strict=True))
+    by_size = {size: letter for letter, size in sizes.items()}
+    names = []
+    for axis, size in enumerate(output):
+        products = (
+            "·".join(letters[i:j])
+            for i in range(1, len(letters))
+            for j in range(i + 2, len(letters) + 1)
+            if math.prod(shape[i:j]) == size
+        )
+        changed = f"{letters[axis]}′" if len(output) == len(shape) else str(size)
+        names.append(by_size.get(size) or next(products, changed))
+    return names
+
+
+def write(folder: Path) -> None:
+    """Write the page and its pictures."""
+    pictures = folder / "modules"
+    pictures.mkdir(exist_ok=True)
+    lines = ["All modules on one page", "=======================", "", _HEAD, ""]
+    for home, classes in families().items():
+        about = inspect.getdoc(importlib.import_module(home)) or ""
+        title = home.rpartition(".")[2].replace("_", " ").capitalize()
+        lines += [title, "-" * len(title), "", about.split("\n\n")[0], ""]
+        for cls in classes:
+            lines += [*_module(cls, pictures), ""]
+    (folder / "modules.rst").write_text("\n".join(lines), "utf-8")
+
+
+_HEAD = """
+Every module, its formula and that of its gradient, the shapes it takes and gives, its name in
+PyTorch and in Keras, and the two passes as they stand in the source. ``delta`` is the derivative of
+the loss L with respect to the output Y: what the backward pass is given. N is the number of rows, D
+and F are features in and out, C is channels or classes, T a length, H and W height and width. This
+page is made from the docstrings and the source when the site is built.
+"""
+
+
+def _module(cls: type[tnn.Module], pictures: Path) -> list[str]:
+    name = cls.__name__
+    facts = [first_sentence(cls), ""]
+    forward, backward = forward_formula(cls), backward_formulas(cls)
+    if forward:
+        facts += ["**Forward**", "", ".. math::", "", f"   {latex(forward)}", ""]
+    if backward:
+        facts += ["**Backward**", ""]
+        for formula in backward:
+            facts += [".. math::", "", f"   {latex(formula)}", ""]
+    for shape in shapes(cls):
+        facts += [f"| ``{shape}``"]
+    facts += ["", f"PyTorch: {_elsewhere(PYTORCH[name])}. Keras: {_elsewhere(KERAS[name])}.", ""]
+    page = f"api/class/{documented()[name]}"
+    source = f"_modules/{cls.__module__.replace('.', '/')}.html#{name}"
+    facts += [f":doc:`Options and example <{page}>`", ""]
+    facts += [".. raw:: html", "", f'   <p><a href="{source}">Source of {name}</a></p>', ""]
+    picture = _picture(cls, pictures)
+    if picture:
+        alt = f"{name} and its derivative, drawn over x from -4 to 4"
+        body = [".. grid:: 1 1 2 2", "   :gutter: 3", "", "   .. grid-item::", ""]
+        body += textwrap.indent("\n".join(facts), " " * 6).split("\n")
+        body += ["", "   .. grid-item::", "", f"      .. image:: {picture}", f"         :alt: {alt}"]
+        body += [""]
+    else:
+        body = facts
+    code = textwrap.indent(_code(cls), " " * 6).split("\n")
+    shown = [f".. dropdown:: The two passes of {name}", "", "   .. code-block:: python", "", *code]
+    return [name, "~" * len(name), "", *body, "", *shown, ""]
+
+
+def _elsewhere(names: str) -> str:
+    return ", ".join(f"``{name}``" for name in names.split(", ")) if names else "none"
+
+
+def _code(cls: type) -> str:
+    """Return the source of both passes, as the file has them."""
+    passes = [vars(cls).get(name) for name in ("__call__", "backpropagate")]
+    sources = [textwrap.dedent(inspect.getsource(inspect.unwrap(f))) for f in passes if f]
+    return "\n".join(sources).rstrip() or f"# those of {cls.__mro__[1].__name__}"
+
+
+def _picture(cls: type[tnn.Module], folder: Path) -> str:
+    """Draw a module that is a function of single numbers, with its derivative."""
+    if cls.__module__ != "tinynn.modules.activations" or "dim" in inspect.signature(cls).parameters:
+        return ""
+    from matplotlib import pyplot
+
+    figure, ax = pyplot.subplots(figsize=(4.2, 2.8), layout="constrained")
+    tnn.plot.plot_activation(cls(), ax)
+    figure.savefig(folder / f"{cls.__name__}.svg", metadata={"Date": None})
+    pyplot.close(figure)
+    return f"modules/{cls.__name__}.svg"
