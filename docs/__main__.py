@@ -1,8 +1,8 @@
 """Build the documentation site: ``python -m docs``.
 
-The pages lie in `docs`, the notebooks in `notebooks`; what is said in docstrings is generated. All of
-it is laid into one folder of sources, from which Sphinx builds the site. Every warning and every
-broken reference is an error. The site works when it is opened from the disk, without a network.
+The pages lie in `docs`, the notebooks in `notebooks`; the reference is generated from docstrings.
+All of it is laid into one folder of sources, from which Sphinx builds the site. Every warning and
+every broken reference is an error. The site works when opened from the disk, without a network.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     start = time.perf_counter()
     os.environ.setdefault("MPLBACKEND", "agg")
+    # The kernel that runs the gallery finds tinynn as this process does.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     os.environ["TINYNN_DOCS_VERSION"] = options.version
     folder = options.output.resolve().parent / f"{options.output.name}-sources"
     sources.write(folder)
@@ -64,8 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
     doctrees = folder.parent / f"{options.output.name}-doctrees"
     shutil.rmtree(doctrees, ignore_errors=True)
     code = build_main(
-        [*flags, f"--doctree-dir={doctrees}", f"--conf-dir={ROOT / 'docs'}", str(folder)]
-        + [str(options.output)]
+        [
+            *flags,
+            f"--doctree-dir={doctrees}",
+            f"--conf-dir={ROOT / 'docs'}",
+            str(folder),
+            str(options.output),
+        ]
     )
     if code == 0:
         print(f"built in {time.perf_counter() - start:.0f} s: {options.output / 'index.html'}")

@@ -112,8 +112,7 @@ def documented() -> dict[str, str]:
 def first_sentence(value: object) -> str:
     """Return what an object is, in one sentence of its docstring."""
     text = inspect.getdoc(value) or ""
-    paragraph = " ".join(text.split("\n\n")[0].split())
-    return paragraph
+    return " ".join(text.split("\n\n")[0].split())
 
 
 def write(folder: Path) -> None:
@@ -152,4 +151,12 @@ def _page(public: Public) -> str:
     lines += [f".. auto{public.kind}:: {public.target}"]
     if public.kind == "class":
         lines += ["   :members:"]
+        # What a base that has no page of its own brings is shown here.
+        have_pages = {id(other.value) for other in everything()}
+        stops = [
+            base.__name__
+            for base in public.value.__mro__[1:]  # type: ignore[attr-defined]
+            if id(base) in have_pages or not base.__module__.startswith("tinynn")
+        ]
+        lines += [f"   :inherited-members: {', '.join(stops)}"]
     return "\n".join([*lines, ""])

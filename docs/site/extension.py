@@ -19,12 +19,20 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register both with Sphinx."""
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     app.add_role("tinynn", name_role)
+    app.connect("autodoc-skip-member", is_foreign)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def slug(title: str) -> str:
     """Name a heading as Jupyter does, so that links in notebooks work there and here."""
     return title.replace(" ", "-")
+
+
+def is_foreign(*event: Any) -> bool | None:
+    """Leave out what a class inherits from another library, or gets from it."""
+    _, _, _, member, skip, _ = event  # as Sphinx calls it
+    home = getattr(getattr(member, "fget", member), "__module__", None) or "tinynn"
+    return True if skip or not home.startswith("tinynn") else None
 
 
 def inline(translator: Any, node: nodes.math) -> None:
@@ -47,10 +55,9 @@ def _written(node: nodes.Element, as_block: bool) -> str:
         return ""
 
 
-def name_role(
-    name: str, rawtext: str, text: str, lineno: int, inliner: Any, options: Any = None, content: Any = ()
-) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+def name_role(*role: Any, **_: Any) -> tuple[list[nodes.Node], list[nodes.system_message]]:
     """Write what a docstring has in single backquotes: a link if it is public, else code."""
+    _, rawtext, text, _, inliner, *_ = role  # as docutils calls it
     literal = nodes.literal(rawtext, text)
     target = documented().get(text)
     if target is None:

@@ -17,6 +17,7 @@ _REWRITTEN = {
     r"\\tfrac(?![a-zA-Z])": r"\\frac",
     r"\\dfrac(?![a-zA-Z])": r"\\frac",
     r"\\Longrightarrow": r"\\Rightarrow",
+    r"\\dots(?![a-zA-Z])": r"\\ldots",
     r"\\[;,!:]": " ",
     r"\\le(?![a-zA-Z])": r"\\leq",
     r"\\ge(?![a-zA-Z])": r"\\geq",
@@ -24,10 +25,16 @@ _REWRITTEN = {
     r"\\frac\s*(\d)\s*([A-Za-z])": r"\\frac{\1}{\2}",
 }
 
-_GREEK = "alpha beta gamma delta epsilon eta theta lambda mu nu rho sigma tau phi omega".split()
+_GREEK = (
+    *("alpha", "beta", "gamma", "delta", "epsilon", "eta", "theta", "lambda"),
+    *("mu", "nu", "rho", "sigma", "tau", "phi", "omega"),
+)
 _LETTERS = dict(zip("αβγδεηθλμνρστφω", _GREEK, strict=True)) | {"Φ": "Phi", "Σ": "sum", "π": "pi"}
 _SPELLED = {name: f"\\{name} " for name in _GREEK} | {"eps": r"\epsilon "}
-_FUNCTIONS = set("exp log max min tanh sinh cosh erf softmax mean sum var sqrt sign".split())
+_FUNCTIONS = {
+    *("exp", "log", "max", "min", "sqrt", "sign", "mean", "sum", "var"),
+    *("tanh", "sinh", "cosh", "erf", "softmax"),
+}
 _SYMBOLS = {
     **{sign: f"\\{name} " for sign, name in _LETTERS.items()},
     "·": r"\cdot ",
@@ -42,7 +49,8 @@ _SYMBOLS = {
     "∈": r"\in ",
     "∂": r"\partial ",
     "∞": r"\infty ",
-    "…": r"\dots ",
+    "…": r"\ldots ",
+    "∗": r"\ast ",
     "→": r"\to ",
     "½": r"\frac{1}{2}",
     "¼": r"\frac{1}{4}",
@@ -83,7 +91,7 @@ def mathml(formula: str, as_block: bool = False) -> str:
 
 
 def latex(text: str) -> str:
-    """Return a formula as a docstring writes it, such as ``Y = X Wᵀ + b``, as LaTeX.
+    r"""Return a formula as a docstring writes it, such as ``Y = X Wᵀ + b``, as LaTeX.
 
     Parameters
     ----------
@@ -98,9 +106,9 @@ def latex(text: str) -> str:
     Examples
     --------
     >>> latex("Y = X Wᵀ + b")
-    'Y = X W^{\\\\top} + b'
+    'Y = X W^{\\top} + b'
     >>> latex("∂L/∂x_i = Σ_j delta_j")
-    '\\\\frac{\\\\partial L}{\\\\partial x_{i}} = \\\\sum _{j} \\\\delta _{j}'
+    '\\frac{\\partial L}{\\partial x_{i}} = \\sum _{j} \\delta _{j}'
     """
     text = re.sub(r"∂²?(\w+)\s*/\s*∂(\w+)", lambda found: _fraction(*found.groups()), text)
     return re.sub(r"\s+", " ", _written(text)).strip()

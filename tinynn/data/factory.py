@@ -222,7 +222,7 @@ class DataLoaderFactory:
 
         Returns
         -------
-        numpy.ndarray, shape (N, *feature_shape)
+        numpy.ndarray, shape (N,) + feature_shape
             Scaled with the statistics of the training rows, flat where the loaders are.
 
         Raises
