@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SOUGHT = "tinynn.BCEWithLogitsLoss"  # what a search for "binary" has to find
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     sys.path.insert(0, str(ROOT))
-    from docs.site import sources, versions
+    from docs.site import check, sources, versions
 
     if options.switcher:
         versions.write(options.switcher)
@@ -74,6 +75,13 @@ def main(arguments: list[str] | None = None) -> int:
             str(options.output),
         ]
     )
+    if code == 0:
+        check.correct_links_from_source(options.output)
+        found = check.problems(options.output)
+        if f"api/class/{SOUGHT}" not in check.pages_found_by("binary", options.output):
+            found.append(f"the search for 'binary' does not find {SOUGHT}")
+        print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
+        code = int(bool(found))
     if code == 0:
         print(f"built in {time.perf_counter() - start:.0f} s: {options.output / 'index.html'}")
     return int(code)

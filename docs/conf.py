@@ -54,6 +54,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "tinynn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
@@ -62,7 +63,7 @@ html_sidebars = {"index": [], "modules": [], "gallery": [], "glossary": []}
 html_theme_options = {
     "logo": {"text": "tinynn"},
     "navbar_align": "left",
-    "header_links_before_dropdown": 9,
+    "header_links_before_dropdown": 8,
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "show_version_warning_banner": False,

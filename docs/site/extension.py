@@ -43,7 +43,7 @@ def inline(translator: Any, node: nodes.math) -> None:
 
 def block(translator: Any, node: nodes.math_block) -> None:
     """Write a formula on a line of its own."""
-    translator.body.append(f'<div class="math">{_written(node, True)}</div>\n')
+    translator.body.append(f'<div class="math" tabindex="0">{_written(node, True)}</div>\n')
     raise nodes.SkipNode
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import math
@@ -21,10 +22,13 @@ from docs.site.names import KERAS, PYTORCH
 __all__ = ["backward_formulas", "families", "forward_formula", "shapes", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
+# Where the name of the file is no good title.
+TITLES = {"linear": "Linear maps", "regularization": "Noise against overfitting", "shape": "Shapes"}
 # One size for each letter of a shape, so that a number in an output tells where it comes from.
 SIZES = {"N": 2, "D": 5, "F": 7, "C": 3, "T": 17, "H": 11, "W": 13}
 
 
+@functools.cache
 def families() -> dict[str, list[type[tnn.Module]]]:
     """Return the public modules by the file that has them, the plainest family first."""
     found: dict[str, list[type[tnn.Module]]] = defaultdict(list)
@@ -60,29 +64,32 @@ def shapes(cls: type[tnn.Module]) -> list[str]:
         cases = importlib.import_module("cases").CASES
     finally:
         sys.path.remove(str(ROOT / "tests"))
-    found = []
-    for axes in cases[cls][0].axes:
-        letters = [axis.partition(">")[0] for axis in axes.split()]
-        shape = tuple(int(axis) if axis.isdigit() else SIZES.get(axis, 19) for axis in letters)
-        try:
-            module = _built(cases[cls][0], dict(zip(letters, shape, strict=True)), shape)
-            output = module(np.zeros(shape)).shape
-        except (TypeError, ValueError):  # a way that needs options which are drawn
-            continue
-        found.append(f"({', '.join(letters)}) → ({', '.join(_lettered(letters, shape, output))})")
-    return found
+    for case in cases[cls]:
+        found = list(filter(None, (_shape(case, axes.split()) for axes in case.axes)))
+        if found:
+            return found
+    return []
 
 
-def _built(case, sizes, shape):
+def _shape(case, axes):
+    letters = [axis.partition(">")[0] for axis in axes]
+    shape = tuple(int(axis) if axis.isdigit() else SIZES.get(axis, 19) for axis in letters)
     asked = inspect.signature(case.build).parameters
-    available = SIZES | sizes | {"shape": shape}
-    arguments = {name: value for name, value in available.items() if name in asked}
-    return case.build(**arguments, **case.fixed)
+    available = SIZES | dict(zip(letters, shape, strict=True)) | {"shape": shape}
+    try:
+        module = case.build(**{n: v for n, v in available.items() if n in asked} | case.fixed)
+        output = module(np.zeros(shape)).shape
+    except (TypeError, ValueError):  # a way that needs options which are drawn
+        return ""
+    names = dict.fromkeys([*letters, *(name for name in asked if name in SIZES)])
+    by_size = {available[name]: name for name in names if name in available}
+    written = _lettered(letters, shape, output, by_size)
+    return f"({', '.join(letters)}) → ({', '.join(written)})"
 
 
-def _lettered(letters: list[str], shape: tuple[int, ...], output: tuple[int, ...]) -> list[str]:
-    sizes = SIZES | dict(zip(letters, shape, strict=True))
-    by_size = {size: letter for letter, size in sizes.items()}
+def _lettered(
+    letters: list[str], shape: tuple[int, ...], output: tuple[int, ...], by_size: dict[int, str]
+) -> list[str]:
     names = []
     for axis, size in enumerate(output):
         products = (
@@ -103,7 +110,8 @@ def write(folder: Path) -> None:
     lines = ["All modules on one page", "=======================", "", _HEAD, ""]
     for home, classes in families().items():
         about = inspect.getdoc(importlib.import_module(home)) or ""
-        title = home.rpartition(".")[2].replace("_", " ").capitalize()
+        name = home.rpartition(".")[2]
+        title = TITLES.get(name, name.replace("_", " ").capitalize())
         lines += [title, "-" * len(title), "", about.split("\n\n")[0], ""]
         for cls in classes:
             lines += [*_module(cls, pictures), ""]
