@@ -12,7 +12,8 @@ import pytest
 
 import tinynn as tnn
 from tinynn.core import guesses
-from tinynn.estimators import ACTIVATIONS, NeuralNetClassifier
+from tinynn.estimators import NeuralNetClassifier
+from tinynn.estimators.network import ACTIVATIONS
 
 HERE = {name: getattr(tnn, name) for name in tnn.__all__}
 
