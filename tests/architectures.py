@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cases import CASES, Case, Example
+from cases import CASES, Case, Example, drawn_indices
 from hypothesis import strategies as st
 from strategies import seeds, spaced
 
@@ -25,7 +25,7 @@ SHAPES = [(5,), (4,), (12,), (3, 4), (4, 3), (4, 6), (1, 6, 5), (3, 5, 7), (4, 4
 
 # Where a normalization follows one whose output is almost constant, it makes numbers out of
 # rounding errors. Two in a row may still be compared.
-NORMALIZATIONS = (tnn.BatchNorm, tnn.LayerNorm, tnn.GroupNorm, tnn.InstanceNorm)
+NORMALIZATIONS = (tnn.BatchNorm, tnn.LayerNorm, tnn.GroupNorm, tnn.InstanceNorm, tnn.RMSNorm)
 
 # What the cases, which hold for training, leave out: in evaluation these agree as well.
 IN_EVALUATION = {"Dropout": lambda nn, p, rng: nn.Dropout(p)}
@@ -48,6 +48,9 @@ class Architecture:
 
     def X(self, n_rows=3, dtype=np.float64):
         """Return a batch."""
+        first = self.steps[0] if self.steps else None
+        if isinstance(first, Example) and first.case.indices is not None:
+            return drawn_indices(first.case, (n_rows, *self.shape), len(self.steps))
         return spaced((n_rows, *self.shape), len(self.steps), dtype=dtype)
 
     def cases(self) -> Iterator[Case]:
@@ -88,9 +91,23 @@ def _chains(draw, steps, start, where, length):
             fitting = _fitting(where, shape, _normalizations(steps) < 2)
             cases = fitting[draw(st.sampled_from(sorted(fitting)))]
             step = draw(_examples(*draw(st.sampled_from(cases))))
+        if not _fits(steps, step):
+            break
         steps.append(step)
         shape = step.build().output_shape(shape)
     return Architecture(start, tuple(steps))
+
+
+def _fits(steps, step):
+    """Tell whether a list of them can be built, which sees no data.
+
+    Behind a Linear it takes what it does not know for rows, and so its features for channels.
+    """
+    try:
+        tnn.ModuleList([step.build() for step in (*steps, step)])
+    except tnn.ShapeError:
+        return False
+    return True
 
 
 def _normalizations(steps):
@@ -108,7 +125,7 @@ def _fitting(where, shape, may_normalize):
         ways = [
             (case, axes, sizes)
             for case in cases
-            if where(case)
+            if where(case) and case.indices is None
             for axes in case.axes
             if (sizes := _sizes(axes, shape)) is not None
         ]

@@ -23,6 +23,7 @@ whole contract (tests/modules/test_contract.py), and with `torch` under parity a
 * Whatever is random needs nothing: the same numbers are drawn again for every comparison. Build it
   with ``rng=None``, or with a seed; and leave out `torch`.
 * ``rows_are_independent=False`` is for what needs a whole batch even in evaluation.
+* ``indices=5`` draws integers from 0 to 4, for what takes indices; or a function of (rng, shape).
 * `label` tells ways apart that differ in more than options.
 * `torch` builds the counterpart from ``torch.nn`` with the same names in its state dict.
 """
@@ -43,14 +44,21 @@ import tinynn as tnn
 from tinynn.modules import (
     ELU,
     GELU,
+    GRU,
+    LSTM,
+    RNN,
     SELU,
+    AvgPool1d,
     AvgPool2d,
     BatchNorm,
     Concat,
+    Conv1d,
     Conv2d,
     Dropout,
+    Embedding,
     Flatten,
     GaussianNoise,
+    GlobalAvgPool1d,
     GlobalAvgPool2d,
     GroupNorm,
     Hardtanh,
@@ -60,22 +68,29 @@ from tinynn.modules import (
     LeakyReLU,
     Linear,
     LogSoftmax,
+    MaxPool1d,
     MaxPool2d,
     ModuleList,
+    MultiheadAttention,
+    Padded,
     Parallel,
+    PositionalEncoding,
     PReLU,
     ReLU,
     ReLU6,
     Reshape,
     Residual,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
     Tanh,
+    TransformerBlock,
+    Transpose,
 )
 
-__all__ = ["CASES", "WAYS", "Case", "Example", "checks", "ways"]
+__all__ = ["CASES", "WAYS", "Case", "Example", "checks", "drawn_indices", "ways"]
 
 # How often each way was checked, for the line at the end of a run.
 checks = Counter()
@@ -93,6 +108,7 @@ class Case:
     torch: Callable[..., Any] | None = None
     label: str = ""
     rows_are_independent: bool = True
+    indices: Any = None
     module: str = field(default="", init=False)
 
     def __str__(self):
@@ -155,6 +171,8 @@ class Example:
 
     def X(self, dtype=np.float64):
         """The input."""
+        if self.case.indices is not None:
+            return drawn_indices(self.case, self.shape, self.seed)
         return spaced(self.shape, self.seed, self.case.kinks, dtype)
 
     def delta(self, Y):
@@ -182,7 +200,24 @@ class Example:
         return {n: value for n, value in available.items() if n in asked} | self.options
 
 
-def ways(build, *axes, label="", kinks=(0.0,), torch=None, rows_are_independent=True, **options):
+def drawn_indices(case, shape, seed):
+    """Indices for a case, of which each is drawn now and then."""
+    rng = np.random.default_rng(seed)
+    if callable(case.indices):
+        return case.indices(rng, shape)
+    return rng.integers(case.indices, size=shape)
+
+
+def ways(
+    build,
+    *axes,
+    label="",
+    kinks=(0.0,),
+    torch=None,
+    rows_are_independent=True,
+    indices=None,
+    **options,
+):
     """List the cases of a module: one for each combination of the options that are lists."""
     choices = [value if isinstance(value, list) else [value] for value in options.values()]
     cases = []
@@ -190,7 +225,9 @@ def ways(build, *axes, label="", kinks=(0.0,), torch=None, rows_are_independent=
         chosen = dict(zip(options, combination, strict=True))
         drawn = {n: v for n, v in chosen.items() if isinstance(v, st.SearchStrategy)}
         fixed = {n: v for n, v in chosen.items() if n not in drawn}
-        cases.append(Case(build, axes, fixed, drawn, kinks, torch, label, rows_are_independent))
+        cases.append(
+            Case(build, axes, fixed, drawn, kinks, torch, label, rows_are_independent, indices)
+        )
     return cases
 
 
@@ -199,12 +236,66 @@ def ways(build, *axes, label="", kinks=(0.0,), torch=None, rows_are_independent=
 ANY = ("N", "N D", "N T D", "N C H W")
 WITH_CLASSES = ("N C", "N C T", "N C H W")
 
+# ---- sequences -----------------------------------------------------------------------------------
+
+
+def padded(rng, shape):
+    """Indices from 1 to 4, and zeros as padding behind them."""
+    indices = rng.integers(1, 5, size=shape)
+    for row in indices:
+        row[rng.integers(1, len(row) + 1) :] = 0
+    return indices
+
+
+def states_of(kind, last, bias=True, **options):
+    """A recurrence of torch.nn that gives what ours gives: all states, or the last ones."""
+
+    class Peer(kind):
+        def forward(self, x):
+            all_states, ends = super().forward(x)
+            if not last:
+                return all_states
+            ends = ends[0] if isinstance(ends, tuple) else ends
+            n = 2 if self.bidirectional else 1
+            return ends[-n:].transpose(0, 1).flatten(1)
+
+    return Peer(batch_first=True, bias=bias, **options)
+
+
+def later(nn, T):
+    return nn.Transformer.generate_square_subsequent_mask(T)
+
+
+def attention_of(nn, causal, **options):
+    class Peer(nn.MultiheadAttention):
+        def forward(self, x):
+            mask = later(nn, x.shape[1]) if causal else None
+            return super().forward(x, x, x, attn_mask=mask, need_weights=False)[0]
+
+    return Peer(batch_first=True, **options)
+
+
+def block_of(nn, causal, **options):
+    class Peer(nn.TransformerEncoderLayer):
+        def forward(self, x):
+            return super().forward(x, later(nn, x.shape[1]) if causal else None)
+
+    return Peer(batch_first=True, **options)
+
+
+RECURRENCE = {
+    "num_layers": [1, 2],
+    "bias": st.booleans(),
+    "bidirectional": st.booleans(),
+    "last": st.booleans(),
+}
+
 # ---- the cases -----------------------------------------------------------------------------------
 
 CASES = {
     Linear: ways(
         lambda D, F, **o: Linear(D, F, **o),
-        "N D",
+        *("N D", "N T D", "N C T D"),
         bias=[True, False],
         torch=lambda nn, D, F, **o: nn.Linear(D, F, **o),
     ),
@@ -302,6 +393,163 @@ CASES = {
             nn.InstanceNorm2d if len(shape) > 3 else nn.InstanceNorm1d
         )(C, **o),
     ),
+    RMSNorm: [
+        *ways(
+            lambda D, **o: RMSNorm(D, **o),
+            *("N D>1", "N T D>1"),
+            eps=[None, numbers(1e-5, 0.1)],
+            elementwise_affine=[True, False],
+            torch=lambda nn, D, **o: nn.RMSNorm(D, **o),
+        ),
+        *ways(
+            lambda T, D: RMSNorm((T, D)),
+            "N T>1 D",
+            label="two axes",
+            torch=lambda nn, T, D: nn.RMSNorm((T, D)),
+        ),
+    ],
+    # ---- sequences ----
+    Embedding: [
+        *ways(
+            lambda D: Embedding(5, D),
+            *("N", "N T", "N T C"),
+            indices=5,
+            torch=lambda nn, D: nn.Embedding(5, D),
+        ),
+        *ways(lambda D, **o: Embedding(5, D, **o), "N T", indices=5, padding_idx=[0, -1]),
+    ],
+    PositionalEncoding: [
+        *ways(lambda D, **o: PositionalEncoding(D, 7, **o), "N T D", learned=[False, True]),
+    ],
+    RNN: ways(
+        lambda D, H, **o: RNN(D, H, **o),
+        "N T D",
+        kinks=(0.0,),
+        **RECURRENCE,
+        nonlinearity=["tanh"],
+        torch=lambda nn, D, H, **o: states_of(nn.RNN, input_size=D, hidden_size=H, **o),
+    )
+    + ways(
+        lambda D, H, **o: RNN(D, H, **o),
+        "N T D",
+        nonlinearity=["relu"],
+        torch=lambda nn, D, H, **o: states_of(nn.RNN, False, input_size=D, hidden_size=H, **o),
+    )
+    + ways(lambda D, H, **o: RNN(D, H, 2, **o), "N T D", dropout=[0.5]),
+    GRU: ways(
+        lambda D, H, **o: GRU(D, H, **o),
+        "N T D",
+        **RECURRENCE,
+        torch=lambda nn, D, H, **o: states_of(nn.GRU, input_size=D, hidden_size=H, **o),
+    )
+    + ways(lambda D, H, **o: GRU(D, H, 2, **o), "N T D", dropout=[0.5]),
+    LSTM: ways(
+        lambda D, H, **o: LSTM(D, H, **o),
+        "N T D",
+        **RECURRENCE,
+        torch=lambda nn, D, H, **o: states_of(nn.LSTM, input_size=D, hidden_size=H, **o),
+    )
+    + ways(lambda D, H, **o: LSTM(D, H, 2, **o), "N T D", dropout=[0.5]),
+    MultiheadAttention: [
+        *ways(
+            lambda num_heads, **o: MultiheadAttention(4, num_heads, **o),
+            "N T 4",
+            num_heads=st.sampled_from([1, 2, 4]),
+            bias=st.booleans(),
+            causal=[False, True],
+            torch=lambda nn, **o: attention_of(nn, embed_dim=4, **o),
+        ),
+        *ways(
+            lambda **o: MultiheadAttention(4, 2, **o),
+            "N T 4",
+            label="dropout",
+            dropout=[0.5],
+        ),
+    ],
+    TransformerBlock: [
+        *ways(
+            lambda **o: TransformerBlock(4, 2, 6, **o),
+            "N T 4",
+            activation=["gelu"],
+            norm_first=[True, False],
+            bias=st.booleans(),
+            causal=st.booleans(),
+            torch=lambda nn, **o: block_of(
+                nn, d_model=4, nhead=2, dim_feedforward=6, dropout=0.0, **o
+            ),
+        ),
+        *ways(
+            lambda **o: TransformerBlock(4, 2, **o),
+            "N T 4",
+            label="gelu_tanh",
+            activation=["gelu_tanh"],
+            dropout=[0.5],
+        ),
+    ],
+    Padded: [
+        *ways(
+            lambda **o: Padded(
+                ModuleList(
+                    [
+                        Embedding(5, 2, padding_idx=0),
+                        MultiheadAttention(2, 1),
+                        LSTM(2, 1, bidirectional=True, last=True),
+                    ]
+                ),
+                **o,
+            ),
+            "N T",
+            indices=padded,
+            label="indices",
+        ),
+        *ways(
+            lambda D: Padded(ModuleList([GRU(D, 2), Transpose(), GlobalAvgPool1d()]), 99.0),
+            "N T D",
+            label="vectors",
+        ),
+    ],
+    Conv1d: [
+        *ways(
+            lambda C, F, **o: Conv1d(C, F, **o),
+            "N C T>2",
+            kernel_size=[1, 3],
+            stride=st.integers(1, 2),
+            padding=st.integers(0, 1),
+            bias=[True, False],
+            torch=lambda nn, C, F, **o: nn.Conv1d(C, F, **o),
+        ),
+        *ways(
+            lambda **o: Conv1d(4, 2, **o),
+            "N 4 T>2",
+            kernel_size=[2],
+            padding=["same", "valid"],
+            dilation=[1, 2],
+            groups=[1, 2],
+            torch=lambda nn, **o: nn.Conv1d(4, 2, **o),
+        ),
+    ],
+    MaxPool1d: ways(
+        MaxPool1d,
+        "N C T>2",
+        kernel_size=[2, 3],
+        stride=st.sampled_from([None, 1]),
+        padding=st.integers(0, 1),
+        torch=lambda nn, **o: nn.MaxPool1d(**o),
+    ),
+    AvgPool1d: ways(
+        AvgPool1d,
+        "N C T>2",
+        kernel_size=[2, 3],
+        stride=st.sampled_from([None, 1]),
+        padding=st.integers(0, 1),
+        count_include_pad=[True, False],
+        torch=lambda nn, **o: nn.AvgPool1d(**o),
+    ),
+    GlobalAvgPool1d: ways(
+        GlobalAvgPool1d,
+        "N C T",
+        torch=lambda nn: nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten()),
+    ),
     # ---- activations ----
     ReLU: ways(ReLU, *ANY, torch=lambda nn: nn.ReLU()),
     LeakyReLU: ways(
@@ -355,6 +603,10 @@ CASES = {
         shape=[(12,), (2, -1), (3, 2, 2)],
         torch=lambda nn, shape: nn.Sequential(nn.Flatten(), nn.Unflatten(1, shape)),
     ),
+    Transpose: [
+        *ways(Transpose, "N T D", "N C H W"),
+        *ways(Transpose, "N C H W", dim0=[-1], dim1=[2, 1]),
+    ],
     # ---- containers ----
     Residual: [
         *ways(lambda D: Residual(ModuleList([Linear(D, 4), Tanh(), Linear(4, D)])), "N D"),

@@ -674,11 +674,11 @@ def test_the_summary_of_a_users_module_says_what_it_knows():
     assert rows(Mixture(3), (3,)) == [
         ["input", "(N, 3)"],
         ["Mixture", "(N, 1)", "22"],
-        ["heads.0", "Linear(3, 1, dtype='float64')", "(N, 1)", "4"],
-        ["heads.1", "Linear(3, 1, dtype='float64')", "(N, 1)", "4"],
-        ["body", "ModuleList", "(N, 3)", "12"],
-        ["body.0", "Linear(3, 3, dtype='float64')", "(N, 3)", "12"],
-        ["body.1", "Tanh()", "(N, 3)", "0"],
+        ["heads.0", "Linear(3, 1, dtype='float64')", "(N, ..., 1)", "4"],
+        ["heads.1", "Linear(3, 1, dtype='float64')", "(N, ..., 1)", "4"],
+        ["body", "ModuleList", "(N, ..., 3)", "12"],
+        ["body.0", "Linear(3, 3, dtype='float64')", "(N, ..., 3)", "12"],
+        ["body.1", "Tanh()", "(N, ..., 3)", "0"],
         ["total", "22"],
     ]
 

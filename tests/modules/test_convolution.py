@@ -412,8 +412,8 @@ def test_neighbours_that_do_not_fit_are_refused_when_the_list_is_built():
         "ModuleList[1] Conv2d(16, 4, 3) takes 16 channels, but "
         "ModuleList[0] Conv2d(3, 8, 3) gives 8"
     )
-    with pytest.raises(ShapeError, match=r"ModuleList\[1\] .*takes images .*Linear\(4, 3\) gives"):
-        tnn.ModuleList([tnn.Linear(4, 3), Conv2d(3, 4, 1)])
+    with pytest.raises(ShapeError, match=r"ModuleList\[2\] .*takes images .*Linear\(4, 3\) gives"):
+        tnn.ModuleList([tnn.Flatten(), tnn.Linear(4, 3), Conv2d(3, 4, 1)])
     with pytest.raises(ShapeError, match="in 2 groups"):
         tnn.ModuleList([Conv2d(1, 3, 1), Conv2d(None, 4, 1, groups=2)])
 

@@ -91,7 +91,8 @@ def test_other_options_that_cannot_be():
     ("shape", "message"),
     [
         ((5, 4), r"Linear\(3, 2\) takes 3 features, but its input has 4, in shape \(N, 4\)"),
-        ((5, 3, 2), r"samples of shape \(3, 2\), .*; fix: put a Flatten\(\) before it"),
+        ((5, 3, 2), r"takes 3 features, but its input has 2, in shape \(N, 3, 2\)$"),
+        ((5, 1, 3, 1), r"samples of shape \(1, 3, 1\), .*; fix: put a Flatten\(\) before it"),
         ((3,), r"a batch of shape \(N, 3\), .* has shape \(3,\); fix: .* X\[numpy.newaxis\]"),
     ],
 )

@@ -47,14 +47,17 @@ def test_values_gradients_and_running_statistics(case, data):
     for i, training in enumerate([True, True, True, False]):
         module.train(training)
         peer.train(training)
-        X = example.X() * (1 + i / 4)
-        T = torch.from_numpy(X.copy()).requires_grad_()
+        X = example.X()
+        if X.dtype.kind == "f":
+            X = X * (1 + i / 4)
+        T = torch.from_numpy(X.copy()).requires_grad_(X.dtype.kind == "f")
         Y, Z = module(X), peer(T)
         assert_close(Y, Z)
         delta = example.delta(Y)
         gradient = module.backpropagate(delta)
         Z.backward(torch.from_numpy(delta))
-        assert_close(gradient, T.grad)
+        if T.grad is not None:  # indices have none
+            assert_close(gradient, T.grad)
         theirs = dict(peer.named_parameters())
         assert theirs.keys() == dict(module.named_parameters()).keys()
         for name, parameter in module.named_parameters():

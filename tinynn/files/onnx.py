@@ -6,6 +6,7 @@ evaluation. `FORMS` says which one belongs to which class.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -21,14 +22,21 @@ from tinynn.files.atomic import check_writable, replacing
 from tinynn.modules import (
     ELU,
     GELU,
+    GRU,
+    LSTM,
+    RNN,
     SELU,
+    AvgPool1d,
     AvgPool2d,
     BatchNorm,
     Concat,
+    Conv1d,
     Conv2d,
     Dropout,
+    Embedding,
     Flatten,
     GaussianNoise,
+    GlobalAvgPool1d,
     GlobalAvgPool2d,
     GroupNorm,
     Hardtanh,
@@ -38,19 +46,26 @@ from tinynn.modules import (
     LeakyReLU,
     Linear,
     LogSoftmax,
+    MaxPool1d,
     MaxPool2d,
     Module,
     ModuleList,
+    MultiheadAttention,
+    Padded,
     Parallel,
+    PositionalEncoding,
     PReLU,
     ReLU,
     Reshape,
     Residual,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
     Tanh,
+    TransformerBlock,
+    Transpose,
 )
 from tinynn.modules.containers import _locate
 from tinynn.modules.windows import Window
@@ -63,12 +78,16 @@ Shape: TypeAlias = tuple[int, ...]
 OPSET = 20
 IR_VERSION = 9
 
+# As its protocol numbers them.
+_FLOAT, _INT32, _INT64 = 1, 6, 7
+
 
 def export_onnx(model: Module, path: str | os.PathLike[str], input_shape: Shape) -> None:
     """Write a model as an ONNX file, for onnxruntime and whatever else reads that format.
 
     The file computes what the model computes in evaluation, for batches of any size, in float32
-    whatever the dtype of the model. Its input is named ``X``, its output ``Y``. It is written
+    whatever the dtype of the model; indices, such as those of an `Embedding`, are int64. Sequences
+    are as long as in `input_shape`. Its input is named ``X``, its output ``Y``. It is written
     atomically: an older file stays until the new one is complete and on disk.
 
     Parameters
@@ -111,10 +130,14 @@ def export_onnx(model: Module, path: str | os.PathLike[str], input_shape: Shape)
     lengths = input_shape if isinstance(input_shape, tuple | list) else (input_shape,)
     shape = tuple(check_integer("export_onnx", "input_shape", n, minimum=1) for n in lengths)
     # What cannot be computed cannot be exported; two rows, as for some modules one is too few.
-    output_shape = model.predict(np.zeros((2, *shape), model.dtype)).shape[1:]
+    modules = [module for _, module in model.named_modules()]
+    dtype = np.int64 if any(module._takes_indices for module in modules) else model.dtype
+    # Where zero is padding, a sequence of zeros is empty.
+    fill = int(any(isinstance(module, Padded) for module in modules))
+    output_shape = model.predict(np.full((2, *shape), fill, dtype)).shape[1:]
     graph = Graph(onnx, model)
     Y = graph.add(model, "X", shape)
-    content = graph.finish(Y, shape, output_shape)
+    content = graph.finish(Y, shape, output_shape, takes_indices=dtype == np.int64)
     with replacing(path) as file:
         file.write(content)
 
@@ -128,6 +151,7 @@ class Graph:
         self.position = ""
         self.nodes: list[Any] = []
         self.constants: dict[str, Array] = {}
+        self.lengths = ""  # of the sequences, by name; empty where none is padded
 
     def add(self, module: Module, X: str, shape: Shape) -> str:
         """Write a module, given the name and the shape of its input; return that of its output."""
@@ -137,11 +161,12 @@ class Graph:
         self.position = before
         return Y
 
-    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add an operator, and return the name of its output."""
+    def node(self, operator: str, *inputs: str, output: int = 0, **attributes: Any) -> str:
+        """Add an operator, and return the name of its output, or of another one than the first."""
         name = f"{self.position}/{operator}_{len(self.nodes)}"
+        outputs = [""] * output + [name]  # those before it are not asked for
         make_node = self.onnx.helper.make_node
-        self.nodes.append(make_node(operator, inputs, [name], name=name, **attributes))
+        self.nodes.append(make_node(operator, inputs, outputs, name=name, **attributes))
         return name
 
     def constant(self, name: str, values: ArrayLike, dtype: Any = np.float32) -> str:
@@ -150,16 +175,19 @@ class Graph:
         self.constants[name] = np.ascontiguousarray(values, dtype)
         return name
 
-    def finish(self, Y: str, input_shape: Shape, output_shape: Any) -> bytes:
+    def finish(
+        self, Y: str, input_shape: Shape, output_shape: Any, *, takes_indices: bool
+    ) -> bytes:
         """Return the file's content, checked by ONNX itself."""
         helper, numpy_helper = self.onnx.helper, self.onnx.numpy_helper
         self.position = ""
         self.nodes.append(helper.make_node("Identity", [Y], ["Y"], name="/Identity"))
-        FLOAT = self.onnx.TensorProto.FLOAT
+        FLOAT, INT64 = self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.INT64
+        kind = INT64 if takes_indices else FLOAT
         graph = helper.make_graph(
             self.nodes,
             "tinynn",
-            [helper.make_tensor_value_info("X", FLOAT, ["N", *input_shape])],
+            [helper.make_tensor_value_info("X", kind, ["N", *input_shape])],
             [helper.make_tensor_value_info("Y", FLOAT, ["N", *output_shape])],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
@@ -230,6 +258,9 @@ def _inner(
 
 
 def _linear(graph: Graph, module: Linear, X: str, shape: Shape) -> str:
+    if len(shape) > 1:
+        bias = None if module.bias is None else module.bias.data
+        return _product(graph, X, "weight", module.weight.data, "bias", bias)
     return graph.node("Gemm", X, *_weight_and_bias(graph, module), transB=1)
 
 
@@ -247,7 +278,7 @@ def _conv2d(graph: Graph, module: Conv2d, X: str, shape: Shape) -> str:
     )
 
 
-def _weight_and_bias(graph: Graph, module: Linear | Conv2d) -> list[str]:
+def _weight_and_bias(graph: Graph, module: Linear | Conv1d | Conv2d) -> list[str]:
     inputs = [graph.constant("weight", module.weight.data)]
     if module.bias is not None:
         inputs.append(graph.constant("bias", module.bias.data))
@@ -255,12 +286,12 @@ def _weight_and_bias(graph: Graph, module: Linear | Conv2d) -> list[str]:
 
 
 def _max_pool2d(graph: Graph, module: MaxPool2d, X: str, shape: Shape) -> str:
-    return _pool(graph, "MaxPool", module, X, shape, around=-np.inf)
+    return _pool(graph, "MaxPool", module._axes, X, shape, around=-np.inf)
 
 
 def _avg_pool2d(graph: Graph, module: AvgPool2d, X: str, shape: Shape) -> str:
     # The mean of whole windows, padding counted, and from that to what the options divide by.
-    Y = _pool(graph, "AveragePool", module, X, shape, around=0)
+    Y = _pool(graph, "AveragePool", module._axes, X, shape, around=0)
     rows, columns = module._axes
     factor = rows.size * columns.size / np.float64(module._divisor(*shape[1:]))
     return Y if np.all(factor == 1) else graph.node("Mul", Y, graph.constant("factor", factor))
@@ -269,7 +300,7 @@ def _avg_pool2d(graph: Graph, module: AvgPool2d, X: str, shape: Shape) -> str:
 def _pool(
     graph: Graph,
     operator: str,
-    module: MaxPool2d | AvgPool2d,
+    windows: tuple[Window, ...],
     X: str,
     shape: Shape,
     *,
@@ -277,7 +308,6 @@ def _pool(
 ) -> str:
     # Padding is an operator of its own: runtimes do not agree on what ceil_mode adds, and refuse
     # padding as wide as the kernel, which dilation can ask for.
-    windows = module._axes
     before = [0, 0, *(window.before for window in windows)]
     after = [0, 0, *(map(_sticks_out, windows, shape[1:]))]
     if any(before + after):
@@ -355,6 +385,172 @@ def _scale_and_shift(graph: Graph, module: BatchNorm | GroupNorm, X: str, shape:
     return graph.node("Add", X, graph.constant("bias", module.bias.data.reshape(wide)))
 
 
+def _rms_norm(graph: Graph, module: RMSNorm, X: str, shape: Shape) -> str:
+    axes = graph.constant("axes", module._axes, np.int64)
+    mean = graph.node("ReduceMean", graph.node("Mul", X, X), axes)
+    eps = np.finfo(module.dtype).eps if module.eps is None else module.eps
+    shifted = graph.node("Add", mean, graph.constant("eps", eps))
+    Y = graph.node("Div", X, graph.node("Sqrt", shifted))
+    if module.weight is None:
+        return Y
+    return graph.node("Mul", Y, graph.constant("weight", module.weight.data))
+
+
+# ---- sequences -----------------------------------------------------------------------------------
+
+
+def _product(
+    graph: Graph, X: str, name: str, weight: Array, bias_name: str, bias: Array | None
+) -> str:
+    """Write X Wᵀ + b for the last axis of X."""
+    Y = graph.node("MatMul", X, graph.constant(name, weight.T))
+    return Y if bias is None else graph.node("Add", Y, graph.constant(bias_name, bias))
+
+
+def _embedding(graph: Graph, module: Embedding, X: str, shape: Shape) -> str:
+    weight = module.weight.data
+    if module.padding_idx is not None:
+        weight = weight.copy()
+        weight[module.padding_idx] = 0
+    return graph.node("Gather", graph.constant("weight", weight), X)
+
+
+def _positional_encoding(graph: Graph, module: PositionalEncoding, X: str, shape: Shape) -> str:
+    table = module._table if module.weight is None else module.weight.data
+    assert table is not None
+    return graph.node("Add", X, graph.constant("positions", table[: shape[0]]))
+
+
+def _padded(graph: Graph, module: Padded, X: str, shape: Shape) -> str:
+    dtype = np.int64 if any(inner._takes_indices for _, inner in module.named_modules()) else None
+    value = graph.constant("padding_value", module.padding_value, dtype or np.float32)
+    is_true = graph.node("Cast", graph.node("Not", graph.node("Equal", X, value)), to=_INT64)
+    if len(shape) > 1:
+        axes = graph.constant("axes", range(2, len(shape) + 1), np.int64)
+        is_true = graph.node("ReduceMax", is_true, axes, keepdims=0)
+    before = graph.lengths
+    graph.lengths = graph.node(
+        "ReduceSum", is_true, graph.constant("positions_axis", [1], np.int64), keepdims=0
+    )
+    Y = _inner(graph, module, "module", module.module, X, shape)
+    graph.lengths = before
+    return Y
+
+
+def _is_padding(graph: Graph, T: int) -> str:
+    """Return the name of what is True where a sequence has ended, of shape (N, T)."""
+    lengths = graph.node("Unsqueeze", graph.lengths, graph.constant("last_axis", [1], np.int64))
+    places = graph.constant("places", np.arange(T)[np.newaxis], np.int64)
+    return graph.node("GreaterOrEqual", places, lengths)
+
+
+def _attention(graph: Graph, module: MultiheadAttention, X: str, shape: Shape) -> str:
+    (T, E), h = shape, module.num_heads
+    bias = None if module.in_proj_bias is None else module.in_proj_bias.data
+    P = _product(graph, X, "in_proj_weight", module.in_proj_weight.data, "in_proj_bias", bias)
+    heads = graph.constant("heads", [0, T, 3, h, E // h], np.int64)
+    P = graph.node("Transpose", graph.node("Reshape", P, heads), perm=[2, 0, 3, 1, 4])
+    first = graph.constant("first_axis", [0], np.int64)
+    Q, K, V = (
+        graph.node("Squeeze", graph.node("Gather", P, part, axis=0), first)
+        for part in (graph.constant(f"part_{i}", [i], np.int64) for i in range(3))
+    )
+    Q = graph.node("Mul", Q, graph.constant("scale", 1 / math.sqrt(E // h)))
+    S = graph.node("MatMul", Q, graph.node("Transpose", K, perm=[0, 1, 3, 2]))
+    if module.causal:
+        later = np.triu(np.full((T, T), -np.inf), 1)
+        S = graph.node("Add", S, graph.constant("later", later))
+    if graph.lengths:
+        axes = graph.constant("head_and_query", [1, 2], np.int64)
+        is_padding = graph.node("Unsqueeze", _is_padding(graph, T), axes)
+        S = graph.node("Where", is_padding, graph.constant("nothing", -np.inf), S)
+    O = graph.node("MatMul", graph.node("Softmax", S, axis=-1), V)  # noqa: E741 - as in the formula
+    O = graph.node("Transpose", O, perm=[0, 2, 1, 3])  # noqa: E741
+    O = graph.node("Reshape", O, graph.constant("joined", [0, T, E], np.int64))  # noqa: E741
+    return _inner(graph, module, "out_proj", module.out_proj, O, shape)
+
+
+def _transformer_block(graph: Graph, module: TransformerBlock, X: str, shape: Shape) -> str:
+    return graph.add(module._steps, X, shape)
+
+
+# How ONNX orders the gates.
+_GATES = {RNN: [0], GRU: [1, 0, 2], LSTM: [0, 3, 1, 2]}
+
+
+def _recurrence(graph: Graph, module: RNN | GRU | LSTM, X: str, shape: Shape) -> str:
+    H, directions = module.hidden_size, module._directions
+    attributes: dict[str, Any] = {"hidden_size": H}
+    if module.bidirectional:
+        attributes["direction"] = "bidirectional"
+    if isinstance(module, GRU):
+        attributes["linear_before_reset"] = 1
+    if isinstance(module, RNN):
+        function = {"tanh": "Tanh", "relu": "Relu"}[module.nonlinearity]
+        attributes["activations"] = [function] * len(directions)
+    kind = next(kind for kind in _GATES if isinstance(module, kind))
+
+    def ordered(values: Array) -> Array:
+        return np.concatenate([values[k * H : (k + 1) * H] for k in _GATES[kind]])
+
+    lengths = graph.node("Cast", graph.lengths, to=_INT32) if graph.lengths else ""
+    X = graph.node("Transpose", X, perm=[1, 0, 2])
+    for layer in range(module.num_layers):
+        weights = [module._weights(layer, direction) for direction in directions]
+        W, R = (np.stack([ordered(w[i]) for w in weights]) for i in (0, 1))  # type: ignore[arg-type]
+        inputs = [graph.constant(f"W_l{layer}", W), graph.constant(f"R_l{layer}", R), "", lengths]
+        if module.bias:
+            B = np.stack([np.concatenate([ordered(b) for b in w[2:]]) for w in weights])  # type: ignore[arg-type]
+            inputs[2] = graph.constant(f"B_l{layer}", B)
+        while not inputs[-1]:
+            inputs.pop()
+        is_end = module.last and layer == module.num_layers - 1
+        Y = graph.node(kind.__name__, X, *inputs, output=int(is_end), **attributes)
+        if is_end:  # (directions, N, H)
+            Y = graph.node("Transpose", Y, perm=[1, 0, 2])
+            width = graph.constant("width", [0, H * len(directions)], np.int64)
+            return graph.node("Reshape", Y, width)
+        Y = graph.node("Transpose", Y, perm=[0, 2, 1, 3])  # from (T, directions, N, H)
+        width = graph.constant(f"width_l{layer}", [0, 0, H * len(directions)], np.int64)
+        X = graph.node("Reshape", Y, width)
+    return graph.node("Transpose", X, perm=[1, 0, 2])
+
+
+def _conv1d(graph: Graph, module: Conv1d, X: str, shape: Shape) -> str:
+    window = module._window
+    return graph.node(
+        "Conv",
+        X,
+        *_weight_and_bias(graph, module),
+        kernel_shape=[window.size],
+        strides=[window.stride],
+        pads=[window.before, window.after],
+        dilations=[window.dilation],
+        group=module.groups,
+    )
+
+
+def _max_pool1d(graph: Graph, module: MaxPool1d, X: str, shape: Shape) -> str:
+    return _pool(graph, "MaxPool", (module._window,), X, shape, around=-np.inf)
+
+
+def _avg_pool1d(graph: Graph, module: AvgPool1d, X: str, shape: Shape) -> str:
+    Y = _pool(graph, "AveragePool", (module._window,), X, shape, around=0)
+    factor = module.kernel_size / module._divisor(shape[1], np.dtype(np.float64))
+    return Y if np.all(factor == 1) else graph.node("Mul", Y, graph.constant("factor", factor))
+
+
+def _global_avg_pool1d(graph: Graph, module: GlobalAvgPool1d, X: str, shape: Shape) -> str:
+    axes = graph.constant("axes", [2], np.int64)
+    if not graph.lengths:
+        return graph.node("ReduceMean", X, axes, keepdims=0)
+    channel = graph.constant("channel_axis", [1], np.int64)
+    is_padding = graph.node("Unsqueeze", _is_padding(graph, shape[1]), channel)
+    X = graph.node("Where", is_padding, graph.constant("zero", 0), X)
+    lengths = graph.node("Cast", graph.node("Unsqueeze", graph.lengths, channel), to=_FLOAT)
+    return graph.node("Div", graph.node("ReduceSum", X, axes, keepdims=0), lengths)
+
+
 # ---- activations ---------------------------------------------------------------------------------
 
 
@@ -398,6 +594,13 @@ def _reshape(graph: Graph, module: Reshape, X: str, shape: Shape) -> str:
     return graph.node("Reshape", X, graph.constant("shape", [0, *lengths], np.int64))
 
 
+def _transpose(graph: Graph, module: Transpose, X: str, shape: Shape) -> str:
+    perm = list(range(len(shape) + 1))
+    i, j = module.dim0, module.dim1
+    perm[i], perm[j] = perm[j], perm[i]
+    return graph.node("Transpose", X, perm=perm)
+
+
 def _nothing(graph: Graph, module: Module, X: str, shape: Shape) -> str:
     return X
 
@@ -416,6 +619,20 @@ FORMS: dict[type[Module], Form] = {
     LayerNorm: _layer_norm,
     GroupNorm: _group_norm,
     InstanceNorm: _group_norm,
+    RMSNorm: _rms_norm,
+    Embedding: _embedding,
+    PositionalEncoding: _positional_encoding,
+    RNN: _recurrence,
+    GRU: _recurrence,
+    LSTM: _recurrence,
+    MultiheadAttention: _attention,
+    TransformerBlock: _transformer_block,
+    Padded: _padded,
+    Conv1d: _conv1d,
+    MaxPool1d: _max_pool1d,
+    AvgPool1d: _avg_pool1d,
+    GlobalAvgPool1d: _global_avg_pool1d,
+    Transpose: _transpose,
     ReLU: _plain("Relu"),
     LeakyReLU: _plain("LeakyRelu", alpha="negative_slope"),
     PReLU: _prelu,

@@ -309,9 +309,8 @@ class PReLU(Activation):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         n = self.num_parameters
-        if n > 1 and (not input_shape or input_shape[0] not in (n, None, ...)):
-            comes = f"{input_shape[0]}" if input_shape else "samples of shape ()"
-            raise self._refuse(f"{n} channels", comes, input_shape)
+        if n > 1:
+            self._check_channels(n, input_shape)
         return tuple(input_shape)
 
     def _input_shape(self) -> Shape:

@@ -77,9 +77,9 @@ class Module(Modes, Inputs):
     # The dtype of parameters and buffers, set where some are made later or never.
     _dtype: np.dtype[Any] | None = None
 
-    # False for a module whose input has no derivative, such as the indices of an embedding. It is
-    # given integers as they are, and its `backpropagate` returns None.
-    _has_input_gradient: bool = True
+    # Whether the input is indices, such as those of an embedding. Integers then stay as they are,
+    # and `backpropagate` returns zeros, as no derivative is with respect to an index.
+    _takes_indices: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

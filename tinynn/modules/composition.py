@@ -260,7 +260,11 @@ class Concat(Branches):
 
     def _join(self, shapes: list[Shape]) -> Shape:
         if any(... in shape for shape in shapes):
-            return UNKNOWN
+            # What is open at the beginning is taken for rows, as behind a Linear.
+            last = [shape[-1] for shape in shapes]
+            if self.dim not in (1, -1) or not all(isinstance(n, int) for n in last):
+                return UNKNOWN
+            return (..., sum(last))  # type: ignore[arg-type]
         axis = self.dim - 1 if self.dim > 0 else len(shapes[0]) + self.dim
         for index, shape in enumerate(shapes):
             rest, first_rest = (s[:axis] + s[axis + 1 :] for s in (shape, shapes[0]))
@@ -277,8 +281,13 @@ class Concat(Branches):
 
 def agree(a: Shape, b: Shape) -> bool:
     """Tell whether two shapes can be the same, as far as they are known."""
-    if ... in (*a, *b):
-        return True
-    return len(a) == len(b) and all(
-        m is None or n is None or m == n for m, n in zip(a, b, strict=True)
-    )
+    if ... not in (*a, *b) and len(a) != len(b):
+        return False
+    # Behind an Ellipsis nothing is known; so from both ends as far as there is none.
+    for ours, theirs in ((a, b), (a[::-1], b[::-1])):
+        for m, n in zip(ours, theirs, strict=False):
+            if m is ... or n is ...:
+                break
+            if not (m is None or n is None or m == n):
+                return False
+    return True

@@ -18,7 +18,7 @@ from tinynn.parameter import Parameter
 __all__ = ["KEPT_BY_CALLS", "PLAIN", "Modes"]
 
 # What calls leave in a module, and what a twin is a twin of: no part of it, and not copied with it.
-KEPT_BY_CALLS = frozenset({"_saved", "_shapes", "_original"})
+KEPT_BY_CALLS = frozenset({"_saved", "_shapes", "_state", "_original"})
 
 # Most attributes are of these types, in which there can be no module.
 PLAIN = frozenset(

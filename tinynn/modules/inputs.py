@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import ArrayLike
 from tinynn.core.checks import as_array
 from tinynn.core.types import Array
 from tinynn.errors import DataError, ShapeError, StateError
-from tinynn.modules.shapes import UNKNOWN, Shape, batch_text, sample_text
+from tinynn.modules.shapes import UNKNOWN, Shape, batch_text, channels_of, is_known, sample_text
 
 __all__ = ["Inputs"]
 
@@ -26,6 +28,9 @@ class Inputs:
 
         def output_shape(self, input_shape: Shape) -> Shape:
             """Return the shape of one sample's output."""
+
+        def named_modules(self) -> Iterator[tuple[str, Any]]:
+            """Yield this module and all inside it."""
 
         def _awaits_size(self) -> bool: ...
 
@@ -49,6 +54,8 @@ class Inputs:
         if array.dtype.kind in "fc":
             return array
         if array.dtype.kind in "biu":
+            if name == "X" and any(module._takes_indices for _, module in self.named_modules()):
+                return array  # for a module inside, which checks them
             return array.astype(self.dtype)
         raise DataError(
             f"{self!r} takes numbers, but its {'input' if name == 'X' else name} has dtype "
@@ -65,22 +72,27 @@ class Inputs:
         return error
 
     def _check_features(self, features: int | None, input_shape: Shape) -> None:
-        """Raise a ShapeError unless samples are, as far as known, rows of so many features."""
+        """Raise a ShapeError unless the last axis is, as far as known, so many features."""
         if features is None:
             return
-        if ... not in input_shape and len(input_shape) != 1:
-            mend = "; fix: put a Flatten() before it" if input_shape else ""
-            comes = f"samples of shape {sample_text(input_shape)}"
-            raise self._refuse(f"{features} features", comes, input_shape, mend)
-        if input_shape[0] not in (features, None, ...):
-            raise self._refuse(f"{features} features", f"{input_shape[0]}", input_shape)
+        # Behind a convolution, the width of an image is not known yet, and a Flatten was forgotten.
+        image = len(input_shape) == 3 and input_shape[-1] is None and ... not in input_shape
+        if input_shape and input_shape[-1] in (features, None, ...) and not image:
+            return
+        numbers = math.prod(input_shape) if is_known(input_shape) else None  # type: ignore[arg-type]
+        comes, mend = f"samples of shape {sample_text(input_shape)}", ""
+        if image or (input_shape and numbers == features):
+            mend = "; fix: put a Flatten() before it"
+        elif input_shape:
+            comes = f"{input_shape[-1]}"
+        raise self._refuse(f"{features} features", comes, input_shape, mend)
 
     def _check_channels(self, channels: int, input_shape: Shape, what: str = "channels") -> None:
         """Raise a ShapeError unless the first axis of samples has, as far as known, this length."""
         if not input_shape:
             raise self._refuse(f"{channels} {what}", "samples of shape ()", input_shape)
-        if input_shape[0] not in (channels, None, ...):
-            raise self._refuse(f"{channels} {what}", f"{input_shape[0]}", input_shape)
+        if channels_of(input_shape) not in (channels, None):
+            raise self._refuse(f"{channels} {what}", f"{channels_of(input_shape)}", input_shape)
 
     def _check_input(self, X: Array) -> None:
         """Raise the error for a batch that does not fit, and fill in sizes that were left open."""

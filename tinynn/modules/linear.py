@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tinynn.core.threads import product
 from tinynn.core.types import Array
 from tinynn.initializers import Initializer, get_initializer, initial
 from tinynn.modules.base import Module
-from tinynn.modules.shapes import UNKNOWN, Shape, is_known
+from tinynn.modules.shapes import UNKNOWN, Shape
 from tinynn.parameter import Parameter, filled
 from tinynn.random import RNG, as_generator
 
@@ -22,6 +23,9 @@ __all__ = ["Linear"]
 
 class Linear(Module):
     """A linear map of every row, ``Y = X Wᵀ + b``.
+
+    Rows lie along the last axis: (N, D) is a batch of them, and (N, T, D) one of sequences, at each
+    of whose positions the same map is applied.
 
     Parameters
     ----------
@@ -93,13 +97,13 @@ class Linear(Module):
         self._rng = None  # drawn from once
 
     def __call__(self, X: Array) -> Array:
-        if X.ndim != 2 or X.shape[1] != self.in_features:
+        if X.ndim < 2 or X.shape[-1] != self.in_features:
             self._check_input(X)
         self._saved = X
-        Y = product(X, self.weight.data.T)  # (N, D) · (D, F)
+        Y = product(as_rows(X), self.weight.data.T)  # (N, D) · (D, F)
         if self.bias is not None:
             add_to_rows(Y, self.bias.data)
-        return Y
+        return Y if X.ndim == 2 else Y.reshape(*X.shape[:-1], self.out_features)
 
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
         # Y[n, f] = Σ_d X[n, d] W[f, d] + b[f], so
@@ -107,19 +111,29 @@ class Linear(Module):
         #   ∂L/∂b[f]    = Σ_n delta[n, f], or 1ᵀ · delta
         #   ∂L/∂X[n, d] = Σ_f delta[n, f] W[f, d]
         X = self._saved
-        self.weight.accumulate_product(delta.T, X)
+        delta = as_rows(delta)
+        self.weight.accumulate_product(delta.T, as_rows(X))
         if self.bias is not None:
             ones = constant(1.0, len(delta), delta.dtype)
             self.bias.accumulate_product(ones, delta)
-        return product(delta, self.weight.data) if input_gradient else None
+        if not input_gradient:
+            return None
+        gradient = product(delta, self.weight.data)
+        return gradient if X.ndim == 2 else gradient.reshape(X.shape)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         self._check_features(self.in_features, input_shape)
-        return (self.out_features,)
+        leading = (...,) if ... in input_shape else input_shape[:-1]
+        return (*leading, self.out_features)
 
     def _infer(self, input_shape: Shape) -> None:
-        if self.in_features is None and is_known(input_shape) and len(input_shape) == 1:
-            self._build(input_shape[0])  # type: ignore[arg-type]
+        if self.in_features is None and input_shape and isinstance(input_shape[-1], int):
+            self._build(input_shape[-1])
 
     def _input_shape(self) -> Shape:
         return UNKNOWN if self.in_features is None else (self.in_features,)
+
+
+def as_rows(X: Array) -> Array:
+    """Return all rows of an array, which lie along its last axis, as one matrix."""
+    return X if X.ndim == 2 else X.reshape(math.prod(X.shape[:-1]), X.shape[-1])

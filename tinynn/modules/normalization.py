@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -24,10 +25,10 @@ from tinynn.core.primitives import (
 from tinynn.core.types import Array
 from tinynn.errors import ShapeError
 from tinynn.modules.base import Module
-from tinynn.modules.shapes import UNKNOWN, Shape, is_known
+from tinynn.modules.shapes import UNKNOWN, Shape, channels_of, is_known
 from tinynn.parameter import Parameter, filled
 
-__all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"]
+__all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
 
 
 class BatchNorm(Module):
@@ -189,14 +190,12 @@ class BatchNorm(Module):
         if self.num_features is not None:
             if input_shape == UNKNOWN:
                 return (self.num_features, ...)
-            if not input_shape or input_shape[0] not in (self.num_features, None):
-                comes = f"{input_shape[0]}" if input_shape else "samples of shape ()"
-                raise self._refuse(f"{self.num_features} features", comes, input_shape)
+            self._check_channels(self.num_features, input_shape, "features")
         return tuple(input_shape)
 
     def _infer(self, input_shape: Shape) -> None:
-        if self.num_features is None and input_shape and isinstance(input_shape[0], int):
-            self._build(input_shape[0])
+        if self.num_features is None and (C := channels_of(input_shape)) is not None:
+            self._build(C)
 
     def _input_shape(self) -> Shape:
         return UNKNOWN if self.num_features is None else (self.num_features, ...)
@@ -282,14 +281,94 @@ class LayerNorm(Module):
         return _standardize_gradient(delta, standard, inverse, self._axes)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        n = len(self._shape)
-        if ... not in input_shape and (
-            len(input_shape) < n
-            or any(a not in (b, None) for a, b in zip(input_shape[-n:], self._shape, strict=True))
-        ):
-            takes = f"samples ending in axes {self._shape}"
-            raise self._refuse(takes, f"samples of shape {input_shape}", input_shape)
-        return tuple(input_shape)
+        return _ending_in(self, self._shape, input_shape)
+
+    def _input_shape(self) -> Shape:
+        return self._shape
+
+
+class RMSNorm(Module):
+    """Root-mean-square normalization, ``Y = γ X / ρ`` with ``ρ² = mean(X²) + eps`` of every sample.
+
+    It is `LayerNorm` without the mean: no number is taken off, and no β is added. Each x also moves
+    ρ, by ``∂ρ/∂x = x / (n ρ)``; so with ``x̂ = x / ρ`` and the derivative ``g = γ delta`` by it,
+    ``∂L/∂x = (g − x̂ · mean(g x̂)) / ρ``.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The last axes of a sample, over which the mean is taken: ``D`` for rows.
+    eps : float, optional
+        Added to the mean of the squares; by default the dtype's own ``numpy.finfo(dtype).eps``.
+    elementwise_affine : bool, default True
+        Whether to learn γ, one number for every place in `normalized_shape`.
+    dtype : dtype_like, default numpy.float32
+        Of the parameter.
+
+    Attributes
+    ----------
+    weight : Parameter of shape `normalized_shape`, or None
+        γ, which starts at one.
+
+    Raises
+    ------
+    ShapeError
+        For samples that do not end in these axes.
+
+    References
+    ----------
+    Zhang, Sennrich: Root mean square layer normalization, 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RMSNorm(2, eps=0)(np.array([[1.0, -1.0], [7.0, 1.0]]))
+    array([[ 1. , -1. ],
+           [ 1.4,  0.2]])
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        if isinstance(normalized_shape, list):
+            normalized_shape = tuple(normalized_shape)
+        lengths = normalized_shape if isinstance(normalized_shape, tuple) else (normalized_shape,)
+        for length in lengths:
+            check_integer("RMSNorm", "normalized_shape", length, minimum=1)
+        self.normalized_shape = normalized_shape
+        self._shape = tuple(lengths)
+        self._axes = tuple(range(-len(lengths), 0))
+        self.eps = None if eps is None else check_number("RMSNorm", "eps", eps, minimum=0)
+        self.elementwise_affine = check_flag("RMSNorm", "elementwise_affine", elementwise_affine)
+        dtype = check_dtype("RMSNorm", dtype)
+        self.weight: Parameter | None = None
+        if self.elementwise_affine:
+            self.weight = filled("RMSNorm", self._shape, 1.0, dtype)
+
+    def __call__(self, X: Array) -> Array:
+        self._check_input(X)
+        eps = np.finfo(X.dtype).eps if self.eps is None else self.eps
+        inverse = 1 / np.sqrt((X * X).mean(axis=self._axes, keepdims=True) + eps)
+        standard = X * inverse
+        self._saved = standard, inverse
+        return standard.copy() if self.weight is None else self.weight.data * standard
+
+    def backpropagate(self, delta: Array) -> Array:
+        standard, inverse = self._saved
+        if self.weight is not None:
+            samples = tuple(range(delta.ndim - len(self._shape)))
+            self.weight.accumulate((delta * standard).sum(axis=samples))
+            delta = delta * self.weight.data
+        mean = (delta * standard).mean(axis=self._axes, keepdims=True)
+        return (delta - standard * mean) * inverse
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return _ending_in(self, self._shape, input_shape)
 
     def _input_shape(self) -> Shape:
         return self._shape
@@ -387,9 +466,7 @@ class GroupNorm(Module):
     def output_shape(self, input_shape: Shape) -> Shape:
         if input_shape == UNKNOWN:
             return (self.num_channels, ...)
-        if not input_shape or input_shape[0] not in (self.num_channels, None):
-            comes = f"{input_shape[0]}" if input_shape else "samples of shape ()"
-            raise self._refuse(f"{self.num_channels} channels", comes, input_shape)
+        self._check_channels(self.num_channels, input_shape)
         return tuple(input_shape)
 
     def _input_shape(self) -> Shape:
@@ -452,6 +529,17 @@ class InstanceNorm(GroupNorm):
         if math.prod(X.shape[2:]) < 2:
             self._check_input(X)
         return super().__call__(X)
+
+
+def _ending_in(module: Module, shape: tuple[int, ...], input_shape: Shape) -> Shape:
+    """Return the shape of a sample, which ends in another one, or raise a ShapeError."""
+    ending = zip(reversed(input_shape), reversed(shape), strict=False)
+    known = itertools.takewhile(lambda pair: pair[0] is not ..., ending)
+    too_short = ... not in input_shape and len(input_shape) < len(shape)
+    if too_short or any(ours not in (theirs, None) for ours, theirs in known):
+        takes = f"samples ending in axes {shape}"
+        raise module._refuse(takes, f"samples of shape {input_shape}", input_shape)
+    return tuple(input_shape)
 
 
 def _standardize(X: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:

@@ -81,7 +81,7 @@ def checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
                 in_backward.reset(before)
         if not input_gradient:
             return None
-        if getattr(gradient, "shape", None) != self._shapes[0] and self._has_input_gradient:
+        if getattr(gradient, "shape", None) != self._shapes[0]:
             raise _unfit_gradient(self, gradient)
         return gradient
 

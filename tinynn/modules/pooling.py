@@ -168,7 +168,8 @@ def _to_first(delta: Array, Y: Array, X: Array, windows: dict[int, Window]) -> A
 
 def _indices(tap: tuple[tuple[int, slice, slice], ...]) -> tuple[Any, Any]:
     """Return the indices of the output and of the input that take a slice along some axes."""
-    outs, ins = [slice(None)] * 4, [slice(None)] * 4
+    n_axes = max(axis for axis, _, _ in tap) + 1
+    outs, ins = [slice(None)] * n_axes, [slice(None)] * n_axes
     for axis, out, in_ in tap:
         outs[axis], ins[axis] = out, in_
     return tuple(outs), tuple(ins)
@@ -248,7 +249,7 @@ class AvgPool2d(_Pool2d):
         if self.divisor_override is not None:
             return float(self.divisor_override)
         rows, columns = (
-            _counts(window, n, self.count_include_pad)
+            window_counts(window, n, self.count_include_pad)
             for window, n in zip(self._axes, (H, W), strict=True)
         )
         counts = rows[:, None] * columns
@@ -265,7 +266,7 @@ def _to_all(delta: Array, window: Window, axis: int, n: int) -> Array:
     return gradient
 
 
-def _counts(window: Window, n: int, include_padding: bool) -> Array:
+def window_counts(window: Window, n: int, include_padding: bool) -> Array:
     """Return how many positions of the input, or of the padded one, each window covers."""
     starts = np.arange(window.length(n)) * window.stride - window.before
     low, high = (-window.before, n + window.after) if include_padding else (0, n)

@@ -11,9 +11,9 @@ from tinynn.core.checks import check_integer, check_whole
 from tinynn.core.types import Array
 from tinynn.errors import OptionError
 from tinynn.modules.base import Module
-from tinynn.modules.shapes import UNKNOWN, Shape, is_known
+from tinynn.modules.shapes import UNKNOWN, Shape, is_known, sample_text
 
-__all__ = ["Flatten", "Identity", "Reshape"]
+__all__ = ["Flatten", "Identity", "Reshape", "Transpose"]
 
 
 class Flatten(Module):
@@ -39,7 +39,7 @@ class Flatten(Module):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if not is_known(input_shape):
-            return UNKNOWN
+            return (None,)
         return (math.prod(input_shape),)  # type: ignore[arg-type]
 
 
@@ -110,6 +110,58 @@ class Identity(Module):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
+
+
+class Transpose(Module):
+    """Exchange two axes, such as positions and features: ``(N, T, D)`` becomes ``(N, D, T)``.
+
+    ``Y = X.swapaxes(dim0, dim1)``; backward ``∂L/∂X = delta.swapaxes(dim0, dim1)``.
+
+    Parameters
+    ----------
+    dim0, dim1 : int, default 1 and 2
+        The axes, with the batch axis as 0, which stays where it is.
+
+    Raises
+    ------
+    ShapeError
+        For an input that has no such axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Transpose()(np.zeros((8, 5, 3))).shape
+    (8, 3, 5)
+    """
+
+    def __init__(self, dim0: int = 1, dim1: int = 2) -> None:
+        self.dim0 = check_whole("Transpose", "dim0", dim0)
+        self.dim1 = check_whole("Transpose", "dim1", dim1)
+        if 0 in (self.dim0, self.dim1):
+            raise OptionError("Transpose: the batch axis, 0, stays where it is; axes count from 1")
+
+    def __call__(self, X: Array) -> Array:
+        self._check_input(X)
+        return X.swapaxes(self.dim0, self.dim1).copy()
+
+    def backpropagate(self, delta: Array) -> Array:
+        return delta.swapaxes(self.dim0, self.dim1).copy()
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if ... in input_shape:
+            return UNKNOWN
+        n_axes = len(input_shape) + 1
+        lengths: list[Any] = [0, *input_shape]
+        for dim in (self.dim0, self.dim1):
+            if not -n_axes < dim < n_axes:
+                comes = f"samples of shape {sample_text(input_shape)}"
+                raise self._refuse(f"inputs with an axis {dim}", comes, input_shape)
+        i, j = self.dim0, self.dim1
+        lengths[i], lengths[j] = lengths[j], lengths[i]
+        return tuple(lengths[1:])
+
+    def _input_shape(self) -> Shape:
+        return (None,) * max(self.dim0, self.dim1, 1)
 
 
 def _reshaped(X: Array, shape: Any) -> Array:

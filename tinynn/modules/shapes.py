@@ -10,11 +10,21 @@ import numpy as np
 from tinynn.core.checks import shown
 from tinynn.errors import OptionError
 
-__all__ = ["UNKNOWN", "Shape", "as_shape", "batch_text", "is_known", "sample_text"]
+__all__ = [
+    "UNKNOWN",
+    "Shape",
+    "aligned",
+    "as_shape",
+    "batch_text",
+    "channels_of",
+    "is_known",
+    "sample_text",
+]
 
 
 # The shape of one sample. Before any data are seen, an axis may be unknown (None), or the number
-# of axes (an Ellipsis at the end); a whole shape of which nothing is known is ``(...,)``.
+# of axes (an Ellipsis, at the end or at the beginning); a whole shape of which nothing is known is
+# ``(...,)``, and one of which only the last axis is known ``(..., 10)``.
 Shape: TypeAlias = tuple[int | EllipsisType | None, ...]
 UNKNOWN: Shape = (...,)
 
@@ -22,14 +32,15 @@ UNKNOWN: Shape = (...,)
 def as_shape(where: str, shape: object) -> Shape:
     """Return the shape of a sample as far as it is known, in plain ints, or say what is wrong."""
     lengths = tuple(shape) if isinstance(shape, tuple | list) else (-1,)
-    open_end = bool(lengths) and lengths[-1] is ...
-    known = [None if n is None else _length(n) for n in (lengths[:-1] if open_end else lengths)]
+    known = [n if n is None or n is ... else _length(n) for n in lengths]
+    if ... in known[1:-1] or known.count(...) > 1:
+        known.append(-1)
     if -1 in known:
         raise OptionError(
             f"{where}: the shape of a sample must be a tuple of integers, without "
             f"the batch axis, but is {shown(shape)}"
         )
-    return (*known, ...) if open_end else tuple(known)
+    return tuple(known)
 
 
 def _length(value: object) -> int:
@@ -67,3 +78,34 @@ def _lengths(shape: Shape) -> list[str]:
 def is_known(shape: Shape) -> bool:
     """Tell whether a sample's shape is known in every axis."""
     return all(isinstance(length, int) for length in shape)
+
+
+def channels_of(shape: Shape) -> int | None:
+    """Return how many channels a sample has, where that is known: its first axis.
+
+    A shape that is open at its beginning, as that behind a `Linear`, is taken for that of a row.
+
+    Examples
+    --------
+    >>> channels_of((3, None, None)), channels_of((..., 10)), channels_of((...,))
+    (3, 10, None)
+    """
+    length = shape[0] if shape else None
+    if length is ... and len(shape) > 1:
+        length = shape[-1]
+    return length if isinstance(length, int) else None
+
+
+def aligned(shape: Shape, n_axes: int) -> Shape | None:
+    """Return a shape of so many axes, with None for unknown ones; None if it has another number.
+
+    Examples
+    --------
+    >>> aligned((..., 10), 2), aligned((3, ...), 3), aligned((4,), 2)
+    ((None, 10), (3, None, None), None)
+    """
+    known = tuple(length for length in shape if length is not ...)
+    missing = (None,) * (n_axes - len(known))
+    if len(known) > n_axes or (missing and ... not in shape):
+        return None
+    return (*missing, *known) if shape[0] is ... else (*known, *missing)

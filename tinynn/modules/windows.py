@@ -12,7 +12,7 @@ from tinynn.core.checks import check_integer
 from tinynn.core.types import Array
 from tinynn.errors import OptionError
 from tinynn.modules.base import Module
-from tinynn.modules.shapes import Shape
+from tinynn.modules.shapes import Shape, aligned
 
 __all__ = ["Pair", "Window", "as_pair", "check_pair", "image_shape", "output_lengths", "overlap"]
 
@@ -137,17 +137,16 @@ def stacked(rows: Array, n: int, stride: int, k: int, step: int) -> Array:
 
 def image_shape(module: Module, input_shape: Shape, channels: int | None) -> Shape:
     """Return (C, H, W) with None for what is not known, or raise a ShapeError."""
-    is_open = bool(input_shape) and input_shape[-1] is ...
-    known = input_shape[:-1] if is_open else tuple(input_shape)
+    shape = aligned(input_shape, 3)
     takes = "images (N, C, H, W)" if channels is None else f"images (N, {channels}, H, W)"
-    if len(known) > 3 or (len(known) < 3 and not is_open):
+    if shape is None:
         mend = (
             "; give images their shape: X.reshape(N, C, H, W), or flatten=False in the data factory"
         )
-        if len(known) == 2:
+        if len(input_shape) == 2:
             mend = "; one channel needs an axis as well: X[:, numpy.newaxis]"
         raise module._refuse(takes, f"samples of shape {input_shape}", input_shape, mend)
-    C, H, W = known + (None,) * (3 - len(known))
+    C, H, W = shape
     if channels is not None and C not in (channels, None):
         channels_last = channels == W
         mend = "; with channels last, X.transpose(0, 3, 1, 2) puts them first" * channels_last

@@ -1,0 +1,396 @@
+"""Attention: every position of a sequence takes a mean of the others, with weights of its own.
+
+Each class has its derivative right under it. The weights are a softmax of products of vectors, so
+the derivative is three products back and the softmax's Jacobian in between.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tinynn.core.checks import (
+    check_choice,
+    check_dtype,
+    check_flag,
+    check_integer,
+    check_number,
+)
+from tinynn.core.primitives import add_to_rows, column_sums
+from tinynn.core.threads import product
+from tinynn.core.types import Array
+from tinynn.errors import OptionError, ShapeError
+from tinynn.initializers import Initializer, get_initializer, initial
+from tinynn.modules.activations import GELU, ReLU
+from tinynn.modules.base import Module
+from tinynn.modules.composition import Residual
+from tinynn.modules.containers import ModuleList
+from tinynn.modules.linear import Linear, as_rows
+from tinynn.modules.normalization import LayerNorm
+from tinynn.modules.regularization import Dropout
+from tinynn.modules.sequences import lengths_for, past, sequence_shape
+from tinynn.modules.shapes import Shape
+from tinynn.parameter import Parameter, filled
+from tinynn.random import RNG, as_generator
+
+__all__ = ["MultiheadAttention", "TransformerBlock"]
+
+
+class MultiheadAttention(Module):
+    """Self-attention with several heads: ``Y = [A₁ V₁, …, A_h V_h] W_oᵀ + b_o``.
+
+    ``[Q, K, V] = X W_inᵀ + b_in`` is cut into heads of d = E / h numbers each, and a head's weights
+    are ``A = softmax(Q Kᵀ / √d)``: every row of A sums to one, and says how much a position takes
+    of each position's V. With ``causal=True`` no position looks at a later one.
+
+    Backward, for each head with the derivative O′ by its output ``O = A V``:
+    ``∂L/∂V = Aᵀ O′``, ``∂L/∂A = O′ Vᵀ``, through the softmax
+    ``∂L/∂S = A ∘ (∂L/∂A − Σ_j ∂L/∂A_j A_j)``, and with ``S = Q Kᵀ / √d`` at last
+    ``∂L/∂Q = ∂L/∂S K / √d`` and ``∂L/∂K = ∂L/∂Sᵀ Q / √d``.
+
+    Parameters
+    ----------
+    embed_dim : int
+        E, the features at every position, in and out.
+    num_heads : int
+        h, which divides E.
+    dropout : float, default 0
+        Probability with which weights in A are dropped in training.
+    bias : bool, default True
+        Whether to add b_in and b_o, which start at zero.
+    causal : bool, default False
+        Whether every position sees itself and what comes before it, and nothing that comes later.
+    init : str or callable, default "xavier_uniform"
+        How the weights start: a name in `tinynn.initializers`, or a function of (shape, rng).
+    rng : numpy.random.Generator, int or None, default None
+        What weights and dropout are drawn from; None draws from the library's generator.
+    dtype : dtype_like, default numpy.float32
+        Of the parameters.
+
+    Attributes
+    ----------
+    in_proj_weight : Parameter of shape (3 E, E)
+        W_in: those of Q, K and V one below the other.
+    in_proj_bias : Parameter of shape (3 E,), or None
+        b_in.
+    out_proj : Linear
+        W_o and b_o.
+    attention : ndarray of shape (N, h, T, T), or None
+        A of the latest call, before dropout; for a picture of what looks at what.
+
+    Raises
+    ------
+    ShapeError
+        Where the heads do not divide the features, and for what is not sequences of E features.
+
+    Notes
+    -----
+    Inside of a `Padded`, no position looks at padding.
+
+    References
+    ----------
+    Vaswani et al.: Attention is all you need, 2017, section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import MultiheadAttention
+    >>> module = MultiheadAttention(4, 2, causal=True, rng=0)
+    >>> X = np.random.default_rng(0).normal(size=(1, 3, 4))
+    >>> module(X).shape
+    (1, 3, 4)
+    >>> module.attention[0, 0].round(2)
+    array([[1.  , 0.  , 0.  ],
+           [0.21, 0.79, 0.  ],
+           [0.59, 0.21, 0.2 ]])
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        causal: bool = False,
+        *,
+        init: str | Initializer = "xavier_uniform",
+        rng: RNG = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        name = "MultiheadAttention"
+        E = self.embed_dim = check_integer(name, "embed_dim", embed_dim, minimum=1)
+        self.num_heads = check_integer(name, "num_heads", num_heads, minimum=1)
+        if E % self.num_heads:
+            raise ShapeError(
+                f"{name}: num_heads must divide embed_dim, but {self.num_heads} does not divide "
+                f"{E}; fix: take one of {', '.join(str(h) for h in _divisors(E))} heads"
+            )
+        self.dropout = check_number(name, "dropout", dropout, minimum=0, maximum=1)
+        self.bias = check_flag(name, "bias", bias)
+        self.causal = check_flag(name, "causal", causal)
+        self.init = init
+        get_initializer(init)
+        dtype = check_dtype(name, dtype)
+        self.rng = rng
+        generator = as_generator(rng)
+        parts = [initial(init, (E, E), generator, dtype) for _ in range(3)]
+        # As that of a Linear, it lies in memory so that X · W_inᵀ is fastest.
+        self.in_proj_weight = Parameter(np.asfortranarray(np.concatenate(parts)))
+        self.in_proj_bias: Parameter | None = None
+        if self.bias:
+            self.in_proj_bias = filled(name, 3 * E, 0.0, dtype)
+        self.out_proj = Linear(E, E, self.bias, init=init, rng=generator, dtype=dtype)
+        self._drop = Dropout(self.dropout, rng=None if rng is None else generator)
+
+    @property
+    def attention(self) -> Array | None:
+        """Ndarray of shape (N, h, T, T) or None : the weights of the latest call."""
+        return None if self._saved is None else self._saved[4]
+
+    def __call__(self, X: Array) -> Array:
+        self._check_input(X)
+        (N, T, E), h = X.shape, self.num_heads
+        projected = product(as_rows(X), self.in_proj_weight.data.T)
+        if self.in_proj_bias is not None:
+            add_to_rows(projected, self.in_proj_bias.data)
+        Q, K, V = projected.reshape(N, T, 3, h, E // h).transpose(2, 0, 3, 1, 4)  # (N, h, T, d)
+        if past() is not None:
+            K, V = self._with_past(K, V)
+        Q = Q / math.sqrt(E // h)
+        S = Q @ K.swapaxes(2, 3)
+        self._mask(S)
+        S -= S.max(axis=3, keepdims=True)  # changes nothing, and lets nothing overflow
+        A = np.exp(S, out=S)
+        A /= A.sum(axis=3, keepdims=True)
+        dropped = self._drop(A) if self._drop.p and self.training else A
+        O = np.empty((N, T, h, E // h), A.dtype)  # noqa: E741 - as in the formula
+        np.matmul(dropped, V, out=O.transpose(0, 2, 1, 3))
+        self._saved = X, Q, K, V, A, dropped
+        return self.out_proj(O.reshape(N, T, E))
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        # O = A V, A = softmax(S) and S = Q Kᵀ, where Q holds the 1/√d. So for every head
+        #   ∂L/∂V = Aᵀ O′   ∂L/∂A = O′ Vᵀ   ∂L/∂S_i = A_i (∂L/∂A_i − Σ_j ∂L/∂A_j A_j)
+        #   ∂L/∂Q = ∂L/∂S K · 1/√d          ∂L/∂K = ∂L/∂Sᵀ Q
+        # and with P = X W_inᵀ + b_in, in which Q, K and V lie side by side,
+        #   ∂L/∂W_in = (∂L/∂P)ᵀ X           ∂L/∂b_in = Σ ∂L/∂P       ∂L/∂X = ∂L/∂P W_in
+        X, Q, K, V, A, dropped = self._saved
+        (N, T, E), h = X.shape, self.num_heads
+        by_O = self.out_proj.backpropagate(delta).reshape(N, T, h, E // h).transpose(0, 2, 1, 3)
+        by_P = np.empty((N, T, 3, h, E // h), by_O.dtype)
+        by_Q, by_K, by_V = by_P.transpose(2, 0, 3, 1, 4)
+        np.matmul(dropped.swapaxes(2, 3), by_O, out=by_V)
+        by_S = by_O @ V.swapaxes(2, 3)  # this is ∂L/∂A
+        if dropped is not A:
+            by_S = self._drop.backpropagate(by_S)
+        by_S *= A
+        by_S -= A * by_S.sum(axis=3, keepdims=True)
+        np.matmul(by_S, K, out=by_Q)
+        by_Q /= math.sqrt(E // h)
+        np.matmul(by_S.swapaxes(2, 3), Q, out=by_K)
+        rows = by_P.reshape(N * T, 3 * E)
+        self.in_proj_weight.accumulate_product(rows.T, as_rows(X))
+        if self.in_proj_bias is not None:
+            self.in_proj_bias.accumulate(column_sums(rows))
+        if not input_gradient:
+            return None
+        return product(rows, self.in_proj_weight.data).reshape(X.shape)
+
+    def _mask(self, S: Array) -> None:
+        """Set the scores of what a position must not see to −∞, in place."""
+        N, _, T, n_keys = S.shape
+        if self.causal and T > 1:
+            S += _later(T, n_keys, S.real.dtype)
+        if (lengths := lengths_for(self, N, T)) is not None:
+            is_padding = np.arange(n_keys) >= lengths[:, np.newaxis]
+            S[np.broadcast_to(is_padding[:, np.newaxis, np.newaxis], S.shape)] = -np.inf
+
+    def _with_past(self, K: Array, V: Array) -> tuple[Array, Array]:
+        """Return keys and values of all tokens so far, and keep them for the next ones."""
+        before = past()
+        assert before is not None
+        if not self.causal:
+            raise OptionError(
+                f"{self!r} cannot go on token by token, as earlier positions look at later ones; "
+                "fix: build it with causal=True"
+            )
+        kept = before.kept.get(id(self))
+        if kept is not None:
+            K = np.concatenate([kept[0], K], axis=2)
+            V = np.concatenate([kept[1], V], axis=2)
+        before.kept[id(self)] = K, V
+        return K, V
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        T, _ = sequence_shape(self, input_shape, self.embed_dim)
+        return T, self.embed_dim
+
+    def _input_shape(self) -> Shape:
+        return None, self.embed_dim
+
+
+@functools.lru_cache(maxsize=16)
+def _later(T: int, n_keys: int, dtype: np.dtype[Any]) -> Array:
+    """Return −∞ for keys behind each of the last T positions, and 0 for all others."""
+    later = np.triu(np.full((T, n_keys), -np.inf, dtype), n_keys - T + 1)
+    later.flags.writeable = False
+    return later
+
+
+def _divisors(n: int) -> list[int]:
+    return [k for k in range(1, n + 1) if n % k == 0]
+
+
+class TransformerBlock(Module):
+    """Attention, and then a small network at every position, each with a way around it.
+
+    With attention f and the network ``g(X) = act(X W₁ᵀ + b₁) W₂ᵀ + b₂``, normalization comes first
+    in ``Y = Z + g(norm₂(Z))`` with ``Z = X + f(norm₁(X))``. With ``norm_first=False`` it comes
+    last, as in the paper: ``Y = norm₂(Z + g(Z))`` with ``Z = norm₁(X + f(X))``.
+
+    It is made of `Residual`, `LayerNorm`, `MultiheadAttention`, `Linear` and an activation, and its
+    derivative is theirs, one after the other: what comes back to a `Residual` goes both ways, and
+    is added up before it.
+
+    Parameters
+    ----------
+    d_model : int
+        E, the features at every position, in and out.
+    nhead : int
+        How many heads the attention has; it divides E.
+    dim_feedforward : int, optional
+        The width inside of g; by default 4 E.
+    dropout : float, default 0
+        Probability of dropout: of attention weights, inside of g, and of what f and g give.
+    activation : {"gelu", "gelu_tanh", "relu"}, default "gelu"
+        Inside of g; "gelu_tanh" is GELU's approximation by tanh, which is faster.
+    layer_norm_eps : float, default 1e-5
+        Added to the variances.
+    norm_first : bool, default True
+        Whether f and g are given what is normalized, or their sums are normalized.
+    bias : bool, default True
+        Whether linear maps and normalizations have biases.
+    causal : bool, default False
+        Whether every position sees itself and what comes before it, and nothing that comes later.
+    init : str or callable, default "xavier_uniform"
+        How the weights start: a name in `tinynn.initializers`, or a function of (shape, rng).
+    rng : numpy.random.Generator, int or None, default None
+        What weights and dropout are drawn from; None draws from the library's generator.
+    dtype : dtype_like, default numpy.float32
+        Of the parameters.
+
+    Attributes
+    ----------
+    self_attn : MultiheadAttention
+        f.
+    linear1, linear2 : Linear
+        W₁, b₁ and W₂, b₂.
+    norm1, norm2 : LayerNorm
+        The normalizations.
+
+    Raises
+    ------
+    ShapeError
+        Where the heads do not divide the features, and for what is not sequences of E features.
+
+    References
+    ----------
+    Vaswani et al.: Attention is all you need, 2017. Xiong et al.: On layer normalization in the
+    transformer architecture, 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import TransformerBlock
+    >>> TransformerBlock(8, 2, causal=True)(np.ones((2, 5, 8))).shape
+    (2, 5, 8)
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int | None = None,
+        dropout: float = 0.0,
+        activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu",
+        layer_norm_eps: float = 1e-5,
+        norm_first: bool = True,
+        bias: bool = True,
+        causal: bool = False,
+        *,
+        init: str | Initializer = "xavier_uniform",
+        rng: RNG = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        name = "TransformerBlock"
+        self.d_model = check_integer(name, "d_model", d_model, minimum=1)
+        self.nhead = check_integer(name, "nhead", nhead, minimum=1)
+        self.dim_feedforward = dim_feedforward
+        width = 4 * self.d_model
+        if dim_feedforward is not None:
+            width = check_integer(name, "dim_feedforward", dim_feedforward, minimum=1)
+        self.dropout = check_number(name, "dropout", dropout, minimum=0, maximum=1)
+        self.activation = check_choice(
+            name, "activation", activation, ("gelu", "gelu_tanh", "relu")
+        )
+        self.layer_norm_eps = check_number(name, "layer_norm_eps", layer_norm_eps, minimum=0)
+        self.norm_first = check_flag(name, "norm_first", norm_first)
+        self.bias = check_flag(name, "bias", bias)
+        self.causal = check_flag(name, "causal", causal)
+        self.init = init
+        self.rng = rng
+        generator = as_generator(rng)
+        drawn: dict[str, Any] = {"init": init, "rng": generator, "dtype": dtype}
+        between = None if rng is None else generator
+        self.self_attn = MultiheadAttention(
+            self.d_model, self.nhead, self.dropout, self.bias, self.causal, **drawn
+        )
+        self.self_attn.rng = between
+        self.self_attn._drop = Dropout(self.dropout, rng=between)
+        self.linear1 = Linear(self.d_model, width, self.bias, **drawn)
+        self.linear2 = Linear(width, self.d_model, self.bias, **drawn)
+        self.norm1, self.norm2 = (
+            LayerNorm(self.d_model, self.layer_norm_eps, bias=self.bias, dtype=dtype)
+            for _ in range(2)
+        )
+
+        def dropped(*modules: Module) -> list[Module]:
+            return [*modules, *([Dropout(self.dropout, rng=between)] if self.dropout else [])]
+
+        act: Module = ReLU()
+        if self.activation != "relu":
+            act = GELU("tanh" if self.activation == "gelu_tanh" else "none")
+        f = dropped(self.self_attn)
+        g = dropped(*dropped(self.linear1, act), self.linear2)
+        steps: list[Module]
+        if self.norm_first:
+            steps = [
+                Residual(ModuleList([self.norm1, *f])),
+                Residual(ModuleList([self.norm2, *g])),
+            ]
+        else:
+            steps = [
+                Residual(ModuleList(f)),
+                self.norm1,
+                Residual(ModuleList(g)),
+                self.norm2,
+            ]
+        self._steps = ModuleList(steps)
+
+    def __call__(self, X: Array) -> Array:
+        self._check_input(X)
+        return self._steps(X)
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        return self._steps.backpropagate(delta, input_gradient)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        T, _ = sequence_shape(self, input_shape, self.d_model)
+        return T, self.d_model
+
+    def _input_shape(self) -> Shape:
+        return None, self.d_model

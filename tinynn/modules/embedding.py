@@ -1,0 +1,271 @@
+"""Embeddings: vectors for tokens, and for the positions at which they stand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tinynn.core.checks import check_dtype, check_flag, check_integer
+from tinynn.core.primitives import sums_by_index
+from tinynn.core.types import Array
+from tinynn.errors import DataError, OptionError
+from tinynn.initializers import Initializer, get_initializer, initial
+from tinynn.modules.base import Module
+from tinynn.modules.sequences import position, sequence_shape
+from tinynn.modules.shapes import Shape
+from tinynn.parameter import Parameter
+from tinynn.random import RNG, as_generator
+
+__all__ = ["Embedding", "PositionalEncoding"]
+
+
+class Embedding(Module):
+    """A table of vectors, of which every index takes one: ``Y[n, t] = W[X[n, t]]``.
+
+    The gradient of a row of the table is the sum over all places where its index stands,
+    ``∂L/∂W[k] = Σ_{n, t: X[n, t] = k} delta[n, t]``. It is the same as that of a `Linear` without
+    bias on one-hot rows, at the cost of a look-up. An index has no derivative: `backpropagate`
+    returns zeros in its place.
+
+    Parameters
+    ----------
+    num_embeddings : int
+        K, how many vectors there are: indices go from 0 to K − 1.
+    embedding_dim : int
+        D, the length of a vector.
+    padding_idx : int, optional
+        The index of padding, which gives zeros, whatever stands in its row of the table; so the
+        gradient of that row is zero. (The row starts at zero too, as in PyTorch, which hands out
+        what stands there.) Negative numbers count from the end.
+    init : str or callable, default "normal"
+        How the table starts: a name in `tinynn.initializers`, or a function of (shape, rng).
+    rng : numpy.random.Generator, int or None, default None
+        What the table is drawn from; None draws from the library's generator.
+    dtype : dtype_like, default numpy.float32
+        Of the table.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (K, D)
+        W.
+
+    Raises
+    ------
+    DataError
+        For an input that does not hold integers, and for an index that is not in the table.
+
+    References
+    ----------
+    Bengio, Ducharme, Vincent, Jauvin: A neural probabilistic language model, 2003.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import Embedding
+    >>> module = Embedding(3, 2)
+    >>> module.weight.data = [[0, 1], [10, 11], [20, 21]]
+    >>> module(np.array([[2, 0, 2]]))
+    array([[[20., 21.],
+            [ 0.,  1.],
+            [20., 21.]]], dtype=float32)
+    >>> _ = module.backpropagate(np.ones((1, 3, 2), np.float32))
+    >>> module.weight.grad
+    array([[1., 1.],
+           [0., 0.],
+           [2., 2.]], dtype=float32)
+    """
+
+    _takes_indices = True
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        init: str | Initializer = "normal",
+        rng: RNG = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        K = check_integer("Embedding", "num_embeddings", num_embeddings, minimum=1)
+        D = check_integer("Embedding", "embedding_dim", embedding_dim, minimum=1)
+        self.num_embeddings, self.embedding_dim = K, D
+        self.padding_idx = padding_idx
+        self.init = init
+        get_initializer(init)
+        dtype = check_dtype("Embedding", dtype)
+        self.weight = Parameter(initial(init, (K, D), as_generator(rng), dtype))
+        if padding_idx is not None:
+            padding_idx = check_integer("Embedding", "padding_idx", padding_idx, minimum=-K)
+            if padding_idx >= K:
+                raise OptionError(
+                    f"Embedding: padding_idx must be an index of the table, below {K}, but is "
+                    f"{padding_idx}"
+                )
+            self.padding_idx = padding_idx % K
+            self.weight.data[self.padding_idx] = 0
+
+    def __call__(self, X: Array) -> Array:
+        indices = self._indices(X)
+        self._saved = indices
+        Y = self.weight.data.take(indices, axis=0)
+        if self.padding_idx is not None:
+            Y[indices == self.padding_idx] = 0
+        return Y
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        # Y[n, t, d] = W[X[n, t], d], so ∂L/∂W[k, d] = Σ_{n, t: X[n, t] = k} delta[n, t, d].
+        indices = self._saved
+        rows = delta.reshape(indices.size, self.embedding_dim)
+        gradient = sums_by_index(indices.ravel(), rows, self.num_embeddings)
+        if self.padding_idx is not None:
+            gradient[self.padding_idx] = 0
+        self.weight.accumulate(gradient)
+        return np.zeros(indices.shape, delta.dtype) if input_gradient else None
+
+    def _indices(self, X: Array) -> Array:
+        """Return the input as indices, or raise a DataError that names what is none."""
+        if X.dtype.kind not in "biu":
+            raise DataError(
+                f"{self!r} takes indices, which are integers, but its input has dtype {X.dtype}; "
+                "fix: convert it with .astype(int), and put nothing before it that makes floats"
+            )
+        indices = X.astype(np.intp, copy=False)
+        # Read as unsigned, a negative index is a very large one: one pass finds both.
+        if indices.size and int(indices.view(np.uintp).max()) >= self.num_embeddings:
+            wrong = (indices < 0) | (indices >= self.num_embeddings)
+            row, *place = (int(i) for i in np.argwhere(wrong)[0])
+            at = f" at {place[0] if len(place) == 1 else tuple(place)}" if place else ""
+            raise DataError(
+                f"{self!r} takes indices from 0 to {self.num_embeddings - 1}, but row {row} has "
+                f"{indices[(row, *place)]}{at}; fix: encode the data with the vocabulary that the "
+                "table was made for, or make a larger table"
+            )
+        return indices
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        leading = (...,) if ... in input_shape else input_shape
+        return (*leading, self.embedding_dim)
+
+
+class PositionalEncoding(Module):
+    """Add to every vector of a sequence one that tells its position: ``Y[n, t] = X[n, t] + P[t]``.
+
+    By default P is fixed: a sine and a cosine for each of many wavelengths, from 2π to 10,000 · 2π,
+    ``P[t, 2i] = sin(t / 10000^(2i/D))`` and ``P[t, 2i + 1] = cos(t / 10000^(2i/D))``. Learned
+    positions are a table that starts with small random numbers, and whose gradient is
+    ``∂L/∂P[t] = Σ_n delta[n, t]``.
+
+    Parameters
+    ----------
+    embedding_dim : int
+        D, the length of a vector.
+    max_len : int, default 5000
+        How long a sequence may be.
+    learned : bool, default False
+        Whether P is learned.
+    init : str or callable, default "normal"
+        How learned positions start; those of "normal" are multiplied by 0.02.
+    rng : numpy.random.Generator, int or None, default None
+        What learned positions are drawn from; None draws from the library's generator.
+    dtype : dtype_like, default numpy.float32
+        Of P.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (max_len, D), or None
+        P, where it is learned.
+
+    Raises
+    ------
+    ShapeError
+        For sequences longer than `max_len`, and for vectors of another length.
+
+    References
+    ----------
+    Vaswani et al.: Attention is all you need, 2017, section 3.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import PositionalEncoding
+    >>> PositionalEncoding(2)(np.zeros((1, 3, 2))).round(2)
+    array([[[ 0.  ,  1.  ],
+            [ 0.84,  0.54],
+            [ 0.91, -0.42]]])
+    """
+
+    _dtype: np.dtype[Any]
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        max_len: int = 5000,
+        learned: bool = False,
+        *,
+        init: str | Initializer = "normal",
+        rng: RNG = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        name = "PositionalEncoding"
+        self.embedding_dim = check_integer(name, "embedding_dim", embedding_dim, minimum=1)
+        self.max_len = check_integer(name, "max_len", max_len, minimum=1)
+        self.learned = check_flag(name, "learned", learned)
+        self.init = init
+        get_initializer(init)
+        self._dtype = check_dtype(name, dtype)
+        self.weight: Parameter | None = None
+        shape = self.max_len, self.embedding_dim
+        if self.learned:
+            values = initial(init, shape, as_generator(rng), self._dtype)
+            self.weight = Parameter(0.02 * values if init == "normal" else values)
+        self._table = None if self.learned else _waves(*shape)
+
+    def __call__(self, X: Array) -> Array:
+        self._check_input(X)
+        start = position()
+        if start + X.shape[1] > self.max_len:
+            raise self._too_long(start + X.shape[1], X.shape[1:])
+        places = slice(start, start + X.shape[1])
+        self._saved = places
+        if self.weight is not None:
+            return X + self.weight.data[places]
+        assert self._table is not None
+        # As fine as the input, so that float64 loses no digits to a table of float32.
+        return X + self._table[places].astype(np.result_type(X.real.dtype, self._dtype))
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        # Y[n, t] = X[n, t] + P[t], so ∂L/∂P[t] = Σ_n delta[n, t] and ∂L/∂X = delta.
+        places = self._saved
+        if self.weight is not None:
+            gradient = np.zeros(self.weight.shape, delta.dtype)
+            gradient[places] = delta.sum(axis=0)
+            self.weight.accumulate(gradient)
+        return delta.copy() if input_gradient else None
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        T, D = sequence_shape(self, input_shape, self.embedding_dim)
+        if isinstance(T, int) and self.max_len < T:
+            raise self._too_long(T, input_shape)
+        return T, D if D is not None else self.embedding_dim
+
+    def _too_long(self, length: int, input_shape: Shape) -> Exception:
+        mend = "; fix: cut the sequences, or give max_len when it is built"
+        takes = f"sequences of at most {self.max_len} positions"
+        return self._refuse(takes, f"{length}", input_shape, mend)
+
+    def _input_shape(self) -> Shape:
+        return None, self.embedding_dim
+
+
+def _waves(length: int, D: int) -> Array:
+    """Return sines and cosines of ever longer waves, by position and dimension."""
+    positions = np.arange(length)[:, np.newaxis]
+    frequencies = np.exp(np.arange(0, D, 2) * (-math.log(10_000) / D))
+    table = np.empty((length, D))
+    table[:, 0::2] = np.sin(positions * frequencies)
+    table[:, 1::2] = np.cos(positions * frequencies[: D // 2])
+    return table
