@@ -693,7 +693,7 @@ def test_the_summary_survives_a_module_that_knows_the_one_around_it():
 def test_the_summary_has_a_question_mark_for_what_is_open():
     model = ModuleList([tnn.Flatten(), Linear(None, 3), BatchNorm()])
     assert rows(model)[1:] == [
-        ["0", "Flatten()", "(N, ...)", "0"],
+        ["0", "Flatten()", "(N, ?)", "0"],
         ["1", "Linear(None, 3)", "(N, 3)", "3 + ?"],
         ["2", "BatchNorm(3)", "(N, 3)", "6"],
         ["total", "9 + ?"],

@@ -157,7 +157,7 @@ def test_a_shape_that_does_not_fit_fills_in_nothing():
 
 def test_what_cannot_tell_a_size_says_so():
     with pytest.raises(StateError, match=r"does not know the size .* fix: give the size"):
-        Linear(None, 10)(np.ones((2, 3, 4)))
+        Linear(None, 10)(np.ones((2, 3, 4, 5)))
 
 
 # ---- members -------------------------------------------------------------------------------------

@@ -127,7 +127,9 @@ class Linear(Module):
         return (*leading, self.out_features)
 
     def _infer(self, input_shape: Shape) -> None:
-        if self.in_features is None and input_shape and isinstance(input_shape[-1], int):
+        # The width of an image is not taken for features: a Flatten was forgotten there.
+        rows = len(input_shape) in (1, 2)
+        if self.in_features is None and rows and isinstance(input_shape[-1], int):
             self._build(input_shape[-1])
 
     def _input_shape(self) -> Shape:
