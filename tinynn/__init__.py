@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # Where each of these names comes from: the one list of them. A file or folder of its own stands
 # for itself.
 _LATER = {
+    "CSVLogger": "training",
     "Callback": "training",
     "Diagnosis": "inspection.diagnostics",
     "Diagnostics": "inspection.diagnostics",
@@ -43,8 +44,13 @@ _LATER = {
     "GradientEntry": "inspection.gradcheck",
     "GradientReport": "inspection.gradcheck",
     "History": "training",
+    "MLflowLogger": "training",
+    "ModelCheckpoint": "training",
     "PreflightReport": "inspection.preflight",
+    "RateSearch": "training",
     "ReduceLROnPlateau": "training",
+    "TensorBoardLogger": "training",
+    "TimeBudget": "training",
     "Trace": "inspection.tracing",
     "TracedModule": "inspection.tracing",
     "TrainingState": "training",
@@ -60,6 +66,7 @@ _LATER = {
     "export_python": "files.python_source",
     "fit": "training",
     "load": "files.saving",
+    "lr_finder": "training",
     "metrics": "metrics",
     "plot": "plot",
     "preflight": "inspection.preflight",
