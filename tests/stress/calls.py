@@ -433,6 +433,7 @@ MADE_BY = {
     "Diagnosis": lambda: tnn.diagnose(model(), tnn.CrossEntropyLoss(), floats(12, 3), labels()),
     "PreflightReport": lambda: tnn.preflight(model(), tnn.CrossEntropyLoss(), loader()),
     "Verdict": lambda: tnn.Verdict("dead", "ModuleList[1]", "a text"),
+    "RateSearch": lambda: tnn.RateSearch([0.1, 1.0, 10.0], [3.0, 1.0, 8.0], 1.0, 1.0),
     "Trace": lambda: tnn.trace(model(), tnn.CrossEntropyLoss(), floats(12, 3), labels()),
     "TracedModule": lambda: MADE_BY["Trace"]().modules[0],
 }

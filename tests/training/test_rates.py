@@ -105,8 +105,10 @@ def test_refuses(options, error, message):
 
 def test_the_picture():
     pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
     search = tnn.lr_finder(*parts(), LOADER)
-    ax = search.plot()
+    ax = search.plot(Figure().subplots())
     assert ax.get_xscale() == "log"
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), search.rates)
     np.testing.assert_array_equal(ax.lines[1].get_xdata(), [search.suggestion] * 2)
