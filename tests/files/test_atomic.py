@@ -1,6 +1,7 @@
 """Files written atomically: whole or not there, whoever is killed, readable as any other file."""
 
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tinynn.errors import CheckpointError
+from tinynn.errors import CheckpointError, OptionError
 from tinynn.files.atomic import check_writable, replacing
+from tinynn.files.paths import as_path
 
 
 def names(folder):
@@ -115,11 +117,79 @@ def test_a_planted_link_under_the_other_name_is_not_followed(tmp_path):
 def test_what_is_in_the_way_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"cannot be written: there is no folder .*nowhere"):
         write(tmp_path / "nowhere" / "file", b"")
-    with pytest.raises(CheckpointError, match="cannot be written: it is a folder; name a file"):
+    with pytest.raises(
+        CheckpointError, match="cannot be written: it is a folder; fix: name a file"
+    ):
         write(tmp_path, b"")
     with pytest.raises(CheckpointError, match="it is no ordinary file"):
         check_writable(os.devnull)
     assert names(tmp_path) == []
+
+
+def test_errors_of_the_system_name_the_path(tmp_path):
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    for name in (circle, tmp_path / ("n" * 252), tmp_path / ("n" * 300)):
+        with pytest.raises(CheckpointError, match=rf"^{name} cannot be written: \w") as caught:
+            check_writable(name)
+        assert isinstance(caught.value, OSError)  # as Python has it
+    assert names(tmp_path) == ["circle"]
+
+
+@pytest.mark.parametrize("plant", ["mkdir", "mkfifo", "symlink_to"])
+def test_what_is_planted_beside_a_file_is_named(tmp_path, plant):
+    part = tmp_path / ".file.part"
+    plants = {"mkdir": part.mkdir, "mkfifo": lambda: os.mkfifo(part)}
+    plants.get(plant, lambda: part.symlink_to("x"))()
+    what = {"mkdir": "a folder", "mkfifo": "no ordinary file", "symlink_to": "a symbolic link"}
+    with pytest.raises(
+        CheckpointError, match=rf"file cannot be written: {part}, .*is {what[plant]}; fix: remove"
+    ):
+        write(tmp_path / "file", b"new")
+    assert names(tmp_path) == [".file.part"]
+
+
+def test_a_full_disk_is_named_with_the_path(tmp_path):
+    path = tmp_path / "file"
+    write(path, b"old")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limit[1]))  # no file may grow beyond 64 KiB
+    try:
+        with pytest.raises(
+            CheckpointError, match=rf"^{path} cannot be written: File too large; an"
+        ):
+            write(path, b"x" * 2**17)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_the_home_folder_and_paths_of_bytes(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write("~/file", b"1")
+    assert (tmp_path / "file").read_bytes() == b"1"
+    write(os.fsencode(tmp_path / "other"), b"2")
+    assert (tmp_path / "other").read_bytes() == b"2"
+    assert as_path("save", "~/x") == tmp_path / "x"
+    assert as_path("save", "a/~/x") == Path("a/~/x")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("a\0b", r"path must be the name of a file, but has a null character: 'a\\x00b'"),
+        (b"a\0b", "has a null character"),
+        ("", "path must be the name of a file, but is empty"),
+        (3, "path must be a text or a Path, but is 3"),
+        (None, "must be a text or a Path, but is None"),
+        ("~nobody-of-this-name/x", "home folder of an unknown user: '~nobody"),
+    ],
+)
+def test_what_is_no_path(path, message):
+    for use in (check_writable, lambda path: as_path("load", path)):
+        with pytest.raises(OptionError, match=message):
+            use(path)
 
 
 ONE_WRITE = """
@@ -139,7 +209,7 @@ def test_a_read_only_file_is_not_replaced():
         path.chmod(0o444)
         Path(folder).chmod(0o777)
         run = subprocess.run([sys.executable, "-c", ONE_WRITE, path], capture_output=True)
-        assert b"file cannot be written: the file is read-only; name another" in run.stderr
+        assert b"file cannot be written: the file is read-only; fix: name another" in run.stderr
         assert path.read_bytes() == b"the best model of all"
         assert names(Path(folder)) == ["file"]
 

@@ -391,6 +391,24 @@ def test_there_is_no_file(tmp_path):
         tnn.load(tmp_path)
     with pytest.raises(CheckpointError, match="is not a file"):
         tnn.load("/dev/zero")
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    for path in (circle, tmp_path / ("n" * 300)):
+        with pytest.raises(CheckpointError, match=f"^{path} cannot be read: "):
+            tnn.load(path)
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tnn.save(tnn.ReLU(), "~/model")
+    assert repr(tnn.load("~/model")) == repr(tnn.load(tmp_path / "model")) == "ReLU()"
+
+
+def test_a_file_of_very_many_modules_is_refused_before_they_are_built(tmp_path):
+    with pytest.raises(CheckpointError, match="a file can hold 10,000 modules, and here are more"):
+        tnn.save(tnn.ModuleList([tnn.ReLU() for _ in range(10_000)]), tmp_path / "model")
+    tnn.save(tnn.ModuleList([tnn.ReLU() for _ in range(100)]), tmp_path / "model")
+    assert len(tnn.load(tmp_path / "model")) == 100
 
 
 def test_a_newer_file(tmp_path):

@@ -89,13 +89,29 @@ def test_states_of_every_generator_of_numpy(tmp_path):
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path):
     path = tmp_path / "run.npz"
     write_checkpoint(path, {"epoch": 1})
-    for state in ({"epoch": {2}}, {"epoch": np.array([object()])}):
+    for state in (
+        {"epoch": {2}},
+        {"epoch": np.array([object()])},
+        {"epoch": np.array(["2020-01-01"], "M8[D]")},
+        {"epoch": np.zeros(2, [("x", "f4")])},
+        {"epoch": np.zeros((1,) * 33)},
+    ):
         with pytest.raises(
             CheckpointError, match=r"state\['epoch'\] is the .*, which no checkpoint"
         ):
             write_checkpoint(path, state)
     assert read_checkpoint(path) == {"epoch": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
+
+
+@pytest.mark.parametrize(
+    "array", [np.array(["2020-01-01"], "M8[D]"), np.zeros((1,) * 64), np.zeros(2, [("x", "f4")])]
+)
+def test_dates_records_and_very_many_axes_are_no_checkpoint(tmp_path, array):
+    text = json.dumps({"version": VERSION, "state": {"dict": {"x": {"array": "array_0"}}}})
+    np.savez(tmp_path / "run.npz", state=np.array(text), array_0=array)
+    with pytest.raises(CheckpointError, match=r"damaged .*it has an array of .* with \d+ axes"):
+        read_checkpoint(tmp_path / "run.npz")
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):

@@ -1,4 +1,4 @@
-"""Arrays from an ``.npz`` file that nobody vouches for: all of it is looked at, nothing believed.
+"""Read arrays from an ``.npz`` file that nobody vouches for: check everything, believe nothing.
 
 `numpy.load` is made for files of one's own. It makes arrays as large as the file says they are
 before it looks for their numbers, unpacks what was compressed to a thousandth, and stops where an

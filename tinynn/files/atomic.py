@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: whoever is killed while writing leaves the old one."""
+"""Write files that are there whole or not at all: a kill while writing leaves the old one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tinynn.errors import CheckpointError
+from tinynn.files.paths import SystemFileError, as_path, what_is_at
 
 if sys.platform != "win32":
     import fcntl
@@ -20,7 +21,7 @@ __all__ = ["check_writable", "replacing"]
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing, which takes the place of the old one when the with block ends.
+    """Open a file for writing that takes the place of the old one when the with block ends.
 
     Until then everything goes to ``.NAME.part`` in the same folder. At the end that file is flushed
     to disk and renamed, and then the folder is flushed, so that a kill or a power cut at any moment
@@ -44,7 +45,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     CheckpointError
-        Where there is no such folder, what is there is not a file, or the file is read-only.
+        Where there is no such folder, what is there is not a file, or the file is read-only; and
+        where the system fails, as on a full disk. (It is an OSError then, too.)
 
     Examples
     --------
@@ -59,37 +61,46 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     'old'
     'new'
     """
-    path = check_writable(path)
-    part = path.with_name(f".{path.name}.part")
-    file = _locked(part)
+    target = check_writable(path)
+    part = _beside(target)
     try:
-        if path.exists():
-            _set_mode(file, path.stat().st_mode)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-        if sys.platform == "win32":
-            file.close()  # no open file is renamed there; elsewhere the lock lasts until after it
-        part.replace(path)
-    except BaseException:
-        if sys.platform == "win32":
-            file.close()
-            part.unlink(missing_ok=True)
-        elif _is_at(part, file):
-            part.unlink()
-        raise
-    finally:
-        file.close()
-    _flush_folder(path.parent)
+        file = _locked(part)
+        try:
+            if target.exists():
+                _set_mode(file, target.stat().st_mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if sys.platform == "win32":
+                file.close()  # no open file is renamed there; elsewhere the lock lasts until then
+            part.replace(target)
+        except BaseException:
+            if sys.platform == "win32":
+                file.close()
+                part.unlink(missing_ok=True)
+            elif _is_at(part, file):
+                part.unlink()
+            raise
+        finally:
+            with contextlib.suppress(OSError):  # a full disk fails once more
+                file.close()
+    except OSError as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise SystemFileError(
+            f"{target} cannot be written: {error.strerror or error}; an older file of that name is "
+            "as it was"
+        ) from error
+    _flush_folder(target.parent)
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
-    """Return the file that a path stands for, or say why there can be none.
+    """Return the file that a path stands for, or say why it cannot be written.
 
     Parameters
     ----------
     path : path_like
-        Where somebody means to write.
+        Where to write; a ``~`` at its beginning is the home folder.
 
     Returns
     -------
@@ -99,7 +110,10 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     CheckpointError
-        Where there is no such folder, what is there is not a file, or the file is read-only.
+        Where there is no such folder, what is there is not a file, the file is read-only, or
+        something is in the way.
+    OptionError
+        Where it is no path.
 
     Examples
     --------
@@ -107,24 +121,42 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     Traceback (most recent call last):
         ...
     tinynn.errors.CheckpointError: nowhere/model.safetensors cannot be written: there is no folder \
-nowhere
+nowhere; fix: make it first
     """
-    target = Path(path).resolve()
+    path = as_path("path", path)
+    try:
+        found = what_is_at(path)  # first, as a link to itself can be neither followed nor replaced
+        target = path.resolve()
+        part = _beside(target)
+        in_the_way = what_is_at(part, follow=False)
+    except OSError as error:
+        raise SystemFileError(f"{path} cannot be written: {error.strerror or error}") from error
     if not target.parent.is_dir():
         raise CheckpointError(
-            f"{path} cannot be written: there is no folder {Path(path).parent}; make it first"
+            f"{path} cannot be written: there is no folder {path.parent}; fix: make it first"
         )
-    if target.exists() and not target.is_file():
-        what = "a folder" if target.is_dir() else "no ordinary file"
-        raise CheckpointError(f"{path} cannot be written: it is {what}; name a file")
-    # It could be replaced all the same, but who protects a file does not mean that.
-    if target.exists() and not os.access(target, os.W_OK):
-        raise CheckpointError(f"{path} cannot be written: the file is read-only; name another")
+    if found not in ("", "a file"):
+        raise CheckpointError(f"{path} cannot be written: it is {found}; fix: name a file")
+    # It could be replaced all the same, but this is not what a protected file is for.
+    if found and not os.access(target, os.W_OK):
+        raise CheckpointError(
+            f"{path} cannot be written: the file is read-only; fix: name another file"
+        )
+    if in_the_way not in ("", "a file"):
+        raise SystemFileError(
+            f"{path} cannot be written: {part}, which is written first, is {in_the_way}; fix: "
+            "remove it"
+        )
     return target
 
 
+def _beside(target: Path) -> Path:
+    """Return the name under which a file is written before it takes its place."""
+    return target.with_name(f".{target.name}.part")
+
+
 def _locked(part: Path) -> BinaryIO:
-    """Return an empty file of that name which nobody else writes to, waiting for who does now."""
+    """Return an empty file of that name that nobody else writes to; wait for whoever does now."""
     # A link that somebody planted under this name is not followed.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     while True:

@@ -14,7 +14,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from tinynn.core.types import Array
 from tinynn.errors import CheckpointError, OptionError
 from tinynn.files.archive import read_json
 from tinynn.files.atomic import replacing
+from tinynn.files.paths import as_path, read_bytes
 from tinynn.modules.base import Module
 from tinynn.modules.shapes import UNKNOWN
 from tinynn.parameter import Parameter
@@ -60,6 +60,9 @@ SMALL = 2**18
 
 # How deep modules may be in modules. Python's own limit depends on who calls.
 DEEPEST = 64
+
+# How many modules there may be: a file of 50 bytes for each would otherwise take kilobytes.
+MOST = 10_000
 
 
 def save(model: Module, path: str | os.PathLike[str]) -> None:
@@ -143,6 +146,8 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
     CheckpointError
         Where the file is damaged, foreign or of a newer version, or has modules that are neither
         tinynn's nor in `modules`.
+    FileNotFoundError
+        Where there is no such file.
     OptionError
         Where `modules` is not what it should be.
     ImportError
@@ -167,9 +172,7 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
     """
     safetensors = _safetensors()
     classes = _named_classes(modules)
-    if Path(path).exists() and not Path(path).is_file():
-        raise CheckpointError(f"{path} is not a file")
-    content = Path(path).read_bytes()
+    content = read_bytes(as_path("load", path))
     try:
         arrays = safetensors.load(content)
         metadata = _metadata(content)
@@ -544,11 +547,16 @@ def _convert(model: Module, arrays: Mapping[str, Array]) -> None:
 
 
 def _check_classes(described: Any, classes: Mapping[str, type[Module]]) -> None:
-    """Raise one error for all modules that are neither tinynn's nor named by the caller."""
+    """Raise for too many modules, and once for all that are neither tinynn's nor named."""
     missing: dict[str, str] = {}
+    n_modules = 0
 
     def walk(value: Any) -> None:
+        nonlocal n_modules
         if isinstance(value, dict):
+            n_modules += "module" in value
+            if n_modules > MOST:
+                raise CheckpointError(f"a file can hold {MOST:,} modules, and here are more")
             match value.get("module"):
                 case {"class": str(cls), "of": str(file)} if cls not in classes:
                     missing[cls] = f"{cls} (of {file})"

@@ -102,7 +102,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def without_arrays(value: Any, arrays: dict[str, Array], where: str) -> Any:
     """Return a state for JSON: each array moves to `arrays`, and its name there takes its place."""
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+    if isinstance(value, np.ndarray) and _is_plain(value):
         arrays[f"array_{len(arrays)}"] = value
         return {"array": f"array_{len(arrays) - 1}"}
     if isinstance(value, np.generic):
@@ -114,6 +114,8 @@ def without_arrays(value: Any, arrays: dict[str, Array], where: str) -> Any:
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
         return {"dict": {n: without_arrays(v, arrays, f"{where}[{n!r}]") for n, v in value.items()}}
     what = f"the {type(value).__name__} {value!r:.60}"
+    if isinstance(value, np.ndarray):
+        what += f" of {value.dtype} with {value.ndim} axes"
     if isinstance(value, Mapping):
         what = f"a dictionary with keys that are not text, {list(value)!r:.60}"
     raise CheckpointError(
@@ -122,12 +124,20 @@ def without_arrays(value: Any, arrays: dict[str, Array], where: str) -> Any:
     )
 
 
+def _is_plain(array: Array) -> bool:
+    """Tell whether an array is numbers or text, with as many axes as every NumPy can have."""
+    return array.dtype.kind in "biufcU" and array.ndim <= 32
+
+
 def with_arrays(value: Any, arrays: dict[str, Array]) -> Any:
     """Undo `without_arrays`."""
     if isinstance(value, list):
         return [with_arrays(item, arrays) for item in value]
     if isinstance(value, dict):
         if "array" in value:
-            return arrays.pop(value["array"])
+            array = arrays.pop(value["array"])
+            if not _is_plain(array):
+                raise ValueError(f"it has an array of {array.dtype} with {array.ndim} axes")
+            return array
         return {name: with_arrays(item, arrays) for name, item in value["dict"].items()}
     return value

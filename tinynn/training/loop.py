@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import ExitStack
 from itertools import zip_longest
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from tinynn.core.generators import own_streams
 from tinynn.core.interrupts import Interrupts
 from tinynn.core.types import Array
 from tinynn.errors import DataError, DivergedError
+from tinynn.files.paths import as_path
 from tinynn.losses import Loss
 from tinynn.metrics import Metric, get_metrics
 from tinynn.modules import Module
@@ -151,7 +151,7 @@ def fit(
         methods = [callback for callback in callbacks if isinstance(callback, Callback)]
         saved = None
         if checkpoint is not None or processes.current.size > 1:  # all of these begin alike
-            path = None if checkpoint is None else Path(checkpoint)
+            path = None if checkpoint is None else as_path("fit: checkpoint", checkpoint)
             saved = RunCheckpoint(path, state, loaders, callbacks, functions)
         _discard_stale_gradients(model)
         state._start = Start.of(model, optimizer)
