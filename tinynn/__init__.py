@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tinynn.files.saving import *
     from tinynn.inspection.diagnostics import *
     from tinynn.inspection.gradcheck import *
+    from tinynn.inspection.graph import *
     from tinynn.inspection.preflight import *
     from tinynn.inspection.tracing import *
     from tinynn.training import *
@@ -43,6 +44,7 @@ _LATER = {
     "EarlyStopping": "training",
     "GradientEntry": "inspection.gradcheck",
     "GradientReport": "inspection.gradcheck",
+    "Graph": "inspection.graph",
     "History": "training",
     "MLflowLogger": "training",
     "ModelCheckpoint": "training",
@@ -65,6 +67,7 @@ _LATER = {
     "export_onnx": "files.onnx",
     "export_python": "files.python_source",
     "fit": "training",
+    "graph": "inspection.graph",
     "load": "files.saving",
     "lr_finder": "training",
     "metrics": "metrics",
