@@ -187,6 +187,71 @@ def test_running_averages_keep_their_dtype():
     assert norm.num_batches_tracked.dtype.kind == "i"
 
 
+@pytest.mark.parametrize("track", [True, False])
+def test_one_row_is_refused_with_the_advice_that_fits_the_mode(track):
+    norm = module(track_running_stats=track)
+    with pytest.raises(ShapeError, match=r"in training, but .* or switch to evaluation with eval"):
+        norm(X[:1])
+    norm.eval()
+    if track:
+        norm(X[:1])
+        return
+    with pytest.raises(ShapeError, match=r"as it keeps no running averages, .* or keep them") as e:
+        norm(X[:1])
+    assert "training" not in str(e.value)
+    assert "eval()" not in str(e.value)
+
+
+# ---- as exact in float32 as numbers allow ------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+HARD = {
+    "zero": np.zeros(50),
+    "constant": np.full(50, 0.1),
+    "large constant": np.full(50, 255.0),
+    "huge constant": np.full(50, 1e30),
+    "almost constant": 255 + 1e-3 * RNG.normal(size=50),
+    "far from zero": 1e6 + RNG.normal(size=50),
+    "huge": 1e30 * RNG.normal(size=50),
+    "tiny": 1e-30 * RNG.normal(size=50),
+    "one that differs": np.r_[1e6, 255 + RNG.normal(size=49)],
+    "plain": RNG.normal(size=50),
+}
+
+
+@pytest.mark.parametrize("kind", HARD)
+@pytest.mark.parametrize("images", [False, True])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda dtype: BatchNorm(2, dtype=dtype),
+        lambda dtype: BatchNorm(2, dtype=dtype, track_running_stats=False).eval(),
+        lambda dtype: tnn.LayerNorm((2, 25), dtype=dtype),
+        lambda dtype: tnn.LayerNorm(25, dtype=dtype),
+        lambda dtype: tnn.GroupNorm(1, 2, dtype=dtype),
+        lambda dtype: tnn.InstanceNorm(2, dtype=dtype),
+    ],
+)
+def test_float32_gives_what_float64_does(build, images, kind):
+    """The oracle sees the same float32 numbers, and has digits to spare."""
+    columns = np.stack([HARD[kind], HARD["plain"]], axis=1).astype(np.float32)
+    if not isinstance(build(float), BatchNorm):
+        rows = columns.T.reshape(2, 2, 25)  # a sample of each kind
+    elif images:
+        rows = columns.reshape(10, 5, 1, 2).transpose(0, 3, 1, 2)
+    else:
+        rows = columns
+    module, exact = build(np.float32), build(np.float64)
+    Y, expected = module(rows), exact(rows.astype(np.float64))
+    assert Y.dtype == np.float32
+    np.testing.assert_allclose(Y, expected, rtol=0, atol=2e-5)
+    if kind in ("huge", "huge constant"):
+        return  # the gradient of these is as small as float32 can say
+    delta = np.sin(np.arange(Y.size)).reshape(Y.shape).astype(np.float32)
+    gradient, true = module.backpropagate(delta), exact.backpropagate(delta.astype(np.float64))
+    np.testing.assert_allclose(gradient, true, rtol=0, atol=2e-5 * max(np.abs(true).max(), 1))
+
+
 def test_layer_norm_by_hand():
     norm = tnn.LayerNorm(3, eps=0.0)
     # (1, 2, 6) has mean 3 and variance 14/3.

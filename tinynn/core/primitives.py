@@ -25,8 +25,10 @@ from tinynn.errors import StateError
 
 __all__ = [
     "add_scaled",
+    "add_to_channels",
     "add_to_rows",
     "blocks",
+    "channelwise",
     "column_means",
     "column_sums",
     "combine",
@@ -261,6 +263,55 @@ def add_to_rows(Y: Array, b: Array, factor: float = 1.0) -> None:
     else:
         # A rank-one update of Yᵀ by b and ones; it lies in memory as BLAS expects a matrix.
         ger(factor, b, constant(1.0, len(Y), dtype), 1, 1, Y.T, 1, 1, 1)
+
+
+def channelwise(values: Array, X: Array) -> Array:
+    """Return one value per channel in the shape that broadcasts over X.
+
+    Parameters
+    ----------
+    values : ndarray of shape (C,)
+        One number per column or channel.
+    X : ndarray of shape (N, C) or (N, C, ...)
+        What they will be combined with.
+
+    Returns
+    -------
+    ndarray of shape (C,) or (C, 1, ...)
+        A view.
+
+    Examples
+    --------
+    >>> channelwise(np.array([1.0, 2.0]), np.zeros((8, 2, 5, 5))).shape
+    (2, 1, 1)
+    """
+    return values if X.ndim == 2 else values.reshape(-1, *(1,) * (X.ndim - 2))
+
+
+def add_to_channels(Y: Array, values: Array, factor: float = 1.0) -> None:
+    """Add a multiple of one value per channel in place, ``Y[n, c, ...] += factor · values[c]``.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (N, C) or (N, C, ...)
+        Changed.
+    values : ndarray of shape (C,)
+        Added.
+    factor : float, default 1
+        How many times they are added.
+
+    Examples
+    --------
+    >>> Y = np.zeros((1, 2, 2))
+    >>> add_to_channels(Y, np.array([1.0, 2.0]))
+    >>> Y
+    array([[[1., 1.],
+            [2., 2.]]])
+    """
+    if Y.ndim == 2:
+        add_to_rows(Y, values, factor)
+    else:
+        Y += channelwise(factor * values, Y)
 
 
 def positive_part(X: Array) -> Array:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinynn.core.checks import check_integer
+from tinynn.core.names import place
 from tinynn.core.types import Array
 from tinynn.errors import OptionError
 from tinynn.modules import (
@@ -50,7 +51,6 @@ from tinynn.modules import (
     Softplus,
     Tanh,
 )
-from tinynn.modules.base import place
 
 __all__ = ["Operation", "Program", "program"]
 

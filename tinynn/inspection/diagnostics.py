@@ -20,7 +20,8 @@ from tinynn.core.tables import escape, html_table, text_table
 from tinynn.core.types import Array
 from tinynn.errors import CheckpointError, DivergedError, OptionError
 from tinynn.losses import Loss
-from tinynn.modules import BatchNorm, GroupNorm, LayerNorm, Module
+from tinynn.modules import Module
+from tinynn.modules.normalization import Normalization
 from tinynn.optimizers import Optimizer
 from tinynn.training.callbacks import Callback, check_handed_over
 from tinynn.training.divergence import first_not_finite
@@ -472,7 +473,7 @@ def _look(
     with restored({}), np.errstate(over="ignore", invalid="ignore"):
         modules = [_look_at(call, before, stepped) for call in calls]
         for module, behind in zip(modules, calls[1:], strict=False):
-            module.is_normalized = isinstance(behind.module, BatchNorm | GroupNorm | LayerNorm)
+            module.is_normalized = isinstance(behind.module, Normalization)
         size = _norm(before.values())
         change = _norm(p.data - before[id(p)] for p in parameters) if stepped else math.nan
         input_rms = _rms(X)

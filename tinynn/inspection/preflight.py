@@ -25,16 +25,14 @@ from tinynn.losses import (
     MSELoss,
 )
 from tinynn.modules import (
-    BatchNorm,
-    GroupNorm,
     Hardtanh,
-    LayerNorm,
     Module,
     ReLU,
     Sigmoid,
     Softmax,
     Tanh,
 )
+from tinynn.modules.normalization import Normalization
 from tinynn.training.refusals import (
     check_batches,
     check_data,
@@ -260,7 +258,7 @@ def _features(model: Module, sample: Sample) -> Iterator[str]:
         )
         return
     first = next(iter(leaves(model)), model)
-    if not isinstance(first, BatchNorm | LayerNorm | GroupNorm):
+    if not isinstance(first, Normalization):
         yield from _scale(X)
     if X.ndim == 2 and len(X) > 1:
         yield from _constant(sample)

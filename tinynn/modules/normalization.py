@@ -1,10 +1,12 @@
-"""Normalization: every feature shifted to mean zero and scaled to variance one."""
+"""Normalization: numbers shifted to mean zero and scaled to variance one."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,9 +17,11 @@ from tinynn.core.checks import (
     check_flag,
     check_integer,
     check_number,
+    fitting_memory,
 )
 from tinynn.core.primitives import (
-    add_to_rows,
+    add_to_channels,
+    channelwise,
     column_means,
     column_sums,
     combine,
@@ -31,20 +35,49 @@ from tinynn.parameter import Parameter, filled
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
 
 
-class BatchNorm(Module):
-    """Batch normalization, ``Y = γ (X − μ) / σ + β`` with the mean and deviation of every feature.
+class Normalization(Module):
+    """Base class of all normalizations, by which others recognize one.
 
-    In training, μ and σ² = mean((X − μ)²) + eps are those of the batch, and running averages of
-    mean and variance are kept; in evaluation these averages take their place. As in PyTorch, the
-    running variance is the unbiased one (divided by N − 1), and `momentum` is the weight of the
-    newest batch.
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        The scale γ and the shift β, where a normalization learns them.
+
+    Examples
+    --------
+    >>> isinstance(BatchNorm(3), Normalization)
+    True
+    """
+
+    weight: Parameter | None = None
+    bias: Parameter | None = None
+
+    def _learn(
+        self, shape: int | tuple[int, ...], dtype: DTypeLike, scale: bool, shift: bool
+    ) -> None:
+        """Make the scale γ, which starts at one, and the shift β, which starts at zero."""
+        name = type(self).__name__
+        self.weight = filled(name, shape, 1.0, dtype) if scale else None
+        self.bias = filled(name, shape, 0.0, dtype) if shift else None
+
+
+class BatchNorm(Normalization):
+    """Normalize every feature over the batch, ``Y = γ X̂ + β`` with ``X̂ = (X − μ) / σ``.
+
+    In training, μ = mean(X) and σ² = mean((X − μ)²) + eps are those of the batch, and running
+    averages of mean and variance are kept. In evaluation these averages take their place. As in
+    PyTorch, the running variance is the unbiased one (divided by n − 1), and `momentum` is the
+    weight of the newest batch.
+
+    Backward: ``dX = γ/σ (delta − mean(delta) − X̂ mean(delta X̂))`` in training and
+    ``dX = γ/σ delta`` in evaluation; ``dγ = Σ delta X̂`` and ``dβ = Σ delta``.
 
     Parameters
     ----------
     num_features : int or None, default None
-        C. None leaves it open until the module stands in a `ModuleList` behind one that tells it.
+        C. None leaves it open: a module before it in a `ModuleList` tells it, or the first batch.
     eps : float, default 1e-5
-        Added to the variance, so that a constant feature divides by no zero.
+        Added to the variance, so that a constant feature does not divide by zero.
     momentum : float or None, default 0.1
         Weight of the newest batch in the running averages; None weighs all batches alike.
     affine : bool, default True
@@ -52,7 +85,7 @@ class BatchNorm(Module):
     track_running_stats : bool, default True
         Whether to keep running averages; without them, evaluation uses the batch as well.
     dtype : dtype_like, default numpy.float32
-        Of parameters and running averages.
+        The dtype of parameters and running averages.
 
     Attributes
     ----------
@@ -61,14 +94,14 @@ class BatchNorm(Module):
     running_mean, running_var : ndarray of shape (C,), or None
         The running averages, which start at zero and at one.
     num_batches_tracked : ndarray of shape (), or None
-        How many batches they have seen.
+        The number of batches in them.
 
     Raises
     ------
     ShapeError
-        In training, for a batch of one: its variance is zero, and nothing would be left of it.
+        If the batch decides, for a single value of a feature: its variance is zero.
     OptionError
-        For options that cannot be.
+        For invalid options.
 
     References
     ----------
@@ -85,6 +118,8 @@ class BatchNorm(Module):
     >>> module.running_mean  # 0.9 · 0 + 0.1 · 2
     array([0.2], dtype=float32)
     """
+
+    _dtype: np.dtype[Any]
 
     def __init__(
         self,
@@ -105,9 +140,7 @@ class BatchNorm(Module):
         self.track_running_stats = check_flag(
             "BatchNorm", "track_running_stats", track_running_stats
         )
-        self._dtype: np.dtype[Any] = check_dtype("BatchNorm", dtype)
-        self.weight: Parameter | None = None
-        self.bias: Parameter | None = None
+        self._dtype = check_dtype("BatchNorm", dtype)
         self.running_mean: Array | None = None
         self.running_var: Array | None = None
         self.num_batches_tracked: Array | None = None
@@ -115,65 +148,65 @@ class BatchNorm(Module):
             self._build(num_features)
 
     def _build(self, num_features: int) -> None:
-        n = self.num_features = check_integer("BatchNorm", "num_features", num_features, minimum=1)
-        if self.affine:
-            self.weight = filled("BatchNorm", n, 1.0, self._dtype)
-            self.bias = filled("BatchNorm", n, 0.0, self._dtype)
+        C = self.num_features = check_integer("BatchNorm", "num_features", num_features, minimum=1)
+        self._learn(C, self._dtype, scale=self.affine, shift=self.affine)
         if self.track_running_stats:
-            self.running_mean = np.zeros(n, self._dtype)
-            self.running_var = np.ones(n, self._dtype)
+            with fitting_memory("BatchNorm: running averages of this size"):
+                self.running_mean = np.zeros(C, self._dtype)
+                self.running_var = np.ones(C, self._dtype)
             self.num_batches_tracked = np.array(0)
 
     def __call__(self, X: Array) -> Array:
         if X.ndim < 2 or X.shape[1] != self.num_features:
             self._check_input(X)
-        group = processes.current if self.training and processes.current.sync_batch_norm else None
-        n = 0  # how many values of a feature μ and σ are taken over, if over any
-        if self.training or self.running_mean is None:
-            mean, n = _means(X, group)
-            if n < 2:
-                raise ShapeError(
-                    f"{self!r} takes at least 2 values of every feature in training, but its "
-                    f"input has {n}, in shape {X.shape}; use larger batches, leave the short last "
-                    "one out (drop_last=True), or switch to evaluation with eval()"
-                )
-            centred = X - _wide(mean, X)
-            variance, _ = _means(centred * centred, group)
-            if self.training and self.running_mean is not None:
-                self._track(mean, variance, n)
-        else:
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            mean, variance = self.running_mean, self.running_var
-            centred = X - _wide(mean, X)
-        inverse = np.reciprocal(np.sqrt(variance + self.eps))  # 1/σ, of shape (C,)
-        scale = inverse if self.weight is None else self.weight.data * inverse
-        self._saved = centred, inverse, scale, n, group
-        Y = centred * _wide(scale, X)
-        if self.bias is not None:
-            _add_to_channels(Y, self.bias.data)
+        centered, inverse, rows = self._statistics(X)  # X − μ; 1/σ; what they are taken over
+        X_hat = centered
+        X_hat *= channelwise(inverse, X)
+        self._saved = X_hat, inverse, rows
+        if self.weight is None or self.bias is None:
+            return X_hat
+        Y = X_hat * channelwise(self.weight.data, X)
+        add_to_channels(Y, self.bias.data)
         return Y
 
     def backpropagate(self, delta: Array) -> Array:
-        # With x̂ = (x − μ)/σ, y = γ x̂ + β:   ∂L/∂β = Σ delta,   ∂L/∂γ = Σ delta x̂.
-        centred, inverse, scale, n, group = self._saved
-        sum_delta = column_sums(delta)
-        sum_delta_x = column_sums(delta * centred) * inverse
+        # Y = γ X̂ + β, so ∂L/∂γ = Σ delta X̂, ∂L/∂β = Σ delta, and ∂L/∂X̂ = γ delta.
+        X_hat, inverse, rows = self._saved
+        sum_delta, sum_delta_X_hat = column_sums(delta), column_sums(delta * X_hat)
+        scale = inverse
         if self.weight is not None and self.bias is not None:
-            self.weight.accumulate(sum_delta_x)
+            self.weight.accumulate(sum_delta_X_hat)
             self.bias.accumulate(sum_delta)
-        if not n:
-            return delta * _wide(scale, delta)  # μ and σ are constants
-        # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n:
+            scale = self.weight.data * inverse  # γ/σ
+        if rows is None:
+            return delta * channelwise(scale, delta)  # μ and σ are constants
+        # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n. Both sums run over all n rows:
         #   ∂L/∂x = γ/σ · (delta − Σ delta / n − x̂ · Σ(delta x̂) / n)
-        # where both sums are over all n values, of which other processes may have some.
-        if group is not None:
-            sum_delta, sum_delta_x = group.sum_of_gradients(np.stack([sum_delta, sum_delta_x]))
-        gradient = centred * _wide(sum_delta_x * inverse / -n, delta)
+        n = rows.n
+        sum_delta, sum_delta_X_hat = rows.sums(sum_delta, sum_delta_X_hat)
+        gradient = X_hat * channelwise(sum_delta_X_hat / -n, delta)
         gradient += delta
-        _add_to_channels(gradient, sum_delta, -1 / n)
-        gradient *= _wide(scale, delta)
+        add_to_channels(gradient, sum_delta, -1 / n)
+        gradient *= channelwise(scale, delta)
         return gradient
+
+    # ---- statistics: of the batch, of all processes, and their running averages ---------------
+
+    def _statistics(self, X: Array) -> tuple[Array, Array, _Rows | None]:
+        """Return X − μ and 1/σ, and the rows behind them; None for running averages."""
+        if not self.training and self.running_mean is not None:
+            assert self.running_var is not None
+            inverse = 1 / np.sqrt(self.running_var + self.eps)
+            return X - channelwise(self.running_mean, X), inverse, None
+        group = processes.current if self.training and processes.current.sync_batch_norm else None
+        centered, mean, n = _centered(X, group)
+        if n < 2:
+            raise self._too_few(n, X)
+        mean_of = column_means if group is None else _Rows(n, group).mean
+        inverse, variance = _inverse_deviation(centered, mean_of, self.eps)
+        if self.training and self.running_mean is not None:
+            self._track(mean, variance, n)
+        return centered, inverse, _Rows(n, group)
 
     def _track(self, mean: Array, variance: Array, n: int) -> None:
         """Move the running averages towards a batch; complex inputs of a proof count as real."""
@@ -184,7 +217,18 @@ class BatchNorm(Module):
         self.num_batches_tracked.fill(n_batches)
         weight = 1 / n_batches if self.momentum is None else self.momentum
         combine(self.running_mean, 1 - weight, weight, mean.real)
-        combine(self.running_var, 1 - weight, weight * n / (n - 1), variance.real)
+        with np.errstate(over="ignore"):  # a variance may be larger than its dtype can hold
+            combine(self.running_var, 1 - weight, weight * n / (n - 1), variance.real)
+
+    def _too_few(self, n: int, X: Array) -> ShapeError:
+        why, fix = "in training", "or switch to evaluation with eval()"
+        if not self.training:
+            why, fix = "as it keeps no running averages", "or keep them (track_running_stats=True)"
+        return ShapeError(
+            f"{self!r} takes at least 2 values of every feature {why}, but its input has {n}, in "
+            f"shape {X.shape}; fix: use larger batches, leave out the short last one "
+            f"(drop_last=True), {fix}"
+        )
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if self.num_features is not None:
@@ -201,8 +245,13 @@ class BatchNorm(Module):
         return UNKNOWN if self.num_features is None else (self.num_features, ...)
 
 
-class LayerNorm(Module):
-    """Layer normalization, ``Y = γ (X − μ) / σ + β`` with mean and deviation of every sample.
+class LayerNorm(Normalization):
+    """Normalize every sample over its last axes, ``Y = γ X̂ + β`` with ``X̂ = (X − μ) / σ``.
+
+    μ = mean(X) and σ² = mean((X − μ)²) + eps are taken over the last axes of each sample.
+
+    Backward, with ``g = γ delta``: ``dX = (g − mean(g) − X̂ mean(g X̂)) / σ``;
+    ``dγ = Σ delta X̂`` and ``dβ = Σ delta`` over all samples.
 
     Parameters
     ----------
@@ -215,12 +264,19 @@ class LayerNorm(Module):
     bias : bool, default True
         Whether to learn β as well as γ.
     dtype : dtype_like, default numpy.float32
-        Of the parameters.
+        The dtype of the parameters.
 
     Attributes
     ----------
     weight, bias : Parameter of shape `normalized_shape`, or None
         γ, which starts at one, and β, which starts at zero.
+
+    Raises
+    ------
+    ShapeError
+        For samples that do not end in these axes.
+    OptionError
+        For invalid options.
 
     References
     ----------
@@ -253,32 +309,28 @@ class LayerNorm(Module):
         self._axes = tuple(range(-len(lengths), 0))
         self.eps = check_number("LayerNorm", "eps", eps, minimum=0)
         self.elementwise_affine = check_flag("LayerNorm", "elementwise_affine", elementwise_affine)
-        check_dtype("LayerNorm", dtype)
-        self.weight: Parameter | None = None
-        self.bias: Parameter | None = None
-        if elementwise_affine:
-            self.weight = filled("LayerNorm", self._shape, 1.0, dtype)
-        if check_flag("LayerNorm", "bias", bias) and elementwise_affine:
-            self.bias = filled("LayerNorm", self._shape, 0.0, dtype)
+        shift = check_flag("LayerNorm", "bias", bias) and self.elementwise_affine
+        dtype = check_dtype("LayerNorm", dtype)
+        self._learn(self._shape, dtype, scale=self.elementwise_affine, shift=shift)
 
     def __call__(self, X: Array) -> Array:
         if X.ndim <= len(self._shape) or X.shape[-len(self._shape) :] != self._shape:
             self._check_input(X)
-        standard, inverse = _standardize(X, self._axes, self.eps)
-        self._saved = standard, inverse
-        Y = standard if self.weight is None else self.weight.data * standard
-        return Y.copy() if self.bias is None else Y + self.bias.data
+        X_hat, inverse = _standardize(X, self._axes, self.eps)
+        self._saved = X_hat, inverse
+        Y = X_hat if self.weight is None else self.weight.data * X_hat
+        return Y if self.bias is None else Y + self.bias.data
 
     def backpropagate(self, delta: Array) -> Array:
-        # y = γ x̂ + β, so ∂L/∂γ = Σ delta x̂ and ∂L/∂β = Σ delta over all samples; ∂L/∂x̂ = γ delta.
-        standard, inverse = self._saved
+        # Y = γ X̂ + β, so ∂L/∂γ = Σ delta X̂ and ∂L/∂β = Σ delta over all samples; ∂L/∂X̂ = γ delta.
+        X_hat, inverse = self._saved
         samples = tuple(range(delta.ndim - len(self._shape)))
         if self.bias is not None:
             self.bias.accumulate(delta.sum(axis=samples))
         if self.weight is not None:
-            self.weight.accumulate((delta * standard).sum(axis=samples))
+            self.weight.accumulate((delta * X_hat).sum(axis=samples))
             delta = delta * self.weight.data
-        return _standardize_gradient(delta, standard, inverse, self._axes)
+        return _standardize_gradient(delta, X_hat, inverse, self._axes)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return _ending_in(self, self._shape, input_shape)
@@ -287,12 +339,14 @@ class LayerNorm(Module):
         return self._shape
 
 
-class RMSNorm(Module):
-    """Root-mean-square normalization, ``Y = γ X / ρ`` with ``ρ² = mean(X²) + eps`` of every sample.
+class RMSNorm(Normalization):
+    """Scale every sample by its root mean square, ``Y = γ X̂`` with ``X̂ = X / ρ``.
 
-    It is `LayerNorm` without the mean: no number is taken off, and no β is added. Each x also moves
-    ρ, by ``∂ρ/∂x = x / (n ρ)``; so with ``x̂ = x / ρ`` and the derivative ``g = γ delta`` by it,
-    ``∂L/∂x = (g − x̂ · mean(g x̂)) / ρ``.
+    ρ² = mean(X²) + eps is taken over the last axes of each sample. It is `LayerNorm` without the
+    mean: nothing is subtracted, and no β is added.
+
+    Backward, with ``g = γ delta``: ``dX = (g − X̂ mean(g X̂)) / ρ``; ``dγ = Σ delta X̂`` over all
+    samples.
 
     Parameters
     ----------
@@ -303,7 +357,7 @@ class RMSNorm(Module):
     elementwise_affine : bool, default True
         Whether to learn γ, one number for every place in `normalized_shape`.
     dtype : dtype_like, default numpy.float32
-        Of the parameter.
+        The dtype of the parameter.
 
     Attributes
     ----------
@@ -346,26 +400,27 @@ class RMSNorm(Module):
         self.eps = None if eps is None else check_number("RMSNorm", "eps", eps, minimum=0)
         self.elementwise_affine = check_flag("RMSNorm", "elementwise_affine", elementwise_affine)
         dtype = check_dtype("RMSNorm", dtype)
-        self.weight: Parameter | None = None
-        if self.elementwise_affine:
-            self.weight = filled("RMSNorm", self._shape, 1.0, dtype)
+        self._learn(self._shape, dtype, scale=self.elementwise_affine, shift=False)
 
     def __call__(self, X: Array) -> Array:
         self._check_input(X)
         eps = np.finfo(X.dtype).eps if self.eps is None else self.eps
-        inverse = 1 / np.sqrt((X * X).mean(axis=self._axes, keepdims=True) + eps)
-        standard = X * inverse
-        self._saved = standard, inverse
-        return standard.copy() if self.weight is None else self.weight.data * standard
+        inverse, _ = _inverse_deviation(X, partial(_mean, axes=self._axes), eps)  # 1/ρ
+        X_hat = X * inverse
+        self._saved = X_hat, inverse
+        return X_hat if self.weight is None else self.weight.data * X_hat
 
     def backpropagate(self, delta: Array) -> Array:
-        standard, inverse = self._saved
+        # Y = γ X̂, so ∂L/∂γ = Σ delta X̂ over all samples, and ∂L/∂X̂ = γ delta.
+        X_hat, inverse = self._saved
         if self.weight is not None:
             samples = tuple(range(delta.ndim - len(self._shape)))
-            self.weight.accumulate((delta * standard).sum(axis=samples))
+            self.weight.accumulate((delta * X_hat).sum(axis=samples))
             delta = delta * self.weight.data
-        mean = (delta * standard).mean(axis=self._axes, keepdims=True)
-        return (delta - standard * mean) * inverse
+        # Each x also moves ρ, by ∂ρ/∂x = x̂/n:   ∂L/∂x = 1/ρ · (delta − x̂ · mean(delta x̂))
+        gradient = delta - X_hat * _mean(delta * X_hat, self._axes)
+        gradient *= inverse
+        return gradient
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return _ending_in(self, self._shape, input_shape)
@@ -374,15 +429,18 @@ class RMSNorm(Module):
         return self._shape
 
 
-class GroupNorm(Module):
-    """Group normalization: mean and deviation of every sample, over groups of channels.
+class GroupNorm(Normalization):
+    """Normalize every sample over groups of channels, ``Y = γ X̂ + β`` with ``X̂ = (X − μ) / σ``.
 
-    ``Y = γ (X − μ) / σ + β`` with μ and σ over one group of channels and all pixels.
+    μ = mean(X) and σ² = mean((X − μ)²) + eps are taken over one group of channels and all pixels.
+
+    Backward, with ``g = γ delta``: ``dX = (g − mean(g) − X̂ mean(g X̂)) / σ``;
+    ``dγ = Σ delta X̂`` and ``dβ = Σ delta`` over all samples and pixels.
 
     Parameters
     ----------
     num_groups : int
-        How many groups the channels are cut into.
+        How many groups the channels are divided into.
     num_channels : int
         C, a multiple of `num_groups`.
     eps : float, default 1e-5
@@ -390,7 +448,7 @@ class GroupNorm(Module):
     affine : bool, default True
         Whether to learn γ and β, one each for every channel.
     dtype : dtype_like, default numpy.float32
-        Of the parameters.
+        The dtype of the parameters.
 
     Attributes
     ----------
@@ -400,7 +458,9 @@ class GroupNorm(Module):
     Raises
     ------
     ShapeError
-        Where the groups do not divide the channels.
+        If the groups do not divide the channels, and for inputs of other channels.
+    OptionError
+        For invalid options.
 
     References
     ----------
@@ -433,35 +493,30 @@ class GroupNorm(Module):
             )
         self.eps = check_number(name, "eps", eps, minimum=0)
         self.affine = check_flag(name, "affine", affine)
-        check_dtype(name, dtype)
-        self.weight: Parameter | None = None
-        self.bias: Parameter | None = None
-        if affine:
-            self.weight = filled(name, num_channels, 1.0, dtype)
-            self.bias = filled(name, num_channels, 0.0, dtype)
+        self._learn(self.num_channels, check_dtype(name, dtype), scale=affine, shift=affine)
 
     def __call__(self, X: Array) -> Array:
         if X.ndim < 2 or X.shape[1] != self.num_channels:
             self._check_input(X)
         # One row for every group of every sample.
         rows = X.reshape(len(X), self.num_groups, math.prod(X.shape[1:]) // self.num_groups)
-        standard, inverse = _standardize(rows, (2,), self.eps)
-        self._saved = standard, inverse
-        Y = standard.reshape(X.shape)
+        X_hat, inverse = _standardize(rows, (-1,), self.eps)
+        self._saved = X_hat, inverse
+        Y = X_hat.reshape(X.shape)
         if self.weight is None or self.bias is None:
-            return Y.copy()
-        return _wide(self.weight.data, X) * Y + _wide(self.bias.data, X)
+            return Y
+        return channelwise(self.weight.data, X) * Y + channelwise(self.bias.data, X)
 
     def backpropagate(self, delta: Array) -> Array:
-        # y = γ x̂ + β for every channel, so ∂L/∂γ = Σ delta x̂, ∂L/∂β = Σ delta, ∂L/∂x̂ = γ delta.
-        standard, inverse = self._saved
+        # Y = γ X̂ + β for every channel, so ∂L/∂γ = Σ delta X̂, ∂L/∂β = Σ delta, ∂L/∂X̂ = γ delta.
+        X_hat, inverse = self._saved
         shape = delta.shape
         if self.weight is not None and self.bias is not None:
             self.bias.accumulate(column_sums(delta))
-            self.weight.accumulate(column_sums(delta * standard.reshape(shape)))
-            delta = delta * _wide(self.weight.data, delta)
-        rows = delta.reshape(standard.shape)
-        return _standardize_gradient(rows, standard, inverse, (2,)).reshape(shape)
+            self.weight.accumulate(column_sums(delta * X_hat.reshape(shape)))
+            delta = delta * channelwise(self.weight.data, delta)
+        rows = delta.reshape(X_hat.shape)
+        return _standardize_gradient(rows, X_hat, inverse, (-1,)).reshape(shape)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if input_shape == UNKNOWN:
@@ -474,10 +529,13 @@ class GroupNorm(Module):
 
 
 class InstanceNorm(GroupNorm):
-    """Instance normalization: mean and deviation of every channel of every sample.
+    """Normalize every channel of every sample, ``Y = γ X̂ + β`` with ``X̂ = (X − μ) / σ``.
 
-    ``Y = γ (X − μ) / σ + β``: it is group normalization with one channel a group, and as in PyTorch
-    it learns no scale γ and shift β unless asked to. It keeps no running averages.
+    It is `GroupNorm` with one channel in a group. As in PyTorch, it learns no scale γ and shift β
+    unless asked to. It keeps no running averages.
+
+    Backward, with ``g = γ delta``: ``dX = (g − mean(g) − X̂ mean(g X̂)) / σ``;
+    ``dγ = Σ delta X̂`` and ``dβ = Σ delta`` over all samples and pixels.
 
     Parameters
     ----------
@@ -488,12 +546,14 @@ class InstanceNorm(GroupNorm):
     affine : bool, default False
         Whether to learn γ and β, one each for every channel.
     dtype : dtype_like, default numpy.float32
-        Of the parameters.
+        The dtype of the parameters.
 
     Raises
     ------
     ShapeError
-        For channels of a single number: its deviation is zero, and nothing would be left of it.
+        For channels of a single number: its deviation is zero.
+    OptionError
+        For invalid options.
 
     References
     ----------
@@ -531,6 +591,94 @@ class InstanceNorm(GroupNorm):
         return super().__call__(X)
 
 
+# ---- mean and deviation --------------------------------------------------------------------------
+
+
+class _Rows(NamedTuple):
+    """The n values of a feature that μ and σ are taken over: this process's, or all processes'."""
+
+    n: int
+    group: processes.Group | None
+
+    def sums(self, *sums: Array) -> tuple[Array, ...]:
+        """Return sums of gradients over all n values, given those of this process."""
+        if self.group is None:
+            return sums
+        return tuple(self.group.sum_of_gradients(np.stack(sums)))
+
+    def mean(self, X: Array) -> Array:
+        """Return the mean of every feature over all n values, given those of this process."""
+        assert self.group is not None
+        return (self.group.sum(column_sums(X)) / self.n).astype(X.dtype)
+
+
+def _centered(X: Array, group: processes.Group | None) -> tuple[Array, Array, int]:
+    """Return X − μ, the mean μ of every feature, and over how many values it is taken."""
+    n = X.size // X.shape[1]
+    if n == 0:
+        centered, mean = X.copy(), np.zeros(X.shape[1], X.dtype)
+    else:
+        # First the number in the first row is subtracted: exactly, for features that hardly vary.
+        # So the rounding of a mean is relative to the deviation, and a constant becomes zeros.
+        index: Any = (0, slice(None), *(0,) * (X.ndim - 2))
+        first = X[index]
+        centered = X - channelwise(first, X)
+        rest = column_means(centered)
+        add_to_channels(centered, rest, -1.0)
+        mean = first + rest
+    if group is None:
+        return centered, mean, n
+    # In one exchange, and in float64, as no smaller dtype could count that far.
+    own = mean.astype(np.result_type(mean, np.float64))
+    sums = group.sum(np.append(own * n, np.float64(n)))
+    n = int(sums[-1].real)
+    mean = (sums[:-1] / max(n, 1)).astype(X.dtype)
+    return X - channelwise(mean, X), mean, n
+
+
+def _inverse_deviation(
+    centered: Array, mean_of: Callable[[Array], Array], eps: float
+) -> tuple[Array, Array]:
+    """Return 1/σ and the variance, with ``σ² = variance + eps`` and ``variance = mean(x²)``."""
+    with np.errstate(over="ignore"):
+        variance = mean_of(centered * centered)
+        inverse = 1 / np.sqrt(variance + eps)
+    if centered.dtype == np.float32 and np.count_nonzero(inverse) < inverse.size:
+        # A square was too large for float32: a deviation of 1e20 has one of 1e40.
+        variance = mean_of(np.square(centered, dtype=np.float64))
+        inverse = (1 / np.sqrt(variance + eps)).astype(np.float32)
+    return inverse, variance
+
+
+def _standardize(X: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
+    """Return ``X̂ = (X − μ)/σ`` and 1/σ, with ``σ² = mean((X − μ)²) + eps`` over the last axes."""
+    index: Any = (..., *(slice(0, 1),) * len(axes))
+    first = X[index]
+    X_hat = X - first  # exact for numbers that hardly vary, as in `_centered`
+    X_hat -= _mean(X_hat, axes)
+    inverse, _ = _inverse_deviation(X_hat, partial(_mean, axes=axes), eps)
+    X_hat *= inverse
+    return X_hat, inverse
+
+
+def _standardize_gradient(
+    delta: Array, X_hat: Array, inverse: Array, axes: tuple[int, ...]
+) -> Array:
+    """Return the derivative with respect to X, given that with respect to X̂."""
+    # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n:
+    #   ∂L/∂x = 1/σ · (delta − mean(delta) − x̂ · mean(delta x̂))
+    gradient = delta - _mean(delta, axes)
+    gradient -= X_hat * _mean(delta * X_hat, axes)
+    gradient *= inverse
+    return gradient
+
+
+def _mean(X: Array, axes: tuple[int, ...]) -> Array:
+    """Return the mean over the last axes, in the shape that broadcasts over X."""
+    mean: Array = X.mean(axis=axes, keepdims=True)
+    return mean
+
+
 def _ending_in(module: Module, shape: tuple[int, ...], input_shape: Shape) -> Shape:
     """Return the shape of a sample, which ends in another one, or raise a ShapeError."""
     ending = zip(reversed(input_shape), reversed(shape), strict=False)
@@ -540,47 +688,3 @@ def _ending_in(module: Module, shape: tuple[int, ...], input_shape: Shape) -> Sh
         takes = f"samples ending in axes {shape}"
         raise module._refuse(takes, f"samples of shape {input_shape}", input_shape)
     return tuple(input_shape)
-
-
-def _standardize(X: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
-    """Return ``x̂ = (x − μ)/σ`` and 1/σ, with ``σ² = mean((x − μ)²) + eps`` over some axes."""
-    standard = X - X.mean(axis=axes, keepdims=True)
-    inverse = 1 / np.sqrt((standard * standard).mean(axis=axes, keepdims=True) + eps)
-    standard *= inverse
-    return standard, inverse
-
-
-def _standardize_gradient(
-    delta: Array, standard: Array, inverse: Array, axes: tuple[int, ...]
-) -> Array:
-    """Return the derivative by x, given that by x̂."""
-    # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n:
-    #   ∂L/∂x = 1/σ · (delta − mean(delta) − x̂ · mean(delta x̂))
-    gradient = delta - delta.mean(axis=axes, keepdims=True)
-    gradient -= standard * (delta * standard).mean(axis=axes, keepdims=True)
-    gradient *= inverse
-    return gradient
-
-
-def _means(X: Array, group: processes.Group | None) -> tuple[Array, int]:
-    """Return the mean of every feature, and over how many values: those of a group's processes."""
-    n = X.size // X.shape[1]
-    if group is None:
-        return column_means(X), n
-    # In one exchange, and in float64, as no smaller dtype could count that far.
-    sums = group.sum(np.append(column_sums(X), np.float64(n)))
-    n = int(sums[-1].real)
-    return (sums[:-1] / max(n, 1)).astype(X.dtype), n
-
-
-def _add_to_channels(Y: Array, values: Array, factor: float = 1.0) -> None:
-    """Add a multiple of one value a feature to Y of shape (N, C, ...), in place."""
-    if Y.ndim == 2:
-        add_to_rows(Y, values, factor)
-    else:
-        Y += _wide(factor * values, Y)
-
-
-def _wide(values: Array, X: Array) -> Array:
-    """Return one value a feature in the shape that broadcasts over X of shape (N, C, ...)."""
-    return values if X.ndim == 2 else values.reshape(-1, *(1,) * (X.ndim - 2))
