@@ -28,6 +28,7 @@ LEVELS = [
     {"files", "plot"},
     {"training"},
     {"inspection"},
+    {"course"},
 ]
 # In `core` lie the parts that chapters below the rest of it are made of, too.
 FOUNDATION = {"errors", "random", "core"}

@@ -22,7 +22,7 @@ from tinynn.random import manual_seed
 # A network and what it is made of are loaded at once. The rest is loaded when it is first asked
 # for, as it brings more of Python's library along: together they would take twice as long.
 if TYPE_CHECKING:
-    from tinynn import data, distributed, estimators, metrics, plot, training
+    from tinynn import course, data, distributed, estimators, metrics, plot, training
     from tinynn.files.c_source import *
     from tinynn.files.onnx import *
     from tinynn.files.python_source import *
@@ -58,6 +58,7 @@ _LATER = {
     "TrainingState": "training",
     "Verdict": "inspection.diagnostics",
     "check_gradients": "inspection.gradcheck",
+    "course": "course",
     "data": "data",
     "diagnose": "inspection.diagnostics",
     "distributed": "distributed",

@@ -430,6 +430,7 @@ def members(cls):
 # Classes that nobody builds by hand, and what makes one.
 MADE_BY = {
     "GradientReport": lambda: tnn.check_gradients(tnn.ReLU(), (2, 2)),
+    "GradientEntry": lambda: tnn.check_gradients(tnn.ReLU(), (2, 2)).entries[0],
     "Diagnosis": lambda: tnn.diagnose(model(), tnn.CrossEntropyLoss(), floats(12, 3), labels()),
     "PreflightReport": lambda: tnn.preflight(model(), tnn.CrossEntropyLoss(), loader()),
     "Verdict": lambda: tnn.Verdict("dead", "ModuleList[1]", "a text"),
