@@ -142,3 +142,15 @@ def test_a_broken_pipe_is_still_raised(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Pipe())
     with pytest.raises(BrokenPipeError):
         say("head has read enough")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", STREAMS)
+def test_estimators_print_to_any_stream(monkeypatch, name):
+    from tinynn.estimators import NeuralNetClassifier
+
+    monkeypatch.setattr(sys, "stdout", STREAMS[name]())
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    for solver in ("adam", "lbfgs"):
+        net = NeuralNetClassifier((4,), max_iter=2, verbose=True, solver=solver)
+        net.fit(X, np.arange(12) % 2)

@@ -46,7 +46,9 @@ def run(count, seed):
             first = megabytes()
     gc.collect()
     last = megabytes()
-    assert last - first < MEGABYTES + A_BATCH * count, f"memory grows with the sizes: {first:.0f} to {last:.0f} MB"
+    assert last - first < MEGABYTES + A_BATCH * count, (
+        f"memory grows with the sizes: {first:.0f} to {last:.0f} MB"
+    )
     return (
         f"{count} batches of {ROWS[0]:,} to {ROWS[1]:,} rows, no two of a size: memory went from "
         f"{first:.0f} to {last:.0f} MB"

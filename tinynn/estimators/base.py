@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from tinynn.core.printing import say
 from tinynn.core.types import Array
 from tinynn.errors import DataError, DivergedError, OptionError
 from tinynn.estimators import convergence
@@ -254,7 +255,7 @@ class NeuralNet(Settings):
             self.loss_ = optimizer.loss / self._loss_scale + optimizer.penalty
             self.loss_curve_.append(self.loss_)
             if self.verbose:
-                print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+                say(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
         history = optimizer.fit(
             self.model_,

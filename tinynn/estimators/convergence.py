@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from tinynn.core.printing import say
 from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import Pace
 from tinynn.training.callbacks import Callback
@@ -54,7 +55,7 @@ class Convergence(Callback):
         e.loss_ = state.history.train_loss[-1] / self.scale + self.pace.penalty / self.n
         e.loss_curve_.append(e.loss_)
         if e.verbose:
-            print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
+            say(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
         if self.score is None:
             self._watch_loss()
         else:
@@ -75,7 +76,7 @@ class Convergence(Callback):
                 state.stop()
                 text += " Stopping."
             if e.verbose:
-                print(text)
+                say(text)
 
     def end(self, state: TrainingState) -> None:
         """Restore the best epoch of early stopping."""
@@ -92,7 +93,7 @@ class Convergence(Callback):
         e = self.estimator
         e.validation_scores_.append(score)  # type: ignore[union-attr]  # a list, with early stopping
         if e.verbose:
-            print(f"Validation score: {score:f}")
+            say(f"Validation score: {score:f}")
         best = -math.inf if e.best_validation_score_ is None else e.best_validation_score_
         self._count(score < best + e.tol)
         if score > best:
