@@ -358,6 +358,7 @@ def test_no_data_is_one_line_and_code_1(run, tmp_path, monkeypatch):
     assert err.startswith("python -m tinynn: error: MNISTDataLoaderFactory: ")
     assert "could be neither found nor fetched" in err
     assert err.count("\n") == 1
+    assert len(err) < 300 + len(str(tmp_path))
 
 
 def test_divergence_is_one_line_and_code_1(run):

@@ -243,6 +243,25 @@ def test_the_text():
     assert text == "Parameter(shape=(2,), dtype=float32, decay=False)"
 
 
+@pytest.mark.parametrize("consumed", [False, True])
+@pytest.mark.parametrize("dtype", [complex, object, "M8[D]", "U3"])
+def test_a_gradient_of_no_real_numbers_is_refused(consumed, dtype):
+    parameter = ones(2)
+    flat = FlatBuffer([parameter])
+    parameter.accumulate(np.array([3.0, 4.0]))
+    if consumed:
+        flat.consume()
+    wrong = np.zeros(2, dtype)
+    with pytest.raises(OptionError, match=rf"accumulate takes .* real numbers.*{wrong.dtype.name[:5]}"):
+        parameter.accumulate(wrong)
+    with pytest.raises(OptionError, match=r"takes NumPy arrays of real numbers"):
+        parameter.accumulate([1.0, 2.0])
+    if dtype is complex:
+        with pytest.raises(OptionError, match=r"real numbers.*complex128"):
+            parameter.accumulate_product(np.ones(1, complex), np.ones((1, 2)))
+    assert parameter.grad.tolist() == [3, 4]
+
+
 # ---- the flat buffer -----------------------------------------------------------------------------
 
 

@@ -146,13 +146,15 @@ class Parameter:
         array([2., 4.])
         """
         try:
-            fits = gradient.shape == self._grad.shape
+            fits, kind = gradient.shape == self._grad.shape, gradient.dtype.kind
         except AttributeError:
             raise _no_array("accumulate", gradient) from None
         if not fits:
             raise ShapeError(
                 f"a gradient of shape {gradient.shape} came for a parameter of shape {self.shape}"
             )
+        if kind not in "fiub":
+            raise _no_array("accumulate", gradient)
         if self._consumed:
             self._grad[...] = gradient
             self._consumed = False
@@ -475,8 +477,10 @@ class FlatBuffer:
 
 
 def _no_array(method: str, value: object) -> OptionError:
+    what = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else shown(value)
     return OptionError(
-        f"Parameter.{method} takes NumPy arrays of the right axes, but was given {shown(value)}"
+        f"Parameter.{method} takes NumPy arrays of real numbers, of the right axes, but was given "
+        f"{what}"
     )
 
 

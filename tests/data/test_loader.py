@@ -215,7 +215,7 @@ def test_nan_in_a_memory_map_is_found_in_its_chunk(tmp_path):
         ([[1], [None]], [0, 1], r"X must hold booleans, .* object, and row 1 is array\(\[None\]"),
         ([[1], [2]], ["cat", "dog"], r"y must .* row 0 is .*cat.*y = numpy\.unique\(y, return_inv"),
         ([[1], [2]], np.array(["2000", "2001"], "M8[Y]"), r"y must hold .* datetime64"),
-        ([[1, 2], [3]], [0, 1], r"X must be an array .* rows of equal shape.* Pad or cut"),
+        ([[1, 2], [3]], [0, 1], r"X must be an array .* rows of equal shape.* fix: pad or cut"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused_with_the_row(X, y, message):

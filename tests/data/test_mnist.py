@@ -546,6 +546,15 @@ def test_where_no_host_answers_the_message_says_what_to_do(cache):
     assert "t10k-images" not in message  # which is there
 
 
+def test_one_reason_for_all_hosts_is_said_once(cache):
+    with pytest.raises(DataError) as caught:
+        small(["nonsense:/", "nonsense:/"])()
+    message = str(caught.value)
+    assert "but none (train-images-idx3-ubyte.gz, ...) could be neither found nor" in message
+    assert "(nonsense:/, nonsense:/: unknown url type: nonsense);" in message
+    assert len(message) < 350 + len(str(cache))
+
+
 def test_a_folder_that_cannot_be_written_says_so(cache, make_host):
     cache.write_text("a file in the way")
     with pytest.raises(DataError, match=r"(?s)File exists|Not a directory"):

@@ -146,15 +146,20 @@ def as_array(name: str, values: object) -> Array:
     masked = sys.modules.get("numpy.ma")  # which is imported by whoever uses it
     if masked is not None and masked.is_masked(values):
         raise DataError(
-            f"{name} must be a plain array, but is one in which numbers are masked; leave such "
-            "rows out, or fill them in with .filled()"
+            f"{name} must be a plain array, but is one in which numbers are masked; fix: leave "
+            "such rows out, or fill them in with .filled()"
         )
     try:
         return np.asarray(values)
     except Exception as error:  # whatever the `__array__` of an object raises
+        if callable(getattr(values, "detach", None)):  # a tensor of PyTorch
+            raise DataError(
+                f"{name} must be an array, but is a tensor that NumPy cannot read ({error}); fix: "
+                "pass tensor.detach().cpu().numpy()"
+            ) from None
         raise DataError(
             f"{name} must be an array of numbers with rows of equal shape, but NumPy cannot make "
-            f"one of {shown(values)} ({error}). Pad or cut the rows to one shape"
+            f"one of {shown(values)} ({error}); fix: pad or cut the rows to one shape"
         ) from None
 
 

@@ -179,7 +179,7 @@ def load_idx_files(
         raise OptionError(f"{where}: hosts must be a tuple of addresses, but is {shown(hosts)}")
     target = cache_folder() / folder
     contents: dict[str, Array] = {}
-    reasons = []
+    reasons: dict[str, list[str]] = {}  # what went wrong, and where
     for file in files:
         for path in target / file.name, cache_folder() / file.name:
             if file.name not in contents:
@@ -188,20 +188,27 @@ def load_idx_files(
                 except FileNotFoundError:
                     pass
                 except (DataError, OSError) as error:
-                    reasons.append(str(error))
+                    reasons[str(error)] = []
     for host in hosts:
         if len(contents) < len(files):
             try:
                 for name, content in _fetch(files, contents, target, dataset_type, host, timeout):
                     contents[name] = content
             except (DataError, OSError) as error:
-                reasons.append(f"{host or 'the host of mnist_datasets'}: {error}")
+                reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
+                reasons.setdefault(reason, []).append(host or "the host of mnist_datasets")
     if missing := [file.name for file in files if file.name not in contents]:
+        listed = "; ".join(
+            f"{', '.join(hosts)}: {reason}" if hosts else reason
+            for reason, hosts in reasons.items()
+        )
+        names = ", ".join(missing)
+        if len(missing) == len(files):
+            names = f"none ({missing[0]}, ...)"
         raise DataError(
-            f"{where}: the data set has {len(files)} files, but {', '.join(missing)} could be "
-            f"neither found nor fetched ({'; '.join(reasons)}). Put what is missing into the "
-            f"folder {target} by hand, or set the environment variable TINYNN_DATA to a folder "
-            "that has the files"
+            f"{where}: the data set has {len(files)} files, but {names} could be neither found nor "
+            f"fetched ({listed}); fix: put what is missing into the folder {target} by hand, or "
+            "set the environment variable TINYNN_DATA to a folder that has it"
         )
     return [contents[file.name] for file in files]
 
