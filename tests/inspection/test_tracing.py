@@ -2,7 +2,11 @@
 
 import copy
 import io
+import os
+import subprocess
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -377,3 +381,27 @@ def test_in_a_notebook():
     parser.feed(trace._repr_html_())
     # In and out three times; then by the output, by the input, and by weight and bias.
     assert parser.count["details"] == 2 + 2 + 1 + 1 + 2 + 2 + 2
+
+
+UNDER_OO = """
+import numpy as np
+import tinynn as tnn
+
+model = tnn.ModuleList([tnn.Linear(2, 2), tnn.ReLU()])
+trace = tnn.trace(model, tnn.MSELoss(), np.ones((1, 2)), np.zeros((1, 2)))
+print(trace["0"].formula)
+print(trace)
+"""
+
+
+def test_without_docstrings_it_says_why_there_are_no_formulas():
+    run = subprocess.run(
+        [sys.executable, "-OO", "-c", UNDER_OO],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        check=True,
+        cwd=Path(tnn.__file__).parents[1],
+    )
+    assert run.stdout.startswith("(no formula: python -OO drops the docstrings that have it)")
+    assert run.stdout.count("python -OO") > 2  # in the table as well

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias, overload
 
@@ -108,7 +109,7 @@ def formula(part: Module | Loss) -> str:
     Returns
     -------
     str
-        Empty where there is no docstring.
+        Empty where there is no docstring; under ``python -OO``, which drops them all, it says so.
 
     Examples
     --------
@@ -119,6 +120,8 @@ def formula(part: Module | Loss) -> str:
     # Not inherited from the base class, which computes nothing.
     own = [cls.__doc__ for cls in type(part).__mro__ if cls not in (*Module.__mro__, Loss)]
     text = inspect.cleandoc(next(filter(None, own), ""))
+    if not text and sys.flags.optimize > 1:
+        return "(no formula: python -OO drops the docstrings that have it)"
     text = " ".join(re.split(r"\n\n\w+\n---", text)[0].split())  # without the sections
     if found := re.search(r"``([YyLℓ](?:_\w|\[[^]]*\])? = [^`]+)``", text):
         return found[1]
