@@ -252,7 +252,7 @@ def test_a_gradient_of_no_real_numbers_is_refused(consumed, dtype):
     if consumed:
         flat.consume()
     wrong = np.zeros(2, dtype)
-    with pytest.raises(OptionError, match="accumulate .* real numbers.* an array of"):
+    with pytest.raises(OptionError, match=r"accumulate .* real numbers.* an array of"):
         parameter.accumulate(wrong)
     with pytest.raises(OptionError, match=r"takes NumPy arrays of real numbers"):
         parameter.accumulate([1.0, 2.0])
