@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tinynn.files.onnx import *
     from tinynn.files.python_source import *
     from tinynn.files.saving import *
+    from tinynn.generation import *
     from tinynn.inspection.diagnostics import *
     from tinynn.inspection.gradcheck import *
     from tinynn.inspection.graph import *
@@ -68,6 +69,7 @@ _LATER = {
     "export_onnx": "files.onnx",
     "export_python": "files.python_source",
     "fit": "training",
+    "generate": "generation",
     "graph": "inspection.graph",
     "load": "files.saving",
     "lr_finder": "training",

@@ -28,6 +28,7 @@ __all__ = [
     "confusion_matrix",
     "macro_f1",
     "mean_absolute_error",
+    "perplexity",
     "r2",
     "top_k_accuracy",
 ]
@@ -42,7 +43,8 @@ def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     ----------
     prediction : array_like of shape (N, C), (N, 1) or (N,)
         A score or probability for every class, of which the largest counts; or one column, where
-        class 1 is predicted above `threshold`.
+        class 1 is predicted above `threshold`. Sequences of shape (N, T, C) have a row at every
+        position.
     target : array_like
         Class indices of shape (N,), or for one column (N, 1); or probabilities of shape (N, C).
     threshold : float, default 0
@@ -97,6 +99,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
     check_integer("top_k_accuracy", "k", k, minimum=1)
     P = as_array("top_k_accuracy: predictions", prediction)
     chosen, right = classes_of("top_k_accuracy", P, target, 0.0)
+    P = P.reshape(len(chosen), P.shape[-1]) if P.ndim > 2 else P
     if P.ndim != 2 or P.shape[1] == 1:
         return float((chosen == right).mean())
     own = P[np.arange(len(P)), right]
@@ -199,6 +202,40 @@ def mean_absolute_error(prediction: ArrayLike, target: ArrayLike) -> float:
     return float(np.abs(P - T).mean())
 
 
+def perplexity(prediction: ArrayLike, target: ArrayLike) -> float:
+    """Return ``exp`` of the mean cross-entropy: among how many classes a model seems to guess.
+
+    Parameters
+    ----------
+    prediction : array_like of shape (N, C) or (N, T, C)
+        Raw scores for every class.
+    target : array_like of shape (N,) or (N, T)
+        Class indices.
+
+    Returns
+    -------
+    float
+        1 for a model that is certain and right, C for one that takes all classes for equally
+        likely.
+
+    Raises
+    ------
+    ShapeError
+        Where the shapes do not fit each other.
+
+    Examples
+    --------
+    >>> round(perplexity([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], [1, 2]), 4)
+    3.0
+    """
+    P = as_array("perplexity: predictions", prediction)
+    _, right = classes_of("perplexity", P, target, 0.0)
+    Z = P.reshape(right.size, -1).astype(np.float64)
+    Z -= Z.max(axis=1, keepdims=True)
+    costs = np.log(np.exp(Z).sum(axis=1)) - Z[np.arange(len(Z)), right]
+    return float(np.exp(costs.mean()))
+
+
 def r2(prediction: ArrayLike, target: ArrayLike) -> float:
     """Return the share of the targets' variance that is explained, by scikit-learn's ``r2_score``.
 
@@ -241,6 +278,9 @@ def classes_of(
     """Return the predicted and the correct class of every row."""
     threshold = check_number(where, "threshold", threshold)
     P, T = _numbers(where, "predictions", prediction), _numbers(where, "targets", target)
+    if P.ndim > 2 and T.shape in (P.shape, P.shape[:-1]):  # every position of a sequence is a row
+        T = T.reshape(-1) if T.shape != P.shape else T.reshape(-1, P.shape[-1])
+        P = P.reshape(-1, P.shape[-1])
     n_classes = P.shape[1] if P.ndim == 2 and P.shape[1] > 1 and P.size else 2
     chosen = predicted_classes(P, threshold)
     if P.ndim == 2 and P.shape[1] > 1:

@@ -249,3 +249,53 @@ def test_dropout_between_layers_repeats_with_its_seed():
     first, second = (LSTM(3, 4, 3, dropout=0.5, rng=7) for _ in range(2))
     np.testing.assert_array_equal(first(X), second(X))
     np.testing.assert_array_equal(first.eval()(X), second.eval()(X))
+
+
+# ---- scores at every position --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"class_axis": 1}, {"label_smoothing": 0.1}])
+def test_the_loss_of_sequences_is_proved(options):
+    loss_fn = tnn.CrossEntropyLoss(ignore_index=0, class_weight=[1, 2, 0.5, 3], **options)
+    y = np.array([[1, 2, 0], [3, 0, 0]])
+    P = spaced((2, 4, 3) if "class_axis" in options else (2, 3, 4), 0)
+    assert tnn.check_gradients(loss_fn, P, y).ok
+    loss_fn(P, y, [1.0, 2.0])
+    ignored = np.moveaxis(loss_fn.backpropagate(), loss_fn.class_axis, -1)[y == 0]
+    np.testing.assert_array_equal(ignored, 0)
+
+
+def test_weights_of_sequences_weigh_every_position():
+    P, y = spaced((2, 3, 4), 0), np.array([[1, 2, 0], [3, 0, 0]])
+    plain = tnn.CrossEntropyLoss(ignore_index=0, reduction="sum")
+    both = 2 * plain(P[:1], y[:1]) + 5 * plain(P[1:], y[1:])
+    mean = tnn.CrossEntropyLoss(ignore_index=0)
+    assert mean(P, y, [2.0, 5.0]) == pytest.approx(both / (2 * 2 + 5 * 1))
+
+
+def test_scores_and_targets_that_do_not_belong_together():
+    loss_fn = tnn.CrossEntropyLoss()
+    with pytest.raises(ShapeError, match=r"indices of shape \(2, 4\) .*; fix: set class_axis=1"):
+        loss_fn(np.zeros((2, 4, 3)), np.zeros((2, 3), int))
+    with pytest.raises(ShapeError, match="fix: leave class_axis away"):
+        tnn.CrossEntropyLoss(class_axis=1)(np.zeros((2, 3, 4)), np.zeros((2, 3), int))
+    with pytest.raises(DataError, match=r"no mean: every target of this batch is 0"):
+        tnn.CrossEntropyLoss(ignore_index=0)(np.zeros((2, 3, 4)), np.zeros((2, 3), int))
+    with pytest.raises(OptionError, match="class_axis must not be 0"):
+        tnn.CrossEntropyLoss(class_axis=0)
+
+
+def test_metrics_of_sequences_leave_out_what_the_loss_ignores():
+    X = np.array([[1, 2, 0, 0], [3, 1, 2, 0]])
+    y = np.array([[2, 1, 0, 0], [1, 1, 2, 0]])
+    model = Embedding(4, 4)
+    model.weight.data = 9 * np.eye(4)  # it predicts its input
+    loss_fn = tnn.CrossEntropyLoss(ignore_index=0)
+    batches = [(X, y), (X[:1, :2], y[:1, :2])]  # of different lengths
+    names = ["accuracy", "perplexity", "top_k_accuracy"]
+    found = tnn.evaluate(model, loss_fn, batches, metrics=names)
+    assert found["accuracy"] == pytest.approx(2 / 7)  # two of seven positions that are not 0
+    assert found["perplexity"] == pytest.approx(np.exp(found["loss"]))
+    assert found["top_k_accuracy"] == 1
+    prediction = model(X)
+    assert tnn.metrics.accuracy(prediction, y) == pytest.approx(np.mean(y == X))

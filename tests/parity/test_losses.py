@@ -59,6 +59,45 @@ def test_cross_entropy(classification, indices, smoothing, reduction):
     assert_same(loss_fn, Z, target, lambda T: theirs(T, as_tensor(target)))
 
 
+@settings(max_examples=60)
+@given(
+    classifications(),
+    st.integers(1, 4),
+    st.booleans(),
+    st.sampled_from([-1, 1]),
+    st.sampled_from([0.0, 0.1]),
+    reductions,
+)
+def test_cross_entropy_of_sequences(classification, T, indices, class_axis, smoothing, reduction):
+    Z, y, Q, weights = classification
+    rng = np.random.default_rng(len(Z) + T)
+    Z = np.stack([rng.permuted(Z, axis=1) for _ in range(T)], axis=1)  # (N, T, C)
+    y = np.stack([rng.permuted(y) for _ in range(T)], axis=1)
+    Q = np.stack([rng.permuted(Q, axis=1) for _ in range(T)], axis=1)
+    if not indices:
+        weights = None  # of which PyTorch has another mean, as above
+    ignored = int(y[0, 0]) if indices and (y != y[0, 0]).any() else None
+    theirs = torch.nn.CrossEntropyLoss(
+        as_tensor(weights),
+        ignore_index=-100 if ignored is None else ignored,
+        label_smoothing=smoothing,
+        reduction=reduction,
+    )
+    ours = tnn.CrossEntropyLoss(
+        class_weight=weights,
+        label_smoothing=smoothing,
+        ignore_index=ignored,
+        class_axis=class_axis,
+        reduction=reduction,
+    )
+    target = y if indices else Q
+    P = np.ascontiguousarray(np.moveaxis(Z, -1, class_axis))
+    if class_axis == 1 and not indices:
+        target = np.moveaxis(Q, -1, 1)
+    their_target = as_tensor(y if indices else np.ascontiguousarray(np.moveaxis(Q, -1, 1)))
+    assert_same(ours, P, target, lambda T: theirs(T.movedim(class_axis, 1), their_target))
+
+
 @settings(max_examples=20)
 @given(classifications(), st.booleans(), reductions)
 def test_cross_entropy_of_probabilities(classification, weighted, reduction):

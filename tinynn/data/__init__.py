@@ -19,6 +19,7 @@ from tinynn.data.tables import (
     IrisDataLoaderFactory,
     WineDataLoaderFactory,
 )
+from tinynn.data.text import SequenceDataLoader, TextDataLoaderFactory
 from tinynn.data.transforms import Compose, RandomFlip, RandomNoise, RandomShift
 
 __all__ = [
@@ -38,7 +39,9 @@ __all__ = [
     "RandomNoise",
     "RandomShift",
     "RawArrays",
+    "SequenceDataLoader",
     "StreamDataLoader",
+    "TextDataLoaderFactory",
     "WineDataLoaderFactory",
     "cache_folder",
     "one_hot",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynn.core import processes
-from tinynn.core.checks import check_flag, check_number
+from tinynn.core.checks import check_flag, check_number, check_whole
 from tinynn.core.primitives import column_sums, constant, counting
 from tinynn.core.types import Array
-from tinynn.errors import DataError, ShapeError
+from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.losses.base import (
     TOLERANCE,
     ElementwiseLoss,
@@ -91,6 +92,9 @@ class CrossEntropyLoss(Loss):
     is given as an index) and w are class weights. The derivative with respect to the scores is
     ``q − t``: what is predicted, minus what should have been predicted.
 
+    Predictions may have further axes, such as the positions of a sequence: scores (N, T, C) go with
+    indices (N, T), and every position counts as a row does.
+
     Parameters
     ----------
     from_logits : bool, default True
@@ -100,8 +104,20 @@ class CrossEntropyLoss(Loss):
         weights of the rows' classes, as in PyTorch.
     label_smoothing : float, default 0
         Part of every target that is spread evenly over all classes (Szegedy et al. 2016).
+    ignore_index : int, optional
+        A class index that stands for no class, such as that of padding: such rows and positions
+        count for nothing, and a mean is over all others.
+    class_axis : int, default -1
+        Where the classes stand in a prediction: last, or at 1 as in PyTorch, (N, C, T).
     reduction : {"mean", "sum"}, default "mean"
         Mean or sum over the rows.
+
+    Raises
+    ------
+    DataError
+        For targets that are no classes, and for a batch in which every target is to be ignored.
+    ShapeError
+        If prediction and target do not belong together.
 
     Examples
     --------
@@ -120,9 +136,17 @@ class CrossEntropyLoss(Loss):
         class_weight: ArrayLike | None = None,
         label_smoothing: float = 0.0,
         *,
+        ignore_index: int | None = None,
+        class_axis: int = -1,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__(reduction=reduction)
+        self.ignore_index = ignore_index
+        if ignore_index is not None:
+            self.ignore_index = check_whole("CrossEntropyLoss", "ignore_index", ignore_index)
+        self.class_axis = check_whole("CrossEntropyLoss", "class_axis", class_axis)
+        if self.class_axis == 0:
+            raise OptionError("CrossEntropyLoss: class_axis must not be 0, the batch axis")
         self.from_logits = check_flag("CrossEntropyLoss", "from_logits", from_logits)
         self.class_weight = weights_option(self, "class_weight", class_weight)
         self.label_smoothing = check_number(
@@ -130,14 +154,88 @@ class CrossEntropyLoss(Loss):
         )
 
     def _forward(self, prediction: Array, target: Array, sample_weight: Array | None) -> Any:
+        shape = prediction.shape
+        if prediction.ndim != 2 or self.class_axis != -1:
+            prediction, target, sample_weight = self._as_rows(prediction, target, sample_weight)
         R, at = self._weights_of_classes(prediction, target, sample_weight)
         # Sums over classes run along whole rows of memory where the classes come first, (C, N).
         P = prediction.T.copy(order="C")
-        loss, self._saved = (_Scores if self.from_logits else _Probabilities).loss(P, R, at)
+        loss, kept = (_Scores if self.from_logits else _Probabilities).loss(P, R, at)
+        self._saved = kept, shape
         return loss
 
     def _derivative(self) -> Array:
-        return self._saved.derivative().T.copy(order="C")
+        kept, shape = self._saved
+        G = kept.derivative().T
+        if len(shape) != 2 or self.class_axis != -1:
+            # From one row a position, (N·T, C), to the axes of the prediction.
+            others = list(shape)
+            C = others.pop(self.class_axis)
+            G = np.moveaxis(G.reshape(*others, C), -1, self.class_axis)
+        return G.copy(order="C")
+
+    def _as_rows(
+        self, prediction: Array, target: Array, sample_weight: Array | None
+    ) -> tuple[Array, Array, Array | None]:
+        """Return one row for every position: scores (N·T, C), and with them targets and weights."""
+        shape, n_axes = prediction.shape, prediction.ndim
+        if n_axes < 2 or not -n_axes < self.class_axis < n_axes:
+            raise ShapeError(
+                f"{self!r} takes predictions of shape (N, C), one column a class, or with further "
+                f"axes, (N, ..., C), but was given shape {shape}"
+            )
+        P = np.moveaxis(prediction, self.class_axis, -1)
+        *others, C = P.shape
+        if target.shape == shape:
+            target = np.moveaxis(target, self.class_axis, -1).reshape(-1, C)
+        elif target.shape == tuple(others):
+            target = target.reshape(-1)
+        else:
+            hint = ""
+            if target.shape == (shape[0], *shape[2:]):
+                hint = "; fix: set class_axis=1, if the classes stand there as in PyTorch"
+            elif target.shape == shape[:-1]:
+                hint = "; fix: leave class_axis away, if the classes come last"
+            raise ShapeError(
+                f"{self!r} takes class indices of shape {tuple(others)} for a prediction of shape "
+                f"{shape}, or probabilities of the prediction's shape, but the target has shape "
+                f"{target.shape}{hint}"
+            )
+        n_positions = math.prod(others[1:])
+        if sample_weight is not None:
+            sample_weight = sample_weight.repeat(n_positions)
+        self._divisor *= n_positions
+        return P.reshape(-1, C), target, sample_weight
+
+    def counted(self, prediction: Array, target: Array) -> tuple[Array, Array]:
+        """Return the rows that count: scores and their targets, without those to be ignored.
+
+        Parameters
+        ----------
+        prediction, target : ndarray
+            As in a call.
+
+        Returns
+        -------
+        tuple of ndarray of shapes (M, C), and (M,) or (M, C)
+            One row for every position of every sequence, as metrics take them.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> loss_fn = CrossEntropyLoss(ignore_index=0)
+        >>> P, y = loss_fn.counted(np.zeros((2, 3, 5)), np.array([[1, 4, 0], [2, 0, 0]]))
+        >>> P.shape, y
+        ((3, 5), array([1, 4, 2]))
+        """
+        if prediction.ndim != 2 or self.class_axis != -1:
+            divisor = self._divisor
+            prediction, target, _ = self._as_rows(prediction, target, None)
+            self._divisor = divisor
+        if self.ignore_index is not None and target.ndim == 1:
+            counts = target != self.ignore_index
+            prediction, target = prediction[counts], target[counts]
+        return prediction, target
 
     def _weights_of_classes(
         self, prediction: Array, target: Array, sample_weight: Array | None
@@ -152,11 +250,6 @@ class CrossEntropyLoss(Loss):
         at : ndarray of int of shape (N,) or None
             Where these numbers belong in the array (C, N), counted row by row.
         """
-        if prediction.ndim != 2:
-            raise ShapeError(
-                f"{self!r} takes predictions of shape (N, C), one column a class, but was given "
-                f"shape {prediction.shape}"
-            )
         if not self.from_logits:
             _check_probabilities(self, prediction)
         N, C = prediction.shape
@@ -166,12 +259,21 @@ class CrossEntropyLoss(Loss):
             raise ShapeError(
                 f"{self!r} has {w.size} class weights, but the prediction has {C} classes"
             )
+        counts = None
         if target.shape == (N, C):
             y, v = None, None
             T = self._distributions(target).astype(dtype).T
         else:
+            if self.ignore_index is not None and target.shape == (N,):
+                counts = target != self.ignore_index
+                target = np.where(counts, target, 0)
             y = self._class_indices(target, N, C)
             v = None if w is None else w[y]
+            if counts is not None and not counts.all():
+                counts = counts.astype(dtype)
+                v = counts if v is None else v * counts
+            else:
+                counts = None
         f = self._weights_of_rows(N, v, sample_weight, dtype)
         if y is not None:
             if not self.label_smoothing:
@@ -179,6 +281,8 @@ class CrossEntropyLoss(Loss):
             T = np.zeros((C, N), dtype)
             T[y, counting(N)] = 1
         R = ((1 - self.label_smoothing) * T + self.label_smoothing / C) * f
+        if counts is not None:
+            R *= counts
         return (R if w is None else R * w[:, np.newaxis]), None
 
     def _weights_of_rows(
@@ -190,7 +294,10 @@ class CrossEntropyLoss(Loss):
         if v is not None:
             self._divisor = float(v.sum() if s is None else v.dot(s))
             if not self._divisor and processes.current.size == 1:
-                raise DataError(f"{self!r} has no mean: every row of this batch has weight zero")
+                why = "every row of this batch has weight zero"
+                if self.ignore_index is not None:
+                    why = f"every target of this batch is {self.ignore_index}, or weighs nothing"
+                raise DataError(f"{self!r} has no mean: {why}")
         divisor = self._divisor or 1.0
         return constant(1 / divisor, N, dtype) if s is None else s / divisor
 

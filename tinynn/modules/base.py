@@ -450,6 +450,19 @@ class Module(Modes, Inputs):
             output[start : start + size] = twin(rows[start : start + size])
         return output
 
+    def reset_state(self) -> None:
+        """Forget what recurrences with ``stateful=True`` carry from call to call, here and inside.
+
+        `fit` does so before every epoch.
+
+        Examples
+        --------
+        >>> from tinynn import LSTM
+        >>> LSTM(2, 3, stateful=True).reset_state()
+        """
+        for _, module in self.named_modules():
+            vars(module).pop("_state", None)
+
     def summary(self, input_shape: Shape | None = None) -> str:
         """Return a table of positions, modules, output shapes and numbers of parameters.
 

@@ -239,10 +239,6 @@ class Recurrence(Module):
 
     # ---- the state from one call to the next ------------------------------------------------
 
-    def reset_state(self) -> None:
-        """Forget the state that is carried on: the next sequences begin anew."""
-        self._state = None
-
     def _states_before(self, N: int, dtype: np.dtype[Any]) -> list[State]:
         """Return the state before the first position, for every layer and direction."""
         before = past()

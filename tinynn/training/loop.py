@@ -23,7 +23,7 @@ from tinynn.core.interrupts import Interrupts
 from tinynn.core.types import Array
 from tinynn.errors import DataError, DivergedError
 from tinynn.files.paths import as_path
-from tinynn.losses import Loss
+from tinynn.losses import CrossEntropyLoss, Loss
 from tinynn.metrics import Metric, get_metrics
 from tinynn.modules import Module
 from tinynn.optimizers import Optimizer
@@ -204,6 +204,7 @@ def _train(
     while len(history) < state.epochs and not state.stopped:
         start = time.perf_counter()
         state.epoch, state.batch = len(history), -1
+        model.reset_state()
         for _, module in model.named_modules():
             module.training = id(module) not in frozen
         results = _train_epoch(
@@ -381,6 +382,8 @@ class _Means:
         self.total += loss * n if self.is_mean else loss
         self.n_samples += n
         if self.functions:
+            if isinstance(self.loss_fn, CrossEntropyLoss):
+                prediction, target = self.loss_fn.counted(prediction, np.asarray(target))
             self.predictions.append(prediction)
             self.targets.append(target)
 

@@ -114,7 +114,7 @@ def check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> None
     except TinyNNError as error:
         error.add_note(f"found in the first rows of {name}, before training")
         raise
-    if isinstance(loss_fn, CrossEntropyLoss) and np.ndim(y) == 1:
+    if isinstance(loss_fn, CrossEntropyLoss) and np.ndim(y) == 1 and loss_fn.ignore_index is None:
         C = prediction.shape[1]
         wrong = (np.asarray(y) < 0) | (np.asarray(y) >= C)
         if wrong.any():
