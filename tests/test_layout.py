@@ -25,7 +25,7 @@ LEVELS = [
     {"schedules", "initializers", "parameter"},
     {"modules"},
     {"losses", "optimizers", "metrics"},
-    {"files", "plot"},
+    {"files", "plot", "compiled"},
     {"training"},
     {"inspection"},
     {"course"},

@@ -22,7 +22,8 @@ from tinynn.random import manual_seed
 # A network and what it is made of are loaded at once. The rest is loaded when it is first asked
 # for, as it brings more of Python's library along: together they would take twice as long.
 if TYPE_CHECKING:
-    from tinynn import course, data, distributed, estimators, metrics, plot, training
+    from tinynn import compiled, course, data, distributed, estimators, metrics, plot, training
+    from tinynn.compiled.step import *
     from tinynn.files.c_source import *
     from tinynn.files.onnx import *
     from tinynn.files.python_source import *
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 _LATER = {
     "CSVLogger": "training",
     "Callback": "training",
+    "CompiledModel": "compiled.step",
+    "CompiledStep": "compiled.step",
     "Diagnosis": "inspection.diagnostics",
     "Diagnostics": "inspection.diagnostics",
     "EarlyStopping": "training",
@@ -59,6 +62,8 @@ _LATER = {
     "TrainingState": "training",
     "Verdict": "inspection.diagnostics",
     "check_gradients": "inspection.gradcheck",
+    "compile": "compiled.step",
+    "compiled": "compiled",
     "course": "course",
     "data": "data",
     "diagnose": "inspection.diagnostics",

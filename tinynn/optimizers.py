@@ -152,11 +152,15 @@ class Optimizer:
                 raise
             lr = self.current_lr
             self._update(self._flat.data, self._decayed(self._clipped(g)), lr)
+        self._count_step()
+        self._flat.consume(squares)
+
+    def _count_step(self) -> None:
+        """Count a step, and now and then set what has become too small to zero."""
         self.step_count += 1
         if self.flush_interval and self.step_count % self.flush_interval == 0:
             for name in self.state_vectors:
                 flush_subnormals(getattr(self, f"_{name}"))
-        self._flat.consume(squares)
 
     def zero_grad(self) -> None:
         """Discard all gradients: those of backward passes whose step is not wanted after all."""

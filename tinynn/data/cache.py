@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinynn.core.checks import check_number, check_shape, shown
+from tinynn.core.folders import user_cache_folder
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError
 
@@ -73,15 +73,7 @@ def cache_folder() -> Path:
     """
     if chosen := os.environ.get("TINYNN_DATA"):
         return Path(chosen).expanduser()
-    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if xdg.is_absolute():  # a relative path is to be ignored, says the XDG specification
-        return xdg / "tinynn"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tinynn"
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "tinynn"
-    return Path.home() / ".cache" / "tinynn"
+    return user_cache_folder()
 
 
 def read_idx(path: Path, file: IDXFile) -> Array:

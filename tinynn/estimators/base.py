@@ -24,6 +24,7 @@ from tinynn.errors import DataError, DivergedError, OptionError
 from tinynn.estimators import convergence
 from tinynn.estimators.batches import AT_ONCE, Batches, checked_weights, counting, dense
 from tinynn.estimators.lbfgs import LBFGS
+from tinynn.estimators.losses import add_compiled_forms
 from tinynn.estimators.network import (
     BUILT_OF,
     Views,
@@ -230,6 +231,8 @@ class NeuralNet(Settings):
             before=pace.before_step,
         )
         end = convergence.Convergence(self, pace, len(rows), self._loss_scale, score)
+        if self.compile:
+            add_compiled_forms()
         with drawing_from(self._generator):
             history = fit(
                 model,
@@ -241,6 +244,7 @@ class NeuralNet(Settings):
                 metrics=self.metrics,
                 callbacks=[end, *self.callbacks],
                 progress=False,
+                compile=self.compile,
             )
         self._pace, self._optimizer = pace, pace.optimizer
         self._converged = end.converged or len(history) < self.max_iter

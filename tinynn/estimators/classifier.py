@@ -119,6 +119,8 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         Metrics of tinynn that `history_` records in every epoch, such as "accuracy".
     callbacks : sequence of callable, default none
         Called after every epoch, as in `tinynn.fit`.
+    compile : bool, default False
+        Whether "sgd" and "adam" train by compiled steps; needs Numba.
     loss : {"log_loss"}, default "log_loss"
         What is minimized: cross-entropy.
     class_weight : dict, list of dict, "balanced" or None, default None

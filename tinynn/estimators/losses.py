@@ -54,3 +54,14 @@ class HalfPoissonDeviance(ElementwiseLoss):
     def _slopes(self) -> Array:
         difference = self._saved
         return difference.copy()
+
+
+def add_compiled_forms() -> None:
+    """Let these losses be compiled; it needs Numba."""
+    from tinynn.compiled import losses
+
+    losses.KERNELS |= {
+        HalfSquaredError: (losses.HalfSquaredErrorKernel,),
+        LabelsLoss: (losses.BCEWithLogitsKernel,),
+        HalfPoissonDeviance: (losses.HalfPoissonKernel,),
+    }

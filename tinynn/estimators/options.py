@@ -20,7 +20,9 @@ from tinynn.training.refusals import check_callbacks
 
 __all__: list[str] = []  # nothing here is for users
 
-FLAGS = ("batch_norm", "shuffle", "early_stopping", "warm_start", "nesterovs_momentum")
+FLAGS = (
+    *("batch_norm", "shuffle", "early_stopping", "warm_start", "nesterovs_momentum", "compile"),
+)
 # Bounds of numbers: lowest, highest, and whether these are excluded.
 NUMBERS: dict[str, dict[str, Any]] = {
     "alpha": {"minimum": 0},

@@ -56,6 +56,7 @@ class Settings(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
     scoring: str | Callable[..., float] | None = None
     metrics: Sequence[str | Metric] = ()
     callbacks: Sequence[CallbackLike] = ()
+    compile: bool = False
 
     # What training sets. These are no options: `init=False`.
     model_: ModuleList = field(init=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinynn.core.checks import check_number
@@ -46,20 +48,23 @@ class Dropout(Module):
         self._generator = None if rng is None else as_generator(rng)
 
     def __call__(self, X: Array) -> Array:
-        if not self.training or self.p == 0:
-            self._saved = None
-            return X.copy()
-        dtype = X.real.dtype
-        keep = as_generator(self._generator).random(X.shape, np.float32) >= self.p
-        mask = keep.astype(dtype)
-        if self.p < 1:
-            mask *= 1 / (1 - self.p)
+        mask = self._draw_mask(X.shape, X.real.dtype)
         self._saved = mask
-        return X * mask
+        return X.copy() if mask is None else X * mask
 
     def backpropagate(self, delta: Array) -> Array:
         mask = self._saved
         return delta.copy() if mask is None else delta * mask
+
+    def _draw_mask(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+        """Return 0 for what is dropped and 1/(1 − p) for the rest; None where nothing can be."""
+        if not self.training or self.p == 0:
+            return None
+        keep = as_generator(self._generator).random(shape, np.float32) >= self.p
+        mask = keep.astype(dtype)
+        if self.p < 1:
+            mask *= 1 / (1 - self.p)
+        return mask
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
@@ -95,13 +100,18 @@ class GaussianNoise(Module):
         self._generator = None if rng is None else as_generator(rng)
 
     def __call__(self, X: Array) -> Array:
-        if not self.training:
-            return X.copy()
-        noise = as_generator(self._generator).standard_normal(X.shape, np.float32)
-        return X + (self.std * noise).astype(X.real.dtype)
+        noise = self._draw_noise(X.shape, X.real.dtype)
+        return X.copy() if noise is None else X + noise
 
     def backpropagate(self, delta: Array) -> Array:
         return delta.copy()  # the noise does not depend on the input
+
+    def _draw_noise(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+        """Return ``std · ε``; None in evaluation."""
+        if not self.training:
+            return None
+        noise = as_generator(self._generator).standard_normal(shape, np.float32)
+        return (self.std * noise).astype(dtype)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)

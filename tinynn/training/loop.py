@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import ExitStack
 from itertools import zip_longest
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,6 +43,9 @@ from tinynn.training.refusals import (
     suited,
 )
 
+if TYPE_CHECKING:
+    from tinynn.compiled import CompiledStep
+
 __all__ = ["evaluate", "fit"]
 
 
@@ -58,6 +61,7 @@ def fit(
     callbacks: Sequence[CallbackLike] = (),
     progress: bool = True,
     checkpoint: str | PathLike[str] | None = None,
+    compile: bool = False,  # noqa: A002 - as the function is called
 ) -> History:
     """Train a model, and return the history of its losses.
 
@@ -96,6 +100,9 @@ def fit(
         model, optimizer, history, whatever has a ``state_dict()`` among callbacks, loaders, loss
         and schedule, and the state of every NumPy generator that these hold in attributes, lists
         and dictionaries. A function should draw from ``tinynn.random.as_generator(None)``.
+    compile : bool, default False
+        Whether to train by compiled steps, as `tinynn.compile` makes them; needs Numba. All else
+        stays as it is.
 
     Returns
     -------
@@ -146,6 +153,11 @@ def fit(
             check_loader(name, loader, epochs)
             check_data(name, loader, model, loss_fn)
         check_flag("fit", "progress", progress)
+        compiled = None
+        if check_flag("fit", "compile", compile):
+            from tinynn.compiled import compile as compile_step  # here: it loads Numba
+
+            compiled = compile_step(model, loss_fn, optimizer, progress=progress)
         state = TrainingState(-1, epochs, model, loss_fn, optimizer, History(), recorded=recorded)
         report = Progress(bool(progress) and processes.current.rank == 0, epochs)
         methods = [callback for callback in callbacks if isinstance(callback, Callback)]
@@ -168,7 +180,7 @@ def fit(
                 ending.callback(callback.end, state)
             ending.callback(report.close)
             try:
-                _train(state, loaders, functions, callbacks, saved, report, interrupts)
+                _train(state, loaders, functions, callbacks, saved, report, interrupts, compiled)
             except KeyboardInterrupt:
                 state.history.interrupted = True
                 optimizer.zero_grad()  # part of a batch may have been added up
@@ -189,6 +201,7 @@ def _train(
     saved: RunCheckpoint | None,
     report: Progress,
     interrupts: Interrupts,
+    compiled: CompiledStep | None,
 ) -> None:
     """Train for as many epochs as there are to be, or until somebody stops."""
     model, history = state.model, state.history
@@ -208,7 +221,7 @@ def _train(
         for _, module in model.named_modules():
             module.training = id(module) not in frozen
         results = _train_epoch(
-            state, loaders["train_loader"], functions, after_batch, report, interrupts
+            state, loaders["train_loader"], functions, after_batch, report, interrupts, compiled
         )
         if state.stopped:
             return  # in the middle of an epoch
@@ -322,9 +335,10 @@ def _train_epoch(
     after_batch: Sequence[Callable[[TrainingState], None]],
     report: Progress,
     interrupts: Interrupts,
+    compiled: CompiledStep | None,
 ) -> dict[str, float]:
     """Train on every batch once, and return the means of losses and metrics."""
-    model, loss_fn, optimizer = state.model, state.loss_fn, state.optimizer
+    model, loss_fn = state.model, state.loss_fn
     means = _Means(loss_fn, functions)
     passing = interrupts.waiting(iter(loader))  # the loader draws its order now
     length = len(loader) if isinstance(loader, Sized) else None
@@ -337,16 +351,11 @@ def _train_epoch(
         for batch, (X, y, *weight) in enumerate(check_batches(batches)):
             if batch == 0 and state.epoch == 0:
                 copy.copy(loss_fn)(model.predict(X), y, *weight)  # raises before anything changes
-            prediction = model(X)
-            loss = loss_fn(prediction, y, *weight)
-            if not math.isfinite(loss) and processes.current.size == 1:
-                raise diverged(state, batch, f"the loss is {loss}", X, y, *weight)
-            model.backpropagate(loss_fn.backpropagate(), input_gradient=False)
-            try:
-                optimizer.step()
-            except DivergedError:
-                what = "a gradient" if processes.current.loss_is_finite else "the loss"
-                raise diverged(state, batch, f"{what} is not finite", X, y, *weight) from None
+            if compiled is None:
+                prediction, loss = _step(state, batch, X, y, *weight)
+            else:
+                loss = _compiled_step(state, compiled, batch, X, y, *weight)
+                prediction = compiled.prediction if functions else X  # X has as many rows
             means.add(loss, prediction, y, *weight)
             state.batch, state.loss = batch, loss
             if after_batch:
@@ -357,6 +366,38 @@ def _train_epoch(
                     break
     processes.current.even_out(model)
     return {f"train_{name}": value for name, value in means.results().items()}
+
+
+def _step(
+    state: TrainingState, batch: int, X: Array, y: Array, *weight: Array
+) -> tuple[Array, float]:
+    """Take one step in the open; return the prediction before it, and its loss."""
+    model, loss_fn, optimizer = state.model, state.loss_fn, state.optimizer
+    prediction = model(X)
+    loss = loss_fn(prediction, y, *weight)
+    if not math.isfinite(loss) and processes.current.size == 1:
+        raise diverged(state, batch, f"the loss is {loss}", X, y, *weight)
+    model.backpropagate(loss_fn.backpropagate(), input_gradient=False)
+    try:
+        optimizer.step()
+    except DivergedError:
+        what = "a gradient" if processes.current.loss_is_finite else "the loss"
+        raise diverged(state, batch, f"{what} is not finite", X, y, *weight) from None
+    return prediction, loss
+
+
+def _compiled_step(
+    state: TrainingState, compiled: CompiledStep, batch: int, X: Array, y: Array, *weight: Array
+) -> float:
+    """Take one compiled step, and return its loss."""
+    try:
+        taken, loss = compiled.run(X, y, *weight, stop=processes.current.size == 1)
+    except DivergedError:
+        what = "a gradient" if processes.current.loss_is_finite else "the loss"
+        raise diverged(state, batch, f"{what} is not finite", X, y, *weight) from None
+    if not taken:
+        raise diverged(state, batch, f"the loss is {loss}", X, y, *weight)
+    return loss
 
 
 class _Means:

@@ -1,0 +1,273 @@
+"""A network ready to run: its calls compiled, and its tables of addresses and numbers."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import threading
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from tinynn.compiled.jit import arguments, entry
+from tinynn.compiled.network import RESULT_ROOM, Leaf, Network, values_now
+from tinynn.core import threads
+from tinynn.core.types import Array
+from tinynn.modules import Conv2d, Linear, ModuleList
+from tinynn.parameter import Parameter
+
+__all__: list[str] = []  # nothing here is for users
+
+_ALIGNED = 64  # bytes: all arrays in a work space begin at the same place in a cache line
+
+
+class Space:
+    """Room for the work on so many rows, and the addresses of all arrays.
+
+    Parameters
+    ----------
+    network : Network
+        What is computed.
+    N : int
+        The number of rows.
+    """
+
+    def __init__(self, network: Network, N: int) -> None:
+        itemsize = network.dtype.itemsize
+        starts, size = [], 0
+        for room in network.rooms:
+            starts.append(size)
+            n_bytes = (room.per_row * N + room.fixed) * itemsize
+            size += -(-n_bytes // _ALIGNED) * _ALIGNED
+        self._work = np.zeros(size + _ALIGNED, np.uint8)
+        self._shift = -self._work.ctypes.data % _ALIGNED
+        origin = self._work.ctypes.data + self._shift
+        self._starts = starts
+        self.at = np.array([origin + start for start in starts], np.int64)
+        self.result = np.zeros(4)
+        self.at[RESULT_ROOM] = self.result.ctypes.data
+        self._held = [room.array for room in network.rooms]
+        for i, array in enumerate(self._held):
+            if array is not None:
+                self.at[i] = array.ctypes.data
+        self.N, self.dtype = N, network.dtype
+        self.ones = np.ones(N, network.dtype)
+        self.gradients: Array | None = None  # of a half of a batch
+
+    def rows(self, room: int, shape: tuple[int, ...]) -> Array:
+        """Return one of the arrays in the work space."""
+        start = self._shift + self._starts[room]
+        n_bytes = self.N * math.prod(shape) * self.dtype.itemsize
+        return self._work[start : start + n_bytes].view(self.dtype).reshape(self.N, *shape)
+
+
+class Program:
+    """The tables of a network, as its modules are now.
+
+    Parameters
+    ----------
+    network : Network
+        What is computed.
+    training : bool
+        Whether modules are in the mode in which they are; otherwise all are in evaluation.
+    """
+
+    def __init__(self, network: Network, training: bool) -> None:
+        self.network, self.training = network, training
+        self._entries = [entry(call.function, network.dtype) for call in network.calls]
+        self.pointers = np.array([one.address for one in self._entries], np.int64)
+        self.starts = np.array([call.start for call in network.calls], np.int64)
+        self.words = np.array(network.words or [0], np.int64)
+        self.options = np.array(network.options)
+        self.tables = self.pointers, self.starts, self.words, self.options
+        self._spaces: dict[int, Space] = {}
+        self._halves: dict[int, tuple[Space, ...]] = {}
+        # In training the last two calls are the update. Further: what runs the calls, which of them
+        # is the loss, which numbers the update takes, all gradients, and whether what a mean is
+        # divided by is more than the weights of the rows.
+        self.n_calls = len(network.calls)
+        self.n_passes = self.n_calls - 2
+        self.run: Any = None
+        self.loss = -1
+        self.numbers: tuple[str, ...] = ()
+        self.gradients: Any = None
+        self.own_divisor = False
+        self.may_split = False
+        leaves = network.leaves
+        self.random = [leaf for leaf in leaves if leaf.drawn]
+        self.mixing = [leaf.module for leaf in leaves if leaf.kernel.mixes_rows]
+        # How many multiply-adds the largest products have: for each row, and in any case.
+        self._per_row = max(map(_product_of_rows, leaves), default=0)
+        self._per_image = max(map(_product_of_image, leaves), default=0)
+        self._readers = [(leaf.module, _reader(leaf)) for leaf in leaves if leaf.values]
+        self._seen: list[Any] = []
+        self._lists = [
+            (module, module._modules)
+            for _, module in network.model.named_modules()
+            if isinstance(module, ModuleList)
+        ]
+        self._arrays = [
+            (
+                vars(leaf.module),
+                name,
+                member,
+                member.data if isinstance(member, Parameter) else None,
+            )
+            for leaf in leaves
+            for name in leaf.kernel.arrays
+            if (member := getattr(leaf.module, name)) is not None
+        ]
+        self.refresh()
+
+    def is_current(self) -> bool:
+        """Tell whether the network is still made of the modules and arrays that it had."""
+        for module, modules in self._lists:
+            if module._modules is not modules:
+                return False
+        for attributes, name, member, data in self._arrays:
+            if attributes[name] is not member or (data is not None and member._data is not data):
+                return False
+        return True
+
+    def refresh(self) -> None:
+        """Take over the options and modes that modules have now."""
+        seen = [read(module) for module, read in self._readers]
+        if seen == self._seen:
+            return
+        for leaf in self.network.leaves:
+            module = leaf.module
+            if not self.training and module.training:
+                module = module._twin()
+            for table, position, value in values_now(leaf, module):
+                getattr(self, table)[position] = value
+        self._seen = seen
+
+    def space(self, N: int) -> Space:
+        """Return room for so many rows; that for the few latest numbers of rows is kept."""
+        found = self._spaces.get(N)
+        if found is None:
+            while len(self._spaces) > 3:
+                del self._spaces[next(iter(self._spaces))]
+            found = self._spaces[N] = Space(self.network, N)
+        return found
+
+    def draw(self, N: int, spaces: tuple[Space, ...]) -> list[Any]:
+        """Draw the random numbers of a step; return what holds them."""
+        held = []
+        for leaf in self.random:
+            drawn = leaf.kernel.drawn(leaf.module, (N, *leaf.input_shape), self.network.dtype)
+            held.append(drawn)
+            for name, (room, places) in leaf.drawn.items():
+                array = drawn.get(name)
+                for position in places:
+                    self.words[position] = 0 if array is None else array.size // N
+                if array is not None:
+                    address = array.ctypes.data
+                    for space in spaces:
+                        space.at[room] = address
+                        address += space.N * array.nbytes // N
+        return held
+
+    # ---- running ------------------------------------------------------------------------------
+
+    def product_size(self, N: int) -> int:
+        """Return how many multiply-adds the largest product has."""
+        return max(N * self._per_row, self._per_image)
+
+    def run_on(
+        self, space: Space, X: Array, y: Array, S: Array | None, numbers: Any, *calls: int
+    ) -> tuple[float, float, float]:
+        """Run some of the calls; return what is wrong, the loss, and its divisor."""
+        space.result[:] = 0
+        S = space.ones if S is None else S
+        return self.run(X, y, S, space.at, *self.tables, numbers, space.result, *calls)
+
+    def in_two(self, N: int) -> bool:
+        """Tell whether to work on two halves of a batch at once, each on one core.
+
+        Products of single images are too small to be divided among threads.
+        """
+        return (
+            self.may_split
+            and N > 1
+            and N * self._per_image >= threads.LARGE
+            and not self.mixing
+            and threads._overruled != 1
+            and _n_cores() > 1
+        )
+
+    def halves(self, N: int) -> tuple[Space, ...]:
+        """Return room for two halves of a batch; the second one has gradients of its own."""
+        if N not in self._halves:
+            self._halves = {N: (Space(self.network, N - N // 2), Space(self.network, N // 2))}
+            second = self._halves[N][1]
+            second.gradients = np.zeros_like(self.gradients)
+            shift = second.gradients.ctypes.data - self.gradients.ctypes.data
+            for i, room in enumerate(self.network.rooms):
+                if room.array is not None and np.may_share_memory(room.array, self.gradients):
+                    second.at[i] += shift
+        return self._halves[N]
+
+    def run_in_two(
+        self,
+        halves: tuple[Space, ...],
+        X: Array,
+        y: Array,
+        S: Array | None,
+        numbers: Any,
+        stop: int,
+    ) -> tuple[float, float, float]:
+        """Run both passes on two halves of a batch, and add their gradients up."""
+        total = float(len(X) if S is None else S.sum())
+        outcomes: list[Any] = [None, None]
+
+        def work(i: int, rows: slice) -> None:
+            space = halves[i]
+            weights = space.ones if S is None else S[rows]
+            space.result[:] = 0, 0, total, 0
+            outcomes[i] = self.run(
+                *(X[rows], y[rows], weights, space.at, *self.tables),
+                *(numbers, space.result, 0, self.n_passes, stop),
+            )
+
+        n = halves[0].N
+        helper = threading.Thread(target=work, args=(1, slice(n, None)))
+        with threads.of_scipy():
+            helper.start()
+            try:
+                work(0, slice(0, n))
+            finally:
+                helper.join()
+        self.gradients += halves[1].gradients
+        (wrong, loss, _), (also_wrong, more, _) = outcomes
+        return max(wrong, also_wrong), loss + more, total
+
+
+@functools.cache
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _reader(leaf: Leaf) -> Any:
+    """Return what reads the options of a module that the numbers of its kernel depend on."""
+    names = {"training"} | {
+        name
+        for function in (leaf.kernel.forward, leaf.kernel.backward)
+        for name, kind in arguments(function).items()
+        if kind in ("int", "bool", "float") and hasattr(leaf.module, name)
+    }
+    return attrgetter(*sorted(names))
+
+
+def _product_of_rows(leaf: Leaf) -> int:
+    if isinstance(leaf.module, Linear):
+        return leaf.module.weight.size * math.prod(leaf.input_shape[:-1])
+    return 0
+
+
+def _product_of_image(leaf: Leaf) -> int:
+    if isinstance(leaf.module, Conv2d):
+        return leaf.module.weight.size * math.prod(leaf.output_shape[1:]) // leaf.module.groups
+    return 0
