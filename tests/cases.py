@@ -85,6 +85,7 @@ from tinynn.modules import (
     SiLU,
     Softmax,
     Softplus,
+    Standardize,
     Tanh,
     TransformerBlock,
     Transpose,
@@ -594,6 +595,11 @@ CASES = {
     # ---- regularization ----
     Dropout: ways(Dropout, *ANY, p=[0, 0.5, 1, numbers(0, 1)], rng=[None, 0]),
     GaussianNoise: ways(GaussianNoise, *ANY, std=[0, numbers(0.1, 3)], rng=[None, 0]),
+    # ---- preprocessing ----
+    Standardize: [
+        *ways(lambda D: Standardize(D), "N D", "N T D"),
+        *ways(lambda C: Standardize((C, 1, 1)), "N C H W", label="channels"),
+    ],
     # ---- shapes ----
     Flatten: ways(Flatten, "N D", "N T D", "N C H W", torch=lambda nn: nn.Flatten()),
     Identity: ways(Identity, *ANY, torch=lambda nn: nn.Identity()),

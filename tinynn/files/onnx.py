@@ -63,6 +63,7 @@ from tinynn.modules import (
     SiLU,
     Softmax,
     Softplus,
+    Standardize,
     Tanh,
     TransformerBlock,
     Transpose,
@@ -586,6 +587,11 @@ def _hardtanh(graph: Graph, module: Hardtanh, X: str, shape: Shape) -> str:
     return graph.node("Clip", X, *bounds)
 
 
+def _standardize(graph: Graph, module: Standardize, X: str, shape: Shape) -> str:
+    centred = graph.node("Sub", X, graph.constant("mean", module.mean))
+    return graph.node("Div", centred, graph.constant("scale", module.scale))
+
+
 # ---- shapes --------------------------------------------------------------------------------------
 
 
@@ -649,6 +655,7 @@ FORMS: dict[type[Module], Form] = {
     Dropout: _nothing,
     GaussianNoise: _nothing,
     Identity: _nothing,
+    Standardize: _standardize,
     Flatten: _plain("Flatten"),
     Reshape: _reshape,
 }

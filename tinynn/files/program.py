@@ -49,6 +49,7 @@ from tinynn.modules import (
     SiLU,
     Softmax,
     Softplus,
+    Standardize,
     Tanh,
 )
 
@@ -354,6 +355,12 @@ def _along(name: str) -> Form:
     return form
 
 
+def _standardize(steps: Program, module: Standardize, x: int) -> int:
+    shape = steps.shapes[x]
+    mean, divisor = (np.broadcast_to(a, shape).copy() for a in (module.mean, module.scale))
+    return steps.do("divide", steps.do("shift", x, shift=-mean), divisor=divisor)
+
+
 # ---- shapes --------------------------------------------------------------------------------------
 
 
@@ -395,6 +402,7 @@ FORMS: dict[type[Module], Form] = {
     Dropout: _nothing,
     GaussianNoise: _nothing,
     Identity: _nothing,
+    Standardize: _standardize,
     Flatten: _reshape,
     Reshape: _reshape,
 }

@@ -26,6 +26,7 @@ from tinynn.modules.embedding import Embedding, PositionalEncoding
 from tinynn.modules.linear import Linear
 from tinynn.modules.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from tinynn.modules.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from tinynn.modules.preprocessing import Standardize
 from tinynn.modules.recurrence import GRU, LSTM, RNN
 from tinynn.modules.regularization import Dropout, GaussianNoise
 from tinynn.modules.sequences import Padded
@@ -76,6 +77,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Standardize",
     "Tanh",
     "TransformerBlock",
     "Transpose",
