@@ -47,7 +47,9 @@ def test_there_are_enough_of_them_and_enough_are_named():
 
 
 @pytest.mark.parametrize(
-    ("exercise", "what", "run"), [(e, w, r) for e, w, r, _ in MISTAKES[::7]], ids=str
+    ("exercise", "what", "run"),
+    [(e, w, r) for e, w, r, _ in MISTAKES[::7]],
+    ids=lambda value: value if isinstance(value, str) else "run",
 )
 def test_raising_and_returning_tell_the_same(exercise, what, run):
     report = run()

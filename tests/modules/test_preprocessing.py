@@ -30,8 +30,9 @@ def test_channels_of_images():
 @pytest.mark.parametrize("factory", [WineDataLoaderFactory, DigitsDataLoaderFactory])
 def test_a_saved_network_takes_raw_numbers(factory, tmp_path):
     data = factory(flatten=False)
-    network = tnn.Linear(*(data.feature_shape[-1], 3), rng=0)
-    scaler = tnn.Standardize(data.feature_mean.shape[1:]).set(data.feature_mean, data.feature_scale)
+    n = int(np.prod(data.feature_shape))
+    network = tnn.ModuleList([tnn.Flatten(), tnn.Linear(n, 3, rng=0)])
+    scaler = tnn.Standardize(data.feature_mean.shape).set(data.feature_mean, data.feature_scale)
     tnn.save(tnn.ModuleList([scaler, network]), tmp_path / "model")
     loaded = tnn.load(tmp_path / "model")
     scaled = data.test_loader.X
