@@ -225,9 +225,12 @@ def _calls(
                 n,
                 sum(array.size for array in operation.arrays.values() if array is not None),
             ]
-        case "standardize":
+        case "embedding":
+            numbers = [n, out[-1]]
+        case "standardize" | "divide_by_size":
             k = math.prod(shape[-options["n_last"] :])
-            numbers = [n // k, k, options["eps"]]
+            eps = options["eps"]
+            numbers = [n // k, k, float(np.finfo(np.float32).eps) if eps is None else eps]
         case "softmax" | "log_softmax":
             axis = options["axis"]
             numbers = [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]

@@ -88,6 +88,102 @@ def divide(X: Array, divisor: Array) -> Array:
     return X / divisor
 
 
+def divide_by_size(X: Array, n_last: int, eps: float | None) -> Array:
+    """Divide by the root of the mean square over the last axes."""
+    eps = np.finfo(X.dtype).eps if eps is None else eps
+    axes = tuple(range(-n_last, 0))
+    return X / np.sqrt((X * X).mean(axis=axes, keepdims=True) + eps)
+
+
+def embedding(X: Array, weight: Array) -> Array:
+    """Return the row of a table for each index."""
+    return weight[X]
+
+
+def backwards(X: Array) -> Array:
+    """Return the positions in the opposite order."""
+    return X[:, ::-1]
+
+
+def last_position(X: Array) -> Array:
+    """Return what stands at the last position."""
+    return X[:, -1]
+
+
+def rnn_tanh(
+    X: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None
+) -> Array:
+    """Return the states tanh(a) of a recurrence over the positions."""
+    A, h, Y = before_recurrence(X, weight_ih, weight_hh, bias_ih)
+    for t in range(X.shape[1]):
+        h = Y[:, t] = np.tanh(A[:, t] + linear(h, weight_hh, bias_hh))
+    return Y
+
+
+def rnn_relu(
+    X: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None
+) -> Array:
+    """Return the states max(a, 0) of a recurrence over the positions."""
+    A, h, Y = before_recurrence(X, weight_ih, weight_hh, bias_ih)
+    for t in range(X.shape[1]):
+        h = Y[:, t] = np.maximum(A[:, t] + linear(h, weight_hh, bias_hh), 0)
+    return Y
+
+
+def lstm(
+    X: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None
+) -> Array:
+    """Return the states of a long short-term memory, whose cell is c."""
+    A, h, Y = before_recurrence(X, weight_ih, weight_hh, bias_ih)
+    c = np.zeros_like(h)
+    for t in range(X.shape[1]):
+        i, f, g, o = np.split(A[:, t] + linear(h, weight_hh, bias_hh), 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = Y[:, t] = sigmoid(o) * np.tanh(c)
+    return Y
+
+
+def gru(
+    X: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array | None, bias_hh: Array | None
+) -> Array:
+    """Return the states of a gated recurrent unit."""
+    A, h, Y = before_recurrence(X, weight_ih, weight_hh, bias_ih)
+    for t in range(X.shape[1]):
+        r, z, n = np.split(A[:, t], 3, axis=1)
+        by_r, by_z, by_n = np.split(linear(h, weight_hh, bias_hh), 3, axis=1)
+        n = np.tanh(n + sigmoid(r + by_r) * by_n)
+        z = sigmoid(z + by_z)
+        h = Y[:, t] = (1 - z) * n + z * h
+    return Y
+
+
+def before_recurrence(
+    X: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array | None
+) -> tuple[Array, Array, Array]:
+    """Return what the input gives to the gates, the state before, and room for all states."""
+    A = linear(X, weight_ih, bias_ih)
+    h = np.zeros((len(X), weight_hh.shape[1]), A.dtype)
+    return A, h, np.empty((*X.shape[:2], h.shape[1]), A.dtype)
+
+
+def attention(X: Array, num_heads: int, causal: bool) -> Array:
+    """Return the attention of positions to each other, given queries, keys and values."""
+    N, T, width = X.shape
+    d = width // 3 // num_heads
+    Q, K, V = X.reshape(N, T, 3, num_heads, d).transpose(2, 0, 3, 1, 4)
+    S = Q @ K.swapaxes(2, 3) / math.sqrt(d)
+    if causal:
+        S = np.where(np.tri(T, dtype=bool), S, -np.inf)
+    E = np.exp(S - S.max(axis=3, keepdims=True))
+    A = E / E.sum(axis=3, keepdims=True)
+    return (A @ V).swapaxes(1, 2).reshape(N, T, width // 3)
+
+
+def transpose(X: Array, axes: tuple[int, ...]) -> Array:
+    """Put the axes of each sample into another order."""
+    return X.transpose(0, *(axis + 1 for axis in axes))
+
+
 def scale(X: Array, factor: Array) -> Array:
     """Multiply the last axes by a factor each."""
     return X * factor

@@ -98,6 +98,27 @@ static void tnn_divide(const float *x, float *y, const tnn_weight *divisor, int 
         y[i] = x[i] / divisor[i % k];
 }
 
+/* divide_by_size: by the root of the mean square, for each of so many rows. */
+static void tnn_divide_by_size(const float *x, float *y, int rows, int n, float eps)
+{
+    for (int r = 0; r < rows; r++) {
+        float square = 0.0f;
+        for (int i = 0; i < n; i++)
+            square += x[r * n + i] * x[r * n + i];
+        float size = sqrtf(square / (float)n + eps);
+        for (int i = 0; i < n; i++)
+            y[r * n + i] = x[r * n + i] / size;
+    }
+}
+
+/* embedding: a row of the table for each index, which comes as a float. */
+static void tnn_embedding(const float *x, float *y, const tnn_weight *w, int n, int dim)
+{
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < dim; k++)
+            y[i * dim + k] = w[(int)x[i] * dim + k];
+}
+
 /* scale: the last axes, k numbers in all, times a factor each. */
 static void tnn_scale(const float *x, float *y, const tnn_weight *factor, int n, int k)
 {

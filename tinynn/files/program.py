@@ -20,14 +20,21 @@ from tinynn.errors import OptionError
 from tinynn.modules import (
     ELU,
     GELU,
+    GRU,
+    LSTM,
+    RNN,
     SELU,
+    AvgPool1d,
     AvgPool2d,
     BatchNorm,
     Concat,
+    Conv1d,
     Conv2d,
     Dropout,
+    Embedding,
     Flatten,
     GaussianNoise,
+    GlobalAvgPool1d,
     GlobalAvgPool2d,
     GroupNorm,
     Hardtanh,
@@ -37,20 +44,26 @@ from tinynn.modules import (
     LeakyReLU,
     Linear,
     LogSoftmax,
+    MaxPool1d,
     MaxPool2d,
     Module,
     ModuleList,
+    MultiheadAttention,
     Parallel,
+    PositionalEncoding,
     PReLU,
     ReLU,
     Reshape,
     Residual,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
     Standardize,
     Tanh,
+    TransformerBlock,
+    Transpose,
 )
 
 __all__ = ["Operation", "Program", "program"]
@@ -101,12 +114,15 @@ class Program:
         In the order in which they are carried out.
     result : int
         The number of the value that is the network's output.
+    takes_indices : bool
+        Whether a sample is made of integers.
     """
 
     model: Module
     shapes: list[Shape]
     operations: list[Operation] = field(default_factory=list)
     result: int = 0
+    takes_indices: bool = False
 
     def __post_init__(self) -> None:
         self._names = {id(module): name for name, module in self.model.named_modules()}
@@ -133,7 +149,11 @@ class Program:
         """Add one operation, whose output has the first input's shape unless told; return it."""
         self.shapes.append(tuple(self.shapes[inputs[0]] if shape is None else shape))
         output = len(self.shapes) - 1
-        is_array = {key: isinstance(value, np.ndarray | None) for key, value in arguments.items()}
+        # A bias that is not there is None, as an array that an operation does without.
+        is_array = {
+            key: isinstance(value, np.ndarray) or (value is None and key.startswith("bias"))
+            for key, value in arguments.items()
+        }
         arrays = {key: value for key, value in arguments.items() if is_array[key]}
         options = {key: value for key, value in arguments.items() if not is_array[key]}
         self.operations.append(
@@ -180,8 +200,9 @@ def program(where: str, model: object, input_shape: object) -> Program:
     lengths = input_shape if isinstance(input_shape, tuple | list) else (input_shape,)
     shape = tuple(check_integer(where, "input_shape", n, minimum=1) for n in lengths)
     # What cannot be computed cannot be exported; two rows, as for some modules one is too few.
-    model.predict(np.zeros((2, *shape), model.dtype))
-    steps = Program(model, [shape])
+    takes_indices = any(module._takes_indices for _, module in model.named_modules())
+    model.predict(np.zeros((2, *shape), np.int64 if takes_indices else model.dtype))
+    steps = Program(model, [shape], takes_indices=takes_indices)
     steps.result = steps.add(model, 0)
     return steps
 
@@ -253,7 +274,7 @@ def _conv2d(steps: Program, module: Conv2d, x: int) -> int:
     )
 
 
-def _bias(module: Linear | Conv2d) -> Array | None:
+def _bias(module: Linear | Conv1d | Conv2d) -> Array | None:
     return None if module.bias is None else module.bias.data
 
 
@@ -284,6 +305,117 @@ def _pool(steps: Program, name: str, module: MaxPool2d | AvgPool2d, x: int) -> i
 
 def _global_avg_pool2d(steps: Program, module: GlobalAvgPool2d, x: int) -> int:
     return steps.do("mean_of_pixels", x, shape=steps.shapes[x][:1])
+
+
+# ---- sequences: an image of height 1, where the operation is the same ----------------------------
+
+
+def _conv1d(steps: Program, module: Conv1d, x: int) -> int:
+    w = module._window
+    return _as_row(
+        *(steps, "conv2d", module, x),
+        weight=module.weight.data[:, :, np.newaxis],
+        bias=_bias(module),
+        stride=(1, w.stride),
+        before=(0, w.before),
+        dilation=(1, w.dilation),
+        groups=module.groups,
+    )
+
+
+def _max_pool1d(steps: Program, module: MaxPool1d, x: int) -> int:
+    return _pool1d(steps, "max_pool2d", module, x)
+
+
+def _avg_pool1d(steps: Program, module: AvgPool1d, x: int) -> int:
+    total = _pool1d(steps, "sum_pool2d", module, x)
+    divisor = module._divisor(steps.shapes[x][1], np.dtype(np.float64))
+    divisor = np.broadcast_to(divisor, steps.shapes[total][1:]).copy()
+    return steps.do("divide", total, divisor=divisor)
+
+
+def _pool1d(steps: Program, name: str, module: MaxPool1d | AvgPool1d, x: int) -> int:
+    w = module._window
+    return _as_row(
+        *(steps, name, module, x),
+        size=(1, w.size),
+        stride=(1, w.stride),
+        before=(0, w.before),
+        dilation=(1, w.dilation),
+    )
+
+
+def _as_row(steps: Program, name: str, module: Module, x: int, **arguments: Any) -> int:
+    """Let an operation on images work on a sequence."""
+    C, T = steps.shapes[x]
+    shape: Any = module.output_shape((C, T))
+    F, B = shape
+    image = steps.do("reshape", x, shape=(C, 1, T))
+    row = steps.do(name, image, shape=(F, 1, B), lengths=(1, B), **arguments)
+    return steps.do("reshape", row, shape=shape)
+
+
+def _global_avg_pool1d(steps: Program, module: GlobalAvgPool1d, x: int) -> int:
+    C, T = steps.shapes[x]
+    return steps.do("mean_of_pixels", steps.do("reshape", x, shape=(C, 1, T)), shape=(C,))
+
+
+def _embedding(steps: Program, module: Embedding, x: int) -> int:
+    weight = module.weight.data
+    if module.padding_idx is not None:
+        weight = weight.copy()
+        weight[module.padding_idx] = 0
+    return steps.do("embedding", x, shape=module.output_shape(steps.shapes[x]), weight=weight)
+
+
+def _positional_encoding(steps: Program, module: PositionalEncoding, x: int) -> int:
+    table = module._table if module.weight is None else module.weight.data
+    assert table is not None
+    return steps.do("shift", x, shift=table[: steps.shapes[x][0]])
+
+
+def _recurrence(steps: Program, module: RNN | GRU | LSTM, x: int) -> int:
+    T = steps.shapes[x][0]
+    name = next(kind.__name__.lower() for kind in (RNN, GRU, LSTM) if isinstance(module, kind))
+    if isinstance(module, RNN):
+        name = f"rnn_{module.nonlinearity}"
+    H = module.hidden_size
+    ends: list[int] = []
+    for layer in range(module.num_layers):
+        outputs, ends = [], []
+        for direction in module._directions:
+            keys = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            weights = dict(zip(keys, module._weights(layer, direction), strict=True))
+            source = steps.do("backwards", x) if direction else x
+            h = steps.do(name, source, shape=(T, H), **weights)
+            ends.append(steps.do("last_position", h, shape=(H,)))
+            outputs.append(steps.do("backwards", h) if direction else h)
+        x = _joined(steps, outputs, 1)
+    return _joined(steps, ends, 0) if module.last else x
+
+
+def _joined(steps: Program, parts: list[int], axis: int) -> int:
+    if len(parts) == 1:
+        return parts[0]
+    shape = list(steps.shapes[parts[0]])
+    shape[axis] *= len(parts)
+    return steps.do("concat", *parts, shape=shape, axis=axis)
+
+
+def _attention(steps: Program, module: MultiheadAttention, x: int) -> int:
+    (T, E), bias = steps.shapes[x], module.in_proj_bias
+    projected = steps.do(
+        *("linear", x),
+        shape=(T, 3 * E),
+        weight=module.in_proj_weight.data,
+        bias=None if bias is None else bias.data,
+    )
+    options = {"num_heads": module.num_heads, "causal": module.causal}
+    return steps.add(module.out_proj, steps.do("attention", projected, shape=(T, E), **options))
+
+
+def _transformer_block(steps: Program, module: TransformerBlock, x: int) -> int:
+    return steps.add(module._steps, x)
 
 
 # ---- normalization -------------------------------------------------------------------------------
@@ -323,6 +455,11 @@ def _group_norm(steps: Program, module: GroupNorm, x: int) -> int:
     if module.weight is None or module.bias is None:
         return y
     return steps.do("scale_and_shift", y, factor=module.weight.data, shift=module.bias.data)
+
+
+def _rms_norm(steps: Program, module: RMSNorm, x: int) -> int:
+    y = steps.do("divide_by_size", x, n_last=len(module._axes), eps=module.eps)
+    return y if module.weight is None else steps.do("scale", y, factor=module.weight.data)
 
 
 # ---- activations ---------------------------------------------------------------------------------
@@ -368,6 +505,14 @@ def _reshape(steps: Program, module: Reshape | Flatten, x: int) -> int:
     return steps.do("reshape", x, shape=module.output_shape(steps.shapes[x]))
 
 
+def _transpose(steps: Program, module: Transpose, x: int) -> int:
+    axes = list(range(len(steps.shapes[x])))
+    i, j = (_sample_axis(steps, module, dim, x) for dim in (module.dim0, module.dim1))
+    axes[i], axes[j] = axes[j], axes[i]
+    shape = [steps.shapes[x][axis] for axis in axes]
+    return steps.do("transpose", x, shape=shape, axes=tuple(axes))
+
+
 def _nothing(steps: Program, module: Module, x: int) -> int:
     return x
 
@@ -386,6 +531,19 @@ FORMS: dict[type[Module], Form] = {
     LayerNorm: _layer_norm,
     GroupNorm: _group_norm,
     InstanceNorm: _group_norm,
+    RMSNorm: _rms_norm,
+    Conv1d: _conv1d,
+    MaxPool1d: _max_pool1d,
+    AvgPool1d: _avg_pool1d,
+    GlobalAvgPool1d: _global_avg_pool1d,
+    Embedding: _embedding,
+    PositionalEncoding: _positional_encoding,
+    RNN: _recurrence,
+    GRU: _recurrence,
+    LSTM: _recurrence,
+    MultiheadAttention: _attention,
+    TransformerBlock: _transformer_block,
+    Transpose: _transpose,
     ReLU: _plain("relu"),
     LeakyReLU: _plain("leaky_relu", "negative_slope"),
     PReLU: _prelu,

@@ -40,10 +40,8 @@ Use it as a module, ``from {stem} import predict``, or on a file of rows:
 
 def predict(X):
     """Return the network's output for a batch X of shape {shape}."""
-    X = np.asarray(X)
-    if X.dtype.kind != "f":
-        X = X.astype(np.{dtype})
-    if X.shape[1:] != {sample}:
+    X = np.asarray(X{as_indices})
+{cast}    if X.shape[1:] != {sample}:
         raise ValueError(f"X must have shape {shape}, but has shape {{X.shape}}")
 {steps}
     return {result}
@@ -56,6 +54,11 @@ if __name__ == "__main__":
     rows = np.load(name) if name.endswith(".npy") else np.loadtxt(name, delimiter=",", ndmin=2)
     np.savetxt(sys.stdout, {called}(rows.reshape(-1, *{sample})), fmt={fmt!r}, delimiter=",")
 '''
+
+_CAST = """\
+    if X.dtype.kind != "f":
+        X = X.astype(np.{dtype})
+"""
 
 _CLASSIFY = '''
 
@@ -150,7 +153,8 @@ def export_python(
         weights=source,
         shape=f"(N, {', '.join(map(str, sample))})",
         sample=sample,
-        dtype=model.dtype.name,
+        as_indices=", int" if steps.takes_indices else "",
+        cast="" if steps.takes_indices else _CAST.format(dtype=model.dtype.name),
         steps="\n".join(lines),
         result=_name(steps.result),
         classify=_CLASSIFY.format(names=names) if names else "",
