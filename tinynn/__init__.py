@@ -22,7 +22,17 @@ from tinynn.random import manual_seed
 # A network and what it is made of are loaded at once. The rest is loaded when it is first asked
 # for, as it brings more of Python's library along: together they would take twice as long.
 if TYPE_CHECKING:
-    from tinynn import compiled, course, data, distributed, estimators, metrics, plot, training
+    from tinynn import (
+        compiled,
+        course,
+        data,
+        distributed,
+        estimators,
+        live,
+        metrics,
+        plot,
+        training,
+    )
     from tinynn.compiled.step import *
     from tinynn.files.c_source import *
     from tinynn.files.onnx import *
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
     from tinynn.inspection.graph import *
     from tinynn.inspection.preflight import *
     from tinynn.inspection.tracing import *
+    from tinynn.live import *
     from tinynn.training import *
 
 # Where each of these names comes from: the one list of them. A file or folder of its own stands
@@ -46,6 +57,7 @@ _LATER = {
     "Diagnosis": "inspection.diagnostics",
     "Diagnostics": "inspection.diagnostics",
     "EarlyStopping": "training",
+    "Experiment": "live",
     "GradientEntry": "inspection.gradcheck",
     "GradientReport": "inspection.gradcheck",
     "Graph": "inspection.graph",
@@ -76,6 +88,7 @@ _LATER = {
     "fit": "training",
     "generate": "generation",
     "graph": "inspection.graph",
+    "live": "live",
     "load": "files.saving",
     "lr_finder": "training",
     "metrics": "metrics",
@@ -84,6 +97,7 @@ _LATER = {
     "save": "files.saving",
     "trace": "inspection.tracing",
     "training": "training",
+    "watch": "live",
 }
 
 __all__ = [
