@@ -6,6 +6,7 @@ is taken: each line below was written down from its documentation and source.
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -134,3 +135,137 @@ def test_options_of_numpys_own_types_promote_nothing():
     for module in (tnn.LeakyReLU(np.float64(0.3)), tnn.ELU(np.float64(0.3))):
         assert module(X).dtype == np.float32
         assert module.backpropagate(X).dtype == np.float32
+
+
+def test_a_softmax_over_no_numbers_is_empty():
+    for module in (tnn.Softmax(), tnn.LogSoftmax(), tnn.Softmax(0)):
+        X = np.ones((0, 3) if getattr(module, "dim", 0) == 0 else (5, 0))
+        Y = module(X)
+        assert Y.shape == module.backpropagate(Y).shape == X.shape
+
+
+# ---- relative accuracy over the whole range ------------------------------------------------------
+
+mp = mpmath.mp.clone()
+mp.dps = 60
+
+
+def sigma(x):
+    return 1 / (1 + mp.exp(-x))
+
+
+def gelu_inner(x):
+    return mp.sqrt(2 / mp.pi) * (x + mp.mpf(0.044715) * x**3)
+
+
+SELU_ALPHA, SELU_SCALE = mp.mpf(1.6732632423543772), mp.mpf(1.0507009873554805)
+# The function, and its derivative, in sixty digits.
+EXACT = {
+    "Sigmoid": (tnn.Sigmoid, sigma, lambda x: sigma(x) * sigma(-x)),
+    "Tanh": (tnn.Tanh, mp.tanh, lambda x: 1 / mp.cosh(x) ** 2),
+    "SiLU": (
+        tnn.SiLU,
+        lambda x: x * sigma(x),
+        lambda x: sigma(x) * (1 + x * sigma(-x)),
+    ),
+    "Softplus": (tnn.Softplus, lambda x: mp.log1p(mp.exp(x)), sigma),
+    "Softplus(2)": (
+        lambda: tnn.Softplus(2.0),
+        lambda x: mp.log1p(mp.exp(2 * x)) / 2,
+        lambda x: sigma(2 * x),
+    ),
+    "ELU": (
+        tnn.ELU,
+        lambda x: x if x > 0 else mp.expm1(x),
+        lambda x: mp.mpf(1) if x > 0 else mp.exp(x),
+    ),
+    "ELU(0.3)": (
+        lambda: tnn.ELU(0.3),
+        lambda x: x if x > 0 else mp.mpf(0.3) * mp.expm1(x),
+        lambda x: mp.mpf(1) if x > 0 else mp.mpf(0.3) * mp.exp(x),
+    ),
+    "SELU": (
+        tnn.SELU,
+        lambda x: SELU_SCALE * (x if x > 0 else SELU_ALPHA * mp.expm1(x)),
+        lambda x: SELU_SCALE * (1 if x > 0 else SELU_ALPHA * mp.exp(x)),
+    ),
+    "GELU": (
+        tnn.GELU,
+        lambda x: x * mp.ncdf(x),
+        lambda x: mp.ncdf(x) + x * mp.npdf(x),
+    ),
+    "GELU(tanh)": (
+        lambda: tnn.GELU("tanh"),
+        lambda x: x * sigma(2 * gelu_inner(x)),
+        lambda x: (
+            sigma(2 * gelu_inner(x))
+            + x
+            * 2
+            * sigma(2 * gelu_inner(x))
+            * sigma(-2 * gelu_inner(x))
+            * mp.sqrt(2 / mp.pi)
+            * (1 + 3 * mp.mpf(0.044715) * x**2)
+        ),
+    ),
+    "LeakyReLU": (
+        tnn.LeakyReLU,
+        lambda x: x if x > 0 else mp.mpf(0.01) * x,
+        lambda x: mp.mpf(1) if x > 0 else mp.mpf(0.01),
+    ),
+    "LeakyReLU(1e10)": (
+        lambda: tnn.LeakyReLU(1e10),
+        lambda x: x if x > 0 else mp.mpf(1e10) * x,
+        lambda x: mp.mpf(1) if x > 0 else mp.mpf(1e10),
+    ),
+    "PReLU": (
+        tnn.PReLU,
+        lambda x: x if x > 0 else mp.mpf(0.25) * x,
+        lambda x: mp.mpf(1) if x > 0 else mp.mpf(0.25),
+    ),
+    "ReLU": (tnn.ReLU, lambda x: max(x, mp.mpf(0)), lambda x: mp.mpf(x > 0)),
+    "Hardtanh": (
+        tnn.Hardtanh,
+        lambda x: min(max(x, mp.mpf(-1)), mp.mpf(1)),
+        lambda x: mp.mpf(abs(x) < 1),
+    ),
+    "ReLU6": (
+        tnn.ReLU6,
+        lambda x: min(max(x, mp.mpf(0)), mp.mpf(6)),
+        lambda x: mp.mpf(0 < x < 6),
+    ),
+}
+SIZES = [1e-30, 1e-8, 1e-3, 0.1, 0.37, 0.5, 0.9, 1.7, 2.5, 4.1, 6.3, 8.7, 12.9, 15.1, 20.3, 27.9]
+SIZES += [36.7, 40.1, 66.6, 85.3, 87.0, 88.5, 103.7, 120.1, 355.3, 700.3, 1e4]
+
+
+def errors_in_ulps(actual, true, X, dtype):
+    """The errors in units of the last digit of what is right; subnormal numbers have fewer."""
+    info = np.finfo(dtype)
+    found = []
+    for x, y, t in zip(X.ravel(), actual.ravel(), true, strict=True):
+        # In x σ(x) it is σ(x) that becomes subnormal first.
+        size = max(abs(t), mp.mpf(float(info.tiny)) * max(1, abs(mp.mpf(float(x)))))
+        found.append(float(abs(mp.mpf(float(y)) - t) / (size * mp.mpf(float(info.eps)))))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", EXACT)
+def test_values_and_slopes_have_all_their_digits(name, dtype):
+    build, function, derivative = EXACT[name]
+    X = np.array([[sign * size for size in SIZES for sign in (-1, 1)]], dtype)
+    module = build()
+    Y = module(X)
+    slopes = module.backpropagate(np.ones_like(Y))
+    points = [mp.mpf(float(x)) for x in X.ravel()]
+    few = 8.0
+    if name == "GELU(tanh)":
+        # The exponential of 2u multiplies the rounding errors of u by it.
+        few = np.array([8 + 8 * float(min(abs(gelu_inner(x)), 400)) for x in points])
+    if name == "GELU":  # and 8 more for the root of its slope, at -0.75
+        few = 16.0
+    for actual, exact in ((Y, function), (slopes, derivative)):
+        true = [mp.mpf(exact(x)) for x in points]
+        errors = errors_in_ulps(actual, true, X, dtype)
+        worst = int((errors / few).argmax())
+        assert (errors <= few).all(), (X.ravel()[worst], actual.ravel()[worst], errors[worst])

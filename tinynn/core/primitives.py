@@ -13,6 +13,7 @@ other than where `undivided` has put them to sleep.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -34,11 +35,16 @@ __all__ = [
     "combine",
     "constant",
     "counting",
+    "exp_of_minus_abs",
+    "exp_of_minus_half_square",
     "expm1_of_negative",
     "flush_subnormals",
     "is_positive",
     "keep_freed_memory",
+    "logistic",
+    "logistic_slope",
     "negative_part",
+    "normal_distribution",
     "positive_part",
     "sum_of_squares",
     "sums_by_index",
@@ -409,12 +415,12 @@ def expm1_of_negative(X: Array) -> Array:
     Parameters
     ----------
     X : ndarray
-        Overwritten.
+        Any shape, any dtype.
 
     Returns
     -------
     ndarray
-        X itself.
+        A new array.
 
     Examples
     --------
@@ -422,15 +428,148 @@ def expm1_of_negative(X: Array) -> Array:
     array([-1.e-20,  0.e+00])
     """
     if X.dtype.kind == "f" and _is_vectorized("expm1"):
-        return np.expm1(X, out=X)
+        return np.expm1(X)
     # With t = tanh(x/2) it is 2 t / (1 − t), and tanh is vectorized on every processor: where
     # expm1 is not, it takes five times as long.
-    X *= 0.5
-    T = np.tanh(X, out=X)
+    T = np.tanh(0.5 * X)
     D = 1 - T
     T *= 2
     T /= D
     return T
+
+
+def exp_of_minus_abs(X: Array) -> Array:
+    """Return ``exp(−|x|)`` for every number, which overflows nowhere.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+
+    Returns
+    -------
+    ndarray
+        A new array.
+
+    Examples
+    --------
+    >>> exp_of_minus_abs(np.array([-1e4, 0.0, 1e4]))
+    array([0., 1., 0.])
+    """
+    if X.dtype.kind == "f":
+        E = np.abs(X)
+        np.negative(E, out=E)
+    else:
+        E = np.minimum(X, -X)  # which is analytic, as −√(x²)
+    return np.exp(E, out=E)
+
+
+def exp_of_minus_half_square(X: Array) -> Array:
+    """Return ``exp(−x²/2)`` for every number, to full relative accuracy.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype, of numbers whose square is finite.
+
+    Returns
+    -------
+    ndarray
+        A new array.
+
+    Examples
+    --------
+    >>> exp_of_minus_half_square(np.array([0.0, 1.0])).round(4)
+    array([1.    , 0.6065])
+    """
+    # Rounding x² to the last digit would change the result by x² times as much. So x = h + l, where
+    # h has half of the digits and its square is exact: x² = h² + l (x + h).
+    many = X * (4097.0 if X.dtype in (np.float32, np.complex64) else 134217729.0)
+    H = many - (many - X)
+    E = np.exp(-0.5 * (H * H))
+    E *= np.exp(-0.5 * ((X - H) * (X + H)))
+    return E
+
+
+def logistic(X: Array) -> tuple[Array, Array]:
+    """Return ``σ(x) = 1 / (1 + exp(−x))``, to full relative accuracy, and ``e = exp(−|x|)``.
+
+    With e, ``σ(x) σ(−x) = e / (1 + e)²`` is the derivative.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+
+    Returns
+    -------
+    tuple of (ndarray, ndarray)
+        Two new arrays.
+
+    Examples
+    --------
+    >>> logistic(np.array([-1e4, -50.0, 0.0, 1e4]))[0]
+    array([0.00000000e+00, 1.92874985e-22, 5.00000000e-01, 1.00000000e+00])
+    """
+    E = exp_of_minus_abs(X)
+    # Above zero it is 1 / (1 + e), and below e / (1 + e), with e ≤ 1.
+    S = is_positive(X, E.dtype)
+    np.maximum(S, E, out=S)
+    S /= E + 1
+    return S, E
+
+
+def normal_distribution(X: Array) -> tuple[Array, Array]:
+    """Return ``Φ(x)``, the normal distribution function, and ``exp(−x²/2)``, with all digits.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+
+    Returns
+    -------
+    tuple of (ndarray, ndarray)
+        Two new arrays.
+
+    Examples
+    --------
+    >>> normal_distribution(np.array([-20.0, 0.0]))[0]
+    array([2.75362412e-89, 5.00000000e-01])
+    """
+    from scipy.special import erfcx, ndtr  # here: importing tinynn loads no SciPy
+
+    A = np.minimum(np.maximum(X, -X), 100.0)  # |x|; beyond 100 all of it is 0
+    E = exp_of_minus_half_square(A)
+    if X.dtype == np.float32:
+        return ndtr(X), E  # which computes in float64
+    # Φ(−|x|) = ½ exp(−x²/2) erfcx(|x|/√2) keeps its digits however small it is.
+    Q = 0.5 * E * erfcx(A * math.sqrt(0.5))
+    above = is_positive(X, E.dtype)
+    return above * (1 - Q) + (1 - above) * Q, E
+
+
+def logistic_slope(E: Array) -> Array:
+    """Return the derivative of the logistic function, ``e / (1 + e)²``, for ``e = exp(−|x|)``.
+
+    Parameters
+    ----------
+    E : ndarray
+        As `logistic` and `exp_of_minus_abs` return it.
+
+    Returns
+    -------
+    ndarray
+        A new array.
+
+    Examples
+    --------
+    >>> logistic_slope(np.array([1.0, 0.0]))
+    array([0.25, 0.  ])
+    """
+    Q = E + 1
+    Q *= Q
+    return np.divide(E, Q, out=Q)
 
 
 @functools.cache

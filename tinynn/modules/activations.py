@@ -21,10 +21,15 @@ from tinynn.core.checks import (
     check_whole,
 )
 from tinynn.core.primitives import (
+    channelwise,
     column_sums,
+    exp_of_minus_abs,
     expm1_of_negative,
     is_positive,
+    logistic,
+    logistic_slope,
     negative_part,
+    normal_distribution,
     positive_part,
 )
 from tinynn.core.types import Array
@@ -118,10 +123,10 @@ class LeakyReLU(Activation):
 
     def backpropagate(self, delta: Array) -> Array:
         X = self._saved
-        a = self.negative_slope
-        derivative = is_positive(X, delta.dtype)
-        derivative *= 1 - a
-        derivative += a
+        above = is_positive(X, delta.dtype)
+        derivative = 1 - above
+        derivative *= self.negative_slope
+        derivative += above  # 1 above zero, and the slope below
         derivative *= delta
         return derivative
 
@@ -151,21 +156,22 @@ class ELU(Activation):
         self.alpha = check_number("ELU", "alpha", alpha)
 
     def __call__(self, X: Array) -> Array:
-        E = expm1_of_negative(negative_part(X))  # 0 above zero
-        self._saved = X, E
+        N = negative_part(X)  # 0 above zero
+        E = expm1_of_negative(N)
+        self._saved = X, N
         if self.alpha == 1:
             return np.maximum(X, E)  # exp(x) − 1 is nowhere below x
         return positive_part(X) + self.alpha * E
 
     def backpropagate(self, delta: Array) -> Array:
-        X, E = self._saved
-        # Below zero, y = α e with e = exp(x) − 1, so y′ = α exp(x) = α (e + 1). Above, y′ = 1.
-        if self.alpha == 1:
-            derivative = E + 1
-        else:
-            derivative = is_positive(X, E.dtype)
-            derivative *= 1 - self.alpha
-            derivative += self.alpha * (E + 1)
+        X, N = self._saved
+        # Below zero, y = α (exp(x) − 1), so y′ = α exp(x). Above, y′ = 1 = exp(0).
+        derivative = np.exp(N)
+        if self.alpha != 1:
+            above = is_positive(X, derivative.dtype)
+            derivative *= self.alpha
+            derivative *= 1 - above
+            derivative += above
         derivative *= delta
         return derivative
 
@@ -173,7 +179,9 @@ class ELU(Activation):
 class Sigmoid(Activation):
     """Logistic function, ``y = 1 / (1 + exp(−x))``.
 
-    It is computed as ``½ tanh(½ x) + ½``, which is the same function and overflows nowhere.
+    With e = exp(−|x|) it is ``1 / (1 + e)`` above zero and ``e / (1 + e)`` below, which overflows
+    nowhere and keeps all digits of small values. Backward: ``dx = delta · y (1 − y)``, where
+    ``y (1 − y) = e / (1 + e)²`` on both sides.
 
     Examples
     --------
@@ -183,15 +191,15 @@ class Sigmoid(Activation):
     """
 
     def __call__(self, X: Array) -> Array:
-        S = np.tanh(0.5 * X)
-        S *= 0.5
-        S += 0.5
-        self._saved = S
+        S, E = logistic(X)
+        self._saved = E
         return S
 
     def backpropagate(self, delta: Array) -> Array:
-        S = self._saved
-        return delta * (S - S * S)
+        E = self._saved
+        derivative = logistic_slope(E)  # σ′(x) = σ(x) (1 − σ(x)) = σ(x) σ(−x)
+        derivative *= delta
+        return derivative
 
 
 class Tanh(Activation):
@@ -205,13 +213,16 @@ class Tanh(Activation):
     """
 
     def __call__(self, X: Array) -> Array:
-        Y = np.tanh(X)
-        self._saved = Y
-        return Y
+        self._saved = X
+        return np.tanh(X)
 
     def backpropagate(self, delta: Array) -> Array:
-        Y = self._saved
-        return delta * (1 - Y * Y)
+        X = self._saved
+        # 1 − y² loses its digits where y is near 1. But tanh(x) = 2 σ(2x) − 1, so y′ = 4 σ′(2x).
+        derivative = logistic_slope(exp_of_minus_abs(2 * X))
+        derivative *= 4
+        derivative *= delta
+        return derivative
 
 
 class SELU(ELU):
@@ -305,7 +316,7 @@ class PReLU(Activation):
         """Return a in the shape that broadcasts over X of shape (N, C, ...)."""
         if self.num_parameters == 1:
             return self.weight.data
-        return self.weight.data.reshape(-1, *(1,) * (X.ndim - 2))
+        return channelwise(self.weight.data, X)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         n = self.num_parameters
@@ -395,24 +406,23 @@ class GELU(Activation):
 
     def __call__(self, X: Array) -> Array:
         if self.approximate == "tanh":
-            C = 0.5 + 0.5 * np.tanh(math.sqrt(2 / math.pi) * (X + 0.044715 * X * X * X))
+            # ½ (1 + tanh(u)) = σ(2u)
+            C, E = logistic(2 * math.sqrt(2 / math.pi) * (X + 0.044715 * X * X * X))
         else:
-            from scipy.special import erf  # here, as importing tinynn loads no SciPy
-
-            C = 0.5 + 0.5 * erf(X / math.sqrt(2))
-        self._saved = X, C
+            C, E = normal_distribution(X)
+        self._saved = X, C, E
         return X * C
 
     def backpropagate(self, delta: Array) -> Array:
-        X, C = self._saved
+        X, C, E = self._saved
         # y = x C(x), so y′ = C + x C′.
         if self.approximate == "tanh":
-            # C = ½ (1 + t) with t = tanh(u) gives C′ = ½ (1 − t²) u′ = 2 C (1 − C) u′.
+            # C = σ(2u) gives C′ = 2 σ′(2u) u′.
             inner_slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * X * X)
-            slope = 2 * C * (1 - C) * inner_slope
+            slope = 2 * logistic_slope(E) * inner_slope
         else:
             # C = Φ gives C′ = exp(−x²/2) / √(2π), the normal density.
-            slope = np.exp(-0.5 * X * X) / math.sqrt(2 * math.pi)
+            slope = E / math.sqrt(2 * math.pi)
         return delta * (C + X * slope)
 
 
@@ -431,13 +441,18 @@ class SiLU(Activation):
     """
 
     def __call__(self, X: Array) -> Array:
-        S = 0.5 + 0.5 * np.tanh(0.5 * X)
-        self._saved = X, S
+        S, E = logistic(X)
+        self._saved = X, S, E
         return X * S
 
     def backpropagate(self, delta: Array) -> Array:
-        X, S = self._saved
-        return delta * (S + X * S * (1 - S))  # σ′ = σ (1 − σ)
+        X, S, E = self._saved
+        # y = x σ(x), so y′ = σ(x) + x σ′(x).
+        derivative = logistic_slope(E)
+        derivative *= X
+        derivative += S
+        derivative *= delta
+        return derivative
 
 
 class Softplus(Activation):
@@ -468,12 +483,12 @@ class Softplus(Activation):
     def __call__(self, X: Array) -> Array:
         self._saved = X
         Z = self.beta * X
-        return (positive_part(Z) + np.log1p(np.exp(np.minimum(Z, -Z)))) / self.beta
+        return (positive_part(Z) + np.log1p(exp_of_minus_abs(Z))) / self.beta
 
     def backpropagate(self, delta: Array) -> Array:
         X = self._saved
         # d/dx log(1 + exp(β x)) / β = exp(β x) / (1 + exp(β x)) = σ(β x)
-        return delta * (0.5 + 0.5 * np.tanh((0.5 * self.beta) * X))
+        return delta * logistic(self.beta * X)[0]
 
 
 class Softmax(Activation):
@@ -501,6 +516,9 @@ class Softmax(Activation):
 
     def __call__(self, X: Array) -> Array:
         _check_axis(self, self.dim, X)
+        if not X.shape[self.dim]:
+            self._saved = S = X.copy()  # no numbers, which sum to nothing
+            return S
         S = np.exp(X - X.max(axis=self.dim, keepdims=True))
         S /= S.sum(axis=self.dim, keepdims=True)
         self._saved = S
@@ -533,6 +551,9 @@ class LogSoftmax(Activation):
 
     def __call__(self, X: Array) -> Array:
         _check_axis(self, self.dim, X)
+        if not X.shape[self.dim]:
+            self._saved = Y = X.copy()
+            return Y
         Y = X - X.max(axis=self.dim, keepdims=True)
         Y -= np.log(np.exp(Y).sum(axis=self.dim, keepdims=True))
         self._saved = Y
