@@ -139,18 +139,24 @@ class GradientReport:
                 _number(entry.actual),
                 _number(entry.expected),
                 _number(entry.relative_error, 2),
-                escape(entry.diagnosis or ("" if entry.ok else _last_words(entry.message))),
             ]
             for entry in self.entries
         ]
         table = html_table(HEADER, rows, right=range(3, 6), caption=caption)
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
-        notes = f"<ul>{notes}</ul>" if notes else ""
+        # Below the table, where words have the width of a narrow page.
+        words = [
+            f"<code>{escape(entry.quantity)}</code>: "
+            + escape(entry.diagnosis or _last_words(entry.message))
+            for entry in self.entries
+            if not entry.ok
+        ]
+        words += [f"note: {escape(note)}" for note in self.notes]
+        notes = f"<ul>{''.join(f'<li>{text}</li>' for text in words)}</ul>" if words else ""
         # A narrow page scrolls the table, not itself.
-        return f'<div style="overflow-x: auto; max-width: 100%;">{table}{notes}</div>'
+        return f'<div style="overflow-x: auto; max-width: 100%;">{table}</div>{notes}'
 
 
-HEADER = ("gradient of", "", "worst at", "yours", "right", "relative error", "what it looks like")
+HEADER = ("gradient of", "", "worst at", "yours", "right", "relative error")
 
 
 def _mark(ok: bool) -> str:
