@@ -4,6 +4,7 @@ import itertools
 import warnings
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -279,6 +280,16 @@ def test_names_given_keep_their_indices():
     assert sorted(Named().train_loader.y) == [0] * 4 + [1] * 4
 
 
+def test_many_classes_are_classes_where_they_are_named_or_repeat():
+    names = [str(i) for i in range(40)]
+    options = {"validation_fraction": 0, "test_fraction": 0}
+    data = ArrayDataLoaderFactory(np.eye(40), np.arange(40), class_names=names, **options)
+    assert data.n_classes == 40
+    assert ArrayDataLoaderFactory(np.eye(80), np.arange(80) // 2, **options).n_classes == 40
+    assert ArrayDataLoaderFactory(np.eye(20), np.arange(20), **options).n_classes == 20
+    assert ArrayDataLoaderFactory(np.eye(40), 1.0 * np.arange(40), **options).n_classes is None
+
+
 X9, y9 = numbered([3, 3, 3])
 
 
@@ -319,6 +330,28 @@ X9, y9 = numbered([3, 3, 3])
             (X9, [None] * 9),
             {},
             r"y must hold booleans, integers or floats, but its dtype is object",
+        ),
+        (
+            (X9, [*"abcde", None, *"abc"]),
+            {},
+            r"row 5 is None: a value is missing there; leave such",
+        ),
+        ((X9, [*"abcd", float("nan"), *"abcd"]), {}, r"row 4 is nan: a value is missing there"),
+        ((X9, [*"abcdefgh", pandas.NA]), {}, r"row 8 is <NA>: a value is missing there"),
+        (
+            (X9, np.array([*"abcdefgh", 9], object)),
+            {},
+            r"row 0 is 'a': texts and other values are mixed; give all rows one type",
+        ),
+        (
+            (X9, [1200, 1200, 1200, 990, 990, 990, 50, 50, 7]),
+            {},
+            r"class 0 \(7\), which has 1 .*if y holds numbers to predict.*y\.astype\(float\)",
+        ),
+        (
+            (np.eye(40), np.arange(40) ** 2),
+            {"validation_fraction": 0, "test_fraction": 0},
+            r"y has 40 different integers in 40 rows.*y\.astype\(float\) for a regression, or class",
         ),
         ((X9, []), {}, r"y must hold at least one row"),
         ((X9, [[1], [2, 3]]), {}, r"y must be an array of numbers with rows of equal shape"),

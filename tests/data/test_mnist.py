@@ -524,6 +524,31 @@ def test_a_timeout_that_is_none(cache, seconds):
         small([], seconds=seconds)()
 
 
+@pytest.mark.parametrize("dotted", [False, True])
+@pytest.mark.parametrize("inside", ["mnist", "."])
+def test_unzipped_files_are_found(cache, inside, dotted):
+    (cache / inside).mkdir(parents=True, exist_ok=True)
+    for name, content in CONTENTS.items():
+        unzipped = name.removesuffix(".gz")
+        if dotted:
+            unzipped = unzipped.replace("-idx", ".idx")  # so some hosts name them
+        (cache / inside / unzipped).write_bytes(content)
+    assert_small_set(small([])())
+    first = next((cache / inside).iterdir())
+    first.write_bytes(first.read_bytes()[:-1])
+    with pytest.raises(DataError, match=f"{first.name} is damaged or cut short"):
+        small([])()
+
+
+def test_unzipped_files_that_cannot_be_checked_are_not_trusted(cache):
+    put(cache / "fashion-mnist", train_images=None)
+    unzipped = cache / "fashion-mnist" / NAMES[0].removesuffix(".gz")
+    unzipped.write_bytes(CONTENTS[NAMES[0]])
+    kind = small([], kind=FashionMNISTDataLoaderFactory, by="md5")
+    with pytest.raises(DataError, match=f"{unzipped.name} is unzipped, and only the digest of the"):
+        kind()
+
+
 def test_where_no_host_answers_the_message_says_what_to_do(cache):
     put(cache / "mnist", train_images=b"damaged", t10k_labels=None)
     with socket.create_server(("127.0.0.1", 0)) as server:

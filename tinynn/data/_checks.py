@@ -1,4 +1,4 @@
-"""What a data set is checked for before anybody trains on it.
+"""Check a data set before anybody trains on it.
 
 A NaN in one row, a label that is a string, two arrays of different lengths: each would surface
 hundreds of batches later as a loss that makes no sense. Here each is a `DataError` that names the
@@ -96,6 +96,11 @@ def _refuse_dtype(array: Array, name: str, strings: str) -> None:
     row = 0
     if array.dtype.kind == "c":
         mend = "pass the real and the imaginary part as numbers of their own"
+    elif (gap := first_gap(array)) >= 0:
+        row, mend = gap, "a value is missing there; leave such rows out, or fill them in"
+    elif array.dtype.kind == "O" and len({isinstance(value, str) for value in array.flat}) > 1:
+        row = next(row for row, value in enumerate(array) if not _converts(value))
+        mend = "texts and other values are mixed; give all rows one type, such as str"
     elif array.dtype.kind in "OSTU":
         row = next((row for row, value in enumerate(array) if not _converts(value)), -1)
         mend = strings
@@ -111,8 +116,21 @@ def _refuse_dtype(array: Array, name: str, strings: str) -> None:
     )
 
 
+def first_gap(array: Array) -> int:
+    """Return the first row in which a value is missing, or -1."""
+    rows = (row for row, values in enumerate(array) if any(map(_is_missing, np.ravel(values))))
+    return next(rows, -1)
+
+
+def _is_missing(value: object) -> bool:
+    """Tell whether a value stands for a missing one: None, NaN, or that of pandas."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
 def _converts(value: object) -> bool:
-    """Whether a row of objects or strings reads as plain numbers; None would as NaN."""
+    """Tell whether a row of objects or strings reads as plain numbers."""
     try:
         return bool(np.isfinite(np.asarray(value).astype(np.float64)).all())
     except (TypeError, ValueError, OverflowError):

@@ -28,11 +28,12 @@ __all__ = ["IDXFile", "cache_folder", "load_idx_files", "read_idx"]
 
 PATIENCE = 60  # so many times its `timeout` a host may take for one file
 STAGING = ".fetching-"  # so the folders begin in which downloads wait to be checked
+GZIP = b"\x1f\x8b"  # so a gzipped file begins
 LONG_AGO = 24 * 3600  # seconds; nobody is still working in a staging folder that is so old
 
 
 class IDXFile(NamedTuple):
-    """A gzipped file in the IDX format of MNIST, and how to know the right one.
+    """A file in the IDX format of MNIST, gzipped or not, and how to know the right one.
 
     Attributes
     ----------
@@ -108,8 +109,14 @@ def read_idx(path: Path, file: IDXFile) -> Array:
         raise DataError(f"{path} is not a file")
     with path.open("rb") as stream:
         packed = stream.read(min(limit, path.stat().st_size) + 1)
+    is_zipped = packed.startswith(GZIP)
+    if not is_zipped and packed.startswith(header) and file.digest.startswith("md5:"):
+        raise DataError(
+            f"{path} is unzipped, and only the digest of the zipped file was published, so it "
+            f"cannot be checked; put {file.name} there"
+        )
     try:
-        content = zlib.decompressobj(wbits=31).decompress(packed, size + 1)
+        content = zlib.decompressobj(wbits=31).decompress(packed, size + 1) if is_zipped else packed
     except zlib.error:
         content = b""
     import hashlib
@@ -143,15 +150,15 @@ def load_idx_files(
     files : sequence of IDXFile
         All files of the data set.
     folder : str
-        Their folder inside the cache. Files that lie in the cache itself are found too, but never
-        written there.
+        Their folder inside the cache. Files that lie in the cache itself are found too, and so are
+        unzipped ones, but neither is ever written.
     dataset_type : {"default", "fashion"}
         What mnist_datasets calls the data set.
     hosts : sequence of str or None
         Addresses to which a file name is appended, tried in this order. None is the host that
         mnist_datasets knows by itself.
     where : str
-        Who asks, for the message.
+        Name of the caller, for messages.
     timeout : float
         Seconds of silence after which a host is left for the next; for a whole file it has
         60 times as long.
@@ -173,7 +180,7 @@ def load_idx_files(
     contents: dict[str, Array] = {}
     reasons: dict[str, list[str]] = {}  # what went wrong, and where
     for file in files:
-        for path in target / file.name, cache_folder() / file.name:
+        for path in _places(file, target):
             if file.name not in contents:
                 try:
                     contents[file.name] = read_idx(path, file)
@@ -203,6 +210,14 @@ def load_idx_files(
             "set the environment variable TINYNN_DATA to a folder that has it"
         )
     return [contents[file.name] for file in files]
+
+
+def _places(file: IDXFile, target: Path) -> Iterator[Path]:
+    """Yield where a file may lie, under its own name and under those that unzipped ones have."""
+    unzipped = file.name.removesuffix(".gz")
+    for name in (file.name, unzipped, unzipped.replace("-idx", ".idx")):
+        for folder in (target, cache_folder()):
+            yield folder / name
 
 
 def _fetch(

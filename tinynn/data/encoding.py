@@ -73,6 +73,6 @@ def as_class_indices(y: ArrayLike, n_classes: int, name: str) -> Array:
     if wrong.size:
         raise DataError(
             f"{name} must lie between 0 and {n_classes - 1}, as there are {n_classes} classes, but "
-            f"row {wrong[0]} is {indices[wrong[0]]}. Mend the labels, or count the classes again"
+            f"row {wrong[0]} is {indices[wrong[0]]}. Correct the labels, or count the classes again"
         )
     return indices.astype(np.int64)

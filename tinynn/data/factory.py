@@ -23,13 +23,23 @@ from tinynn.core.checks import (
     shown,
 )
 from tinynn.core.types import Array
-from tinynn.data._checks import as_features, as_function, as_targets, check_lengths, row_chunks
+from tinynn.data._checks import (
+    as_features,
+    as_function,
+    as_targets,
+    check_lengths,
+    first_gap,
+    row_chunks,
+)
 from tinynn.data.encoding import as_class_indices
 from tinynn.data.loader import DataLoader
 from tinynn.errors import DataError, OptionError
 from tinynn.random import RNG, as_generator
 
 __all__ = ["DataLoaderFactory", "RawArrays"]
+
+# From more different integers than this on, which are also most of the rows, y is no class labels.
+MANY_CLASSES = 20
 
 
 class RawArrays(NamedTuple):
@@ -308,6 +318,7 @@ class DataLoaderFactory:
         """Return targets as class indices (int64) or as columns of numbers, and set the names."""
         name, name_test = f"{self._where}: y", f"{self._where}: y_test"
         y = _as_labels(raw.y, name)
+        self._has_integers = y.dtype.kind in "iu" and raw.class_names is None
         y_test = None if raw.y_test is None else _as_labels(raw.y_test, name_test)
         self.class_names: tuple[str, ...] | None = None
         self.n_classes: int | None = None
@@ -331,6 +342,7 @@ class DataLoaderFactory:
             )
         else:
             labels, y = np.unique(y, return_inverse=True)
+            self._check_few(labels, len(y))
             self.class_names = tuple(str(label) for label in labels)
             if y_test is not None:
                 y_test = self._looked_up(labels, y_test)
@@ -339,6 +351,15 @@ class DataLoaderFactory:
         if y_test is not None:
             y_test = as_class_indices(y_test, self.n_classes, name_test)
         return y, y_test
+
+    def _check_few(self, labels: Array, n: int) -> None:
+        """Refuse integers that are nearly all different: prices, and no classes."""
+        if labels.dtype.kind in "iu" and len(labels) > max(MANY_CLASSES, n / 2):
+            raise DataError(
+                f"{self._where}: y has {len(labels)} different integers in {n} rows, so they seem "
+                "to be numbers to predict, but integers are taken for class labels; fix: pass "
+                "y.astype(float) for a regression, or class_names if they are classes"
+            )
 
     def _looked_up(self, labels: Array, y_test: Array) -> Array:
         """Return the places of the test labels among the sorted labels of the training rows."""
@@ -373,6 +394,11 @@ class DataLoaderFactory:
                     + (f" (row {members[0]})" if len(members) else "")
                     + ". Give more rows, leave the class out, or set validation_fraction or "
                     "test_fraction to 0"
+                    + (
+                        "; if y holds numbers to predict, and no classes, pass y.astype(float)"
+                        if self._has_integers
+                        else ""
+                    )
                 )
             shuffled = self.rng.permutation(members)
             n = len(shuffled)
@@ -455,6 +481,10 @@ def _as_labels(values: ArrayLike, name: str) -> Array:
     """Return targets or labels as an array; here, and only here, labels may be strings."""
     if not isinstance(values, np.memmap):
         array = as_array(name, values)
+        if array.dtype.kind == "U" and isinstance(values, list | tuple):
+            # NumPy makes the text 'nan' of a missing label in a list of texts.
+            listed = np.array(values, object)
+            array = listed if first_gap(listed) >= 0 else array
         # Columns of strings come as objects from pandas, and in a dtype of their own from NumPy.
         if array.dtype.kind in "OT" and all(isinstance(label, str) for label in array.flat):
             array = np.array(array.tolist())

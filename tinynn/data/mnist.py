@@ -15,8 +15,8 @@ class MNISTDataLoaderFactory(DataLoaderFactory):
     """MNIST: 70,000 handwritten digits as images of 28 × 28, of which 10,000 are the test set.
 
     The files are fetched once, about 12 MB, and kept in `cache_folder`, in ``mnist``. To bring
-    them by hand, put the four ``.gz`` files there, or set the environment variable ``TINYNN_DATA``
-    to a folder that has them (or has a folder ``mnist`` that does).
+    them by hand, put the four files there, zipped or not, or set the environment variable
+    ``TINYNN_DATA`` to a folder that has them (or has a folder ``mnist`` that does).
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ class StreamDataLoader(Loader):
             raise OptionError(
                 "StreamDataLoader: chunks must be a sequence of at least one chunk, or a function "
                 f"that returns an iterable of chunks, but is {chunks!r:.60}; a generator can be "
-                "gone through only once: pass the function that makes it"
+                "iterated only once: pass the function that makes it"
             )
         self.chunks = chunks
         self._rows: tuple[Any, ...] | None = None  # shape and dtype, as of the first chunk seen
