@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from tinynn import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
     DistillationLoss,
+    FocalLoss,
+    GaussianNLLLoss,
     HuberLoss,
     KLDivLoss,
     L1Loss,
@@ -23,7 +26,9 @@ from tinynn import (
     Loss,
     MSELoss,
     MultiLabelSoftMarginLoss,
+    QuantileLoss,
     Softmax,
+    TweedieLoss,
 )
 from tinynn.errors import (
     DataError,
@@ -114,7 +119,60 @@ def draw_scores(rng, shape):
     return rng.normal(0, 4, shape)
 
 
+@st.composite
+def quantiles(draw):
+    """Differences away from the kink, for one quantile and for several."""
+    rng = np.random.default_rng(draw(SEEDS))
+    levels = draw(st.sampled_from([0.5, [0.1], [0.05, 0.5, 0.95]]))
+    n = draw(st.integers(1, 4))
+    T = rng.normal(0, 4, (n, 1))
+    shape = n, np.size(levels)
+    P = T + rng.choice([0.25, 0.9, 2.5], shape) * rng.choice([-1, 1], shape)
+    return (
+        QuantileLoss(levels, reduction=draw(REDUCTIONS)),
+        P,
+        T if draw(st.booleans()) else T[:, 0],
+    )
+
+
+@st.composite
+def gaussians(draw):
+    rng = np.random.default_rng(draw(SEEDS))
+    n, k = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    loss_fn = GaussianNLLLoss(draw(st.booleans()), reduction=draw(REDUCTIONS))
+    return loss_fn, rng.normal(0, 1, (n, 2 * k)), rng.normal(0, 2, (n, k))
+
+
+@st.composite
+def focals(draw):
+    rng = np.random.default_rng(draw(SEEDS))
+    n, c = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    loss_fn = FocalLoss(draw(st.sampled_from([0.0, 0.5, 1.0, 2.0])), reduction=draw(REDUCTIONS))
+    # With one class its probability is one, and the power has no derivative there.
+    c = max(c, 2)
+    return loss_fn, rng.normal(0, 2, (n, c)), rng.integers(0, c, n)
+
+
+def build_tweedie(draw, rng, shape):
+    return TweedieLoss(draw(st.sampled_from([1.0, 1.3, 1.5, 2.0, 3.0])), reduction=draw(REDUCTIONS))
+
+
+@st.composite
+def tweedies(draw):
+    rng = np.random.default_rng(draw(SEEDS))
+    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    loss_fn = build_tweedie(draw, rng, shape)
+    T = rng.gamma(2.0, size=shape)
+    if loss_fn.power < 2:
+        T = np.where(rng.uniform(size=shape) < 0.3, 0.0, T)
+    return loss_fn, rng.normal(0, 1, shape), T
+
+
 CASES = {
+    "QuantileLoss": quantiles(),
+    "GaussianNLLLoss": gaussians(),
+    "FocalLoss": focals(),
+    "TweedieLoss": tweedies(),
     "L1Loss": regressions(lambda draw: L1Loss(reduction=draw(REDUCTIONS))),
     "HuberLoss": regressions(
         lambda draw: HuberLoss(draw(st.sampled_from([0.7, 2.0])), reduction=draw(REDUCTIONS))
@@ -190,6 +248,10 @@ EXAMPLES = [
     (KLDivLoss(), np.log(np.array([[0.5, 0.5], [0.9, 0.1]])), np.array([[0.0, 1.0], [0.4, 0.6]])),
     (DistillationLoss(2.0), np.array([[1.0, -2.0], [0.0, 3.0]]), np.array([[1, 0], [0, 1]])),
     (BCEWithLogitsLoss([1, 2]), np.array([[1.0, -2.0], [0.5, 3.0]]), np.array([[1.0, 0], [0, 1]])),
+    (QuantileLoss([0.1, 0.9]), np.array([[1.0, -2.0], [0.5, 3.0]]), np.array([0.75, -1.0])),
+    (GaussianNLLLoss(), np.array([[1.0, -2.0], [0.5, 3.0]]), np.array([[1.5], [-1.0]])),
+    (FocalLoss(), np.array([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]]), np.array([2, 0])),
+    (TweedieLoss(), np.array([[1.0, -2.0], [0.5, 0.0]]), np.array([[1.5, 0.0], [2.0, 1.0]])),
 ]
 examples = pytest.mark.parametrize(("loss_fn", "P", "T"), EXAMPLES, ids=lambda value: repr(value))
 
@@ -235,7 +297,27 @@ def by_formula(loss_fn, P, T):
         w = 1.0 if loss_fn.class_weight is None else loss_fn.class_weight
         log_q, log_not_q = scipy.special.log_expit(P), scipy.special.log_expit(-P)
         return (-w * (T * log_q + (1 - T) * log_not_q)).mean(axis=1), np.ones(len(P))
-    if isinstance(loss_fn, BCELoss):
+    if isinstance(loss_fn, FocalLoss):
+        q = scipy.special.softmax(P, axis=1)[np.arange(len(T)), T]
+        return -((1 - q) ** loss_fn.gamma) * np.log(q), np.ones(len(P))
+    if isinstance(loss_fn, QuantileLoss):
+        costs = [
+            sklearn.metrics.mean_pinball_loss([t], [p], alpha=q)
+            for t, row in zip(T.ravel(), P, strict=True)
+            for q, p in zip(np.atleast_1d(loss_fn.quantiles), row, strict=True)
+        ]
+        costs = np.array(costs)
+    elif isinstance(loss_fn, GaussianNLLLoss):
+        m, s = np.split(P, 2, axis=1)
+        costs = -scipy.stats.norm.logpdf(T, m, np.exp(s / 2))
+        costs -= 0.0 if loss_fn.full else 0.5 * np.log(2 * np.pi)
+    elif isinstance(loss_fn, TweedieLoss):
+        deviances = [
+            sklearn.metrics.mean_tweedie_deviance([t], [mu], power=loss_fn.power) / 2
+            for t, mu in zip(T.ravel(), np.exp(P.ravel()), strict=True)
+        ]
+        costs = np.array(deviances)
+    elif isinstance(loss_fn, BCELoss):
         costs = -scipy.special.xlogy(T, P) - scipy.special.xlog1py(1 - T, -P)
     elif isinstance(loss_fn, HuberLoss):
         costs = scipy.special.huber(loss_fn.delta, P - T)

@@ -351,7 +351,7 @@ X9, y9 = numbered([3, 3, 3])
         (
             (np.eye(40), np.arange(40) ** 2),
             {"validation_fraction": 0, "test_fraction": 0},
-            r"y has 40 different integers in 40 rows.*y\.astype\(float\) for a regression, or class",
+            r"y has 40 different integers in 40 rows.*y\.astype\(float\) for a regression",
         ),
         ((X9, []), {}, r"y must hold at least one row"),
         ((X9, [[1], [2, 3]]), {}, r"y must be an array of numbers with rows of equal shape"),

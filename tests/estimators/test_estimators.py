@@ -3,10 +3,8 @@
 import copy
 import os
 import pickle
-import subprocess
-import sys
 import tracemalloc
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import pandas
@@ -21,7 +19,6 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import tinynn as tnn
 from tinynn.estimators import NeuralNetClassifier, NeuralNetRegressor, losses
@@ -54,42 +51,6 @@ def same(a, b):
     """Whether two fitted estimators have the same network, to the last bit."""
     a, b = a.model_.state_dict(), b.model_.state_dict()
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
-
-
-# ---- scikit-learn's own checks -------------------------------------------------------------------
-
-
-UNDER_CHECK = [NeuralNetClassifier(**QUICK), NeuralNetRegressor(**QUICK)]
-
-
-@pytest.fixture
-def _checks_may_draw():
-    """Puts NumPy's global generator back, from which one of the checks draws itself."""
-    before = np.random.get_state()  # noqa: NPY002 - not what we draw from
-    yield
-    np.random.set_state(before)  # noqa: NPY002 - likewise
-
-
-@pytest.mark.usefixtures("_checks_may_draw")
-@parametrize_with_checks(UNDER_CHECK)
-def test_scikit_learns_own_checks(estimator, check):
-    if check.func.__name__ == "check_array_api_input":
-        check_array_api_input(**check.keywords)
-    else:
-        check(estimator)
-
-
-@cache
-def check_array_api_input(**options):
-    """Run one check, on both, in a process of its own: SciPy wants to know before its import."""
-    code = (
-        "from sklearn.utils.estimator_checks import check_array_api_input\n"
-        "from tinynn.estimators import NeuralNetClassifier, NeuralNetRegressor\n"
-        f"for estimator in {UNDER_CHECK}:\n"
-        f"    check_array_api_input(type(estimator).__name__, estimator, **{options})\n"
-    )
-    environment = os.environ | {"SCIPY_ARRAY_API": "1"}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 # ---- losses --------------------------------------------------------------------------------------

@@ -484,7 +484,8 @@ def _as_labels(values: ArrayLike, name: str) -> Array:
         if array.dtype.kind == "U" and isinstance(values, list | tuple):
             # NumPy makes the text 'nan' of a missing label in a list of texts.
             listed = np.array(values, object)
-            array = listed if first_gap(listed) >= 0 else array
+            if first_gap(listed) >= 0:
+                values = array = listed
         # Columns of strings come as objects from pandas, and in a dtype of their own from NumPy.
         if array.dtype.kind in "OT" and all(isinstance(label, str) for label in array.flat):
             array = np.array(array.tolist())

@@ -430,10 +430,10 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
                     raise OptionError(f"{expected}, but for class {label!r} it is {shown(number)}")
 
     def _check_classes_weighted(self, class_weight: Mapping[Any, float]) -> None:
-        """Refuse a dict that names what is no class, as a misspelled label."""
+        """Refuse a dict that leaves out a class and names what is none, as a misspelled label."""
         known = set(self.classes_.tolist())
         unknown = [label for label in class_weight if label not in known]
-        if unknown:
+        if unknown and not known <= set(class_weight):
             raise OptionError(
                 f"{type(self).__name__}: class_weight names {shown(unknown)}, but the classes are "
                 f"{self.classes_}"

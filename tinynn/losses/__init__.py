@@ -13,6 +13,7 @@ loss ``ℓ_n`` of a row, ``reduction="mean"`` gives ``Σ s_n ℓ_n / Σ s_n`` an
 from tinynn.losses.base import Loss
 from tinynn.losses.binary import BCELoss, BCEWithLogitsLoss, MultiLabelSoftMarginLoss
 from tinynn.losses.cross_entropy import CrossEntropyLoss, DistillationLoss, KLDivLoss
+from tinynn.losses.likelihood import FocalLoss, GaussianNLLLoss, QuantileLoss, TweedieLoss
 from tinynn.losses.regression import HuberLoss, L1Loss, MSELoss
 
 __all__ = [
@@ -20,10 +21,14 @@ __all__ = [
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "DistillationLoss",
+    "FocalLoss",
+    "GaussianNLLLoss",
     "HuberLoss",
     "KLDivLoss",
     "L1Loss",
     "Loss",
     "MSELoss",
     "MultiLabelSoftMarginLoss",
+    "QuantileLoss",
+    "TweedieLoss",
 ]
