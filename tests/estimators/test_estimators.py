@@ -525,8 +525,12 @@ def test_validation_data_that_are_given(Estimator, iris):
 
 def test_a_split_that_cannot_be(iris):
     X, y = iris
-    with pytest.raises(tnn.DataError, match=r"cannot hold out 0.1 of 6 rows.*give fit X_val"):
+    with pytest.raises(tnn.DataError, match=r"validation set is too small: 0.1 of 6 rows.*give fit"):
         NeuralNetClassifier(early_stopping=True).fit(X[::25], y[::25])
+    # The class that is too small is called by its name.
+    names = np.where(np.arange(len(X)) == 7, "rare", "common")
+    with pytest.raises(tnn.DataError, match=r"cannot hold out 0.1 of 150 rows.*'rare'.*give fit"):
+        NeuralNetClassifier(early_stopping=True).fit(X, names)
 
 
 def test_an_interrupted_run_keeps_what_was_learned(iris):

@@ -34,7 +34,7 @@ SHARED = [
     {"activation": "logistic"},
     {"activation": "gelu", "hidden_layer_sizes": (12, 6)},
     {"activation": tnn.PReLU},
-    {"hidden_layer_sizes": ()},
+    {"hidden_layer_sizes": (), "learning_rate_init": 0.2},
     {"batch_norm": True},
     {"dropout": 0.1},
     {"batch_norm": True, "dropout": 0.1, "activation": "elu"},
@@ -44,7 +44,7 @@ SHARED = [
     {"shuffle": False, "n_iter_no_change": np.inf},
     {"warm_start": True},
     {"model": template(tnn.ReLU())},
-    {"model": template(tnn.BatchNorm(), tnn.SiLU())},
+    {"model": template(tnn.BatchNorm(dtype=np.float64), tnn.SiLU())},
     {"learning_rate_init": tnn.schedules.cosine(0.02, 200)},
 ]
 ONLY_CLASSIFIER = [

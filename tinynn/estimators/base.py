@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -18,11 +18,18 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from tinynn.core.checks import check_integer
 from tinynn.core.printing import say
 from tinynn.core.types import Array
 from tinynn.errors import DataError, DivergedError, OptionError
 from tinynn.estimators import convergence
 from tinynn.estimators.batches import AT_ONCE, Batches, checked_weights, counting, dense
+from tinynn.estimators.explanations import (
+    checked_baseline,
+    dropout_draws,
+    integrated_gradients,
+    output_gradients,
+)
 from tinynn.estimators.lbfgs import LBFGS
 from tinynn.estimators.losses import add_compiled_forms
 from tinynn.estimators.network import (
@@ -122,6 +129,64 @@ class NeuralNet(Settings):
         """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
+    def input_gradients(self, X: Any, output: int | None = None) -> Array:
+        """Return the derivative of an output of the network with respect to the features.
+
+        Parameters
+        ----------
+        X : array_like of shape (N, D)
+            Features.
+        output : int, optional
+            Which output: a class by its place in `classes_`, or a target. By default the largest
+            one of each row for several classes, and otherwise the first.
+
+        Returns
+        -------
+        ndarray of shape (N, D)
+            ``∂ output / ∂ X``. Outputs are scores, as `decision_function` returns them, and those
+            of a regressor before `exp`, if its loss takes logarithms.
+        """
+        features, outputs = self._features_and_outputs(X, output)
+        return output_gradients(self.model_, features, outputs)
+
+    def integrated_gradients(
+        self,
+        X: Any,
+        baseline: ArrayLike | None = None,
+        output: int | None = None,
+        n_steps: int = 50,
+    ) -> Array:
+        """Divide the change of an output between a baseline and each row among the features.
+
+        Feature d gets ``(x_d − b_d) ∫₀¹ ∂f/∂x_d (b + a (x − b)) da``. The sum over the features is
+        ``f(x) − f(b)``: exactly for smooth activations, nearly for those with kinks.
+
+        Parameters
+        ----------
+        X : array_like of shape (N, D)
+            Features.
+        baseline : array_like of shape (D,) or (N, D), optional
+            b, where nothing is to be explained; zeros by default.
+        output : int, optional
+            Which output f: see `input_gradients`.
+        n_steps : int, default 50
+            Points at which the gradient is computed.
+
+        Returns
+        -------
+        ndarray of shape (N, D)
+            The share of every feature.
+
+        References
+        ----------
+        Sundararajan, Taly, Yan: Axiomatic attribution for deep networks, 2017.
+        """
+        name = type(self).__name__
+        n_steps = check_integer(name, "n_steps", n_steps, minimum=1)
+        features, outputs = self._features_and_outputs(X, output)
+        start = checked_baseline(name, baseline, features)
+        return integrated_gradients(self.model_, features, start, outputs, n_steps)
+
     # ---- training ---------------------------------------------------------------------------
 
     def _fit(
@@ -217,6 +282,12 @@ class NeuralNet(Settings):
             size = AT_ONCE if sparse.issparse(X) else len(rows)
             self._minimize(loss_fn, Batches(X, targets, weights, rows, size), validating)
             return
+        normalizes = has_batch_statistics(model)
+        if normalizes and len(rows) < 2:
+            raise DataError(
+                f"{type(self).__name__}: batch normalization needs two rows or more in a batch, "
+                f"but n_samples={len(rows)}"
+            )
         size = self._batch_size(len(rows))
         typical = size * (1.0 if weights is None else float(weights[rows].mean()))
         pace = self._make_pace(typical, goes_on and incremental)
@@ -227,7 +298,7 @@ class NeuralNet(Settings):
             rows,
             size,
             self._random if self.shuffle else None,
-            fewest=2 if has_batch_statistics(model) else 1,
+            fewest=2 if normalizes else 1,
             before=pace.before_step,
         )
         end = convergence.Convergence(self, pace, len(rows), self._loss_scale, score)
@@ -402,7 +473,7 @@ class NeuralNet(Settings):
             allowed=self._allowed_outputs(n),
             takes_scores=self._takes_scores,
         )
-        self._built_of = {option: getattr(self, option) for option in BUILT_OF}
+        self._built_of = {option: getattr(self, option) for option in (*BUILT_OF, "loss")}
         self._set_outputs(int(self.model_.output_shape(shape)[0]))  # type: ignore[arg-type]  # known
         layers = [p for p in self.model_.parameters() if len(p.shape) > 1]
         self.n_layers_ = len(layers) + 1
@@ -458,8 +529,8 @@ class NeuralNet(Settings):
 
     # ---- predictions and attributes ----------------------------------------------------------
 
-    def _scores(self, X: Any) -> Array:
-        """Return what the network gives for every row."""
+    def _features(self, X: Any) -> Any:
+        """Return features as the network takes them."""
         check_is_fitted(self)
         X = validate_data(
             self,
@@ -469,7 +540,34 @@ class NeuralNet(Settings):
             dtype=self.model_.dtype,
             allow_nd=self.model is not None,
         )
-        return self._raw(X if sparse.issparse(X) else np.asarray(X))
+        return X if sparse.issparse(X) else np.asarray(X)
+
+    def _scores(self, X: Any) -> Array:
+        """Return what the network gives for every row."""
+        return self._raw(self._features(X))
+
+    def _draws(self, X: Any, n_samples: int) -> Iterator[Array]:
+        """Yield what the network gives for every row, with dropout at work."""
+        name = type(self).__name__
+        n = check_integer(name, "n_samples", n_samples, minimum=1)
+        rng = self._make_generators()[1]
+        return dropout_draws(name, self.model_, dense(self._features(X)), n, rng)
+
+    def _features_and_outputs(self, X: Any, output: int | None) -> tuple[Array, Array]:
+        """Return dense features, and the output of each row that is to be looked at."""
+        features = dense(self._features(X))
+        n = self.n_outputs_
+        if output is None:
+            several = getattr(self, "out_activation_", "") == "softmax"
+            scores = self._raw(features)
+            return features, scores.argmax(axis=1) if several else np.zeros(len(scores), np.intp)
+        index = check_integer(type(self).__name__, "output", output, minimum=0)
+        if index >= n:
+            raise OptionError(
+                f"{type(self).__name__}: output must be below {n}, the number of outputs, but is "
+                f"{index}"
+            )
+        return features, np.full(len(features), index)
 
     def _raw(self, X: Any) -> Array:
         if not sparse.issparse(X):

@@ -16,13 +16,13 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
-from tinynn.core.checks import check_choice, shown
+from tinynn.core.checks import shown
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.estimators.base import NeuralNet
 from tinynn.estimators.batches import counting, dense
-from tinynn.estimators.losses import LabelsLoss
-from tinynn.losses import CrossEntropyLoss, Loss
+from tinynn.estimators.losses import CLASSIFICATION, LabelsLoss, check_loss, make_loss
+from tinynn.losses import Loss
 from tinynn.modules import LogSoftmax, Sigmoid, Softmax, Softplus
 
 __all__ = ["NeuralNetClassifier"]
@@ -121,8 +121,10 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         Called after every epoch, as in `tinynn.fit`.
     compile : bool, default False
         Whether "sgd" and "adam" train by compiled steps; needs Numba.
-    loss : {"log_loss"}, default "log_loss"
-        What is minimized: cross-entropy.
+    loss : str or Loss, default "log_loss"
+        What is minimized: cross-entropy, "focal" for a loss that counts difficult rows more, or
+        a loss of class indices such as ``tinynn.CrossEntropyLoss(label_smoothing=0.1)``. With
+        several labels a row, a loss of the shape of the labels, such as `BCEWithLogitsLoss`.
     class_weight : dict, list of dict, "balanced" or None, default None
         How much the rows of each class count, times `sample_weight`; "balanced" lets all classes
         count the same. A class that a dict does not name counts once. For several labels a list
@@ -170,7 +172,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
     """
 
     _: KW_ONLY
-    loss: str = "log_loss"
+    loss: str | Loss = "log_loss"
     class_weight: ClassWeight = None
 
     classes_: Array = field(init=False)
@@ -213,20 +215,25 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
             )
         return self._fit(X, y, sample_weight, classes=classes, incremental=True)
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, *, n_samples: int | None = None) -> Array:
         """Return the most probable class of every row, or all labels above one half.
 
         Parameters
         ----------
         X : {array_like, sparse matrix, data frame} of shape (N, D)
             Features.
+        n_samples : int, optional
+            By the mean probability of so many draws of dropout: see `predict_proba`.
 
         Returns
         -------
         ndarray of shape (N,) or (N, L)
             Labels as they came in `y`.
         """
-        return self._predicted(self._scores(X))
+        if n_samples is None:
+            return self._predicted(self._scores(X))
+        P = self.predict_proba(X, n_samples=n_samples)
+        return self.classes_[P.argmax(axis=1)] if self._one_class else self._predicted(P - 0.5)
 
     def decision_function(self, X: Any) -> Array:
         """Return the scores of which `predict_proba` makes probabilities.
@@ -246,20 +253,29 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
             return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores[:, 0]
         return scores
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any, *, n_samples: int | None = None) -> Array:
         """Return the probability of every class, or of every label.
 
         Parameters
         ----------
         X : {array_like, sparse matrix, data frame} of shape (N, D)
             Features.
+        n_samples : int, optional
+            Return the mean of so many draws with dropout at work (Monte-Carlo dropout), whose
+            probabilities are less sure where the network knows less.
 
         Returns
         -------
         ndarray of shape (N, C)
             In the order of `classes_`. With several labels a row, each number stands alone.
         """
-        scores = self._scores(X)
+        if n_samples is None:
+            return self._probabilities(self._scores(X))
+        return np.mean(
+            [self._probabilities(scores) for scores in self._draws(X, n_samples)], axis=0
+        )
+
+    def _probabilities(self, scores: Array) -> Array:
         if self.out_activation_ == "softmax":
             return Softmax()(scores)
         return Sigmoid()(self._per_class(scores))
@@ -362,10 +378,19 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         return targets[:, np.newaxis].astype(dtype) if self._one_class else targets.astype(dtype)
 
     def _loss_fn(self) -> Loss:
-        return CrossEntropyLoss() if self.out_activation_ == "softmax" else LabelsLoss()
+        only_one = self._one_class and len(self.classes_) == 1
+        if self.out_activation_ == "logistic" and (self.loss == "log_loss" or only_one):
+            return LabelsLoss()
+        if not self._one_class and isinstance(self.loss, str):
+            raise OptionError(
+                f"{type(self).__name__}: loss={self.loss!r} takes one class a row, but these rows "
+                "have several labels; fix: loss='log_loss'"
+            )
+        return make_loss(self.loss, CLASSIFICATION)
 
     def _n_scores(self) -> int:
-        return 1 if self._one_class and len(self.classes_) <= 2 else len(self.classes_)
+        n = len(self.classes_)
+        return 1 if self._one_class and n == 2 and self.loss == "log_loss" else n
 
     def _allowed_outputs(self, n_outputs: int) -> set[int]:
         return {n_outputs, len(self.classes_)}
@@ -375,7 +400,8 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         self.out_activation_ = "softmax" if self._one_class and n > 1 else "logistic"
 
     def _strata(self, y: Any, rows: Array) -> Any:
-        return np.asarray(y)[rows] if self._one_class else None
+        # As in scikit-learn, which stratifies two classes only.
+        return np.asarray(y)[rows] if self._one_class and len(self.classes_) <= 2 else None
 
     # ---- weights of classes ------------------------------------------------------------------
 
@@ -406,7 +432,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
 
     def _check_own_options(self, incremental: bool) -> None:
         name, weight = type(self).__name__, self.class_weight
-        check_choice(name, "loss", self.loss, ("log_loss",))
+        check_loss(name, self.loss, CLASSIFICATION)
         expected = (
             f"{name}: class_weight must be a dict of finite numbers of zero or more, 'balanced' or "
             "None (for several labels, a list of dicts)"

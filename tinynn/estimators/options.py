@@ -80,7 +80,7 @@ def check_options(estimator: Settings, incremental: bool) -> None:
 
 def check_unchanged(estimator: Settings, built_of: dict[str, Any]) -> None:
     """Refuse a change of what the network that is to be trained further was built of."""
-    for option in BUILT_OF:
+    for option in (*BUILT_OF, "loss"):
         before, now = built_of[option], getattr(estimator, option)
         if before is not now and repr(before) != repr(now):
             raise OptionError(
