@@ -525,13 +525,11 @@ def test_validation_data_that_are_given(Estimator, iris):
 
 def test_a_split_that_cannot_be(iris):
     X, y = iris
-    with pytest.raises(
-        tnn.DataError, match=r"validation set is too small: 0.1 of 6 rows.*give fit"
-    ):
+    with pytest.raises(tnn.DataError, match=r"set is too small: 0.1 of 6 rows.*give fit X_val"):
         NeuralNetClassifier(early_stopping=True).fit(X[::25], y[::25])
     # The class that is too small is called by its name.
     names = np.where(np.arange(len(X)) == 7, "rare", "common")
-    with pytest.raises(tnn.DataError, match=r"cannot hold out 0.1 of 150 rows.*'rare'.*give fit"):
+    with pytest.raises(tnn.DataError, match=r"hold out 0.1 of 150 rows.*'rare'.*give fit"):
         NeuralNetClassifier(early_stopping=True).fit(X, names)
 
 

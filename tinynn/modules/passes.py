@@ -10,11 +10,13 @@ from typing import Any
 
 from numpy import ndarray
 
+# As a module: a notebook's class, sent to another process, takes along what its functions name, and
+# a context variable cannot be sent.
+from tinynn import parameter
 from tinynn.core.checks import check_flag, size_error
 from tinynn.core.types import Array
 from tinynn.errors import GradientError, ShapeError, SizeError, StateError
 from tinynn.modules.shapes import Shape, as_shape
-from tinynn.parameter import in_backward
 
 __all__ = ["checked_backpropagate", "checked_call", "checked_shape"]
 
@@ -71,14 +73,14 @@ def checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
             raise _unfit_delta(self, delta)
         if type(input_gradient) is not bool:
             input_gradient = check_flag(type(self).__name__, "input_gradient", input_gradient)
-        if in_backward.get():
+        if parameter.in_backward.get():
             gradient = run(self, delta, input_gradient)
         else:
-            before = in_backward.set(True)
+            before = parameter.in_backward.set(True)
             try:
                 gradient = run(self, delta, input_gradient)
             finally:
-                in_backward.reset(before)
+                parameter.in_backward.reset(before)
         if not input_gradient:
             return None
         if getattr(gradient, "shape", None) != self._shapes[0]:
