@@ -309,6 +309,7 @@ ONLY_HERE = {
     "dropout": "option: drop a part of the numbers after each hidden layer",
     "scoring": 'option: what early stopping watches, such as `"roc_auc"`, or the loss',
     "metrics": "option: what `history_` records in every epoch",
+    "compile": "option: train by compiled steps, with Numba",
     "callbacks": "option: functions called after every epoch",
     "class_weight": "option of the classifier: how much each class counts",
     "model_": "attribute: the network, a `ModuleList`",
