@@ -1,13 +1,13 @@
-"""Training on several processes: each works on its share of every batch, and all take one step.
+"""Train on several processes: each works on its share of every batch, and all take one step.
 
 Two lines make a script ready for ``mpiexec -n 4 python train.py``::
 
     tnn.distributed.init()                  # first of all: this process is one of several
     data = tnn.distributed.shard(data)      # loaders give each process its share of every batch
 
-From then on an optimizer steps by the gradient of the whole batch, which one Allreduce over the
-flat gradient brings about, and `fit` and `evaluate` return what one process would. It works over
-MPI, by way of mpi4py, which is imported by `init` alone.
+From then on an optimizer steps by the gradient of the whole batch, summed by one Allreduce over the
+flat gradient, and `fit` and `evaluate` return what a single process would. This uses MPI through
+mpi4py, which only `init` imports.
 """
 
 from __future__ import annotations
@@ -49,31 +49,31 @@ from tinynn.random import as_generator
 __all__ = ["init", "is_launched", "rank", "shard", "size"]
 
 
-# Seconds after which a process that waits looks whether the others are still there, and for which
-# one that has failed lets the others say so too. Nothing that takes long is ended by them.
+# Seconds after which a waiting process checks whether the others are still there, and seconds that
+# a failed one gives the others to report their failure. Neither ends anything that takes long.
 PATIENCE = 1.0
 GRACE = 3.0
 
 
 def init(*, sync_batch_norm: bool = True) -> None:
-    """Make this process one of those that ``mpiexec`` has started, to train one model together.
+    """Let this process train one model together with the others that ``mpiexec`` has started.
 
-    Call it first in a script. Afterwards the generator that `tinynn.manual_seed` sets is that of
-    process 0 on all of them, what other processes print to stdout is dropped (stderr is not), and
-    an error in one process ends all. Started without mpiexec, it changes nothing, and needs no MPI.
+    Call it first in a script. Afterwards all processes have the state of process 0 in the generator
+    that `tinynn.manual_seed` sets, other processes print nothing to stdout (but to stderr), and an
+    error in one process ends all. Without mpiexec it changes nothing and needs no MPI.
 
     Parameters
     ----------
     sync_batch_norm : bool, default True
-        Whether batch normalization takes mean and variance over the rows of all processes, so that
-        K processes compute what one would, for two small Allreduces more in each forward pass and
-        one in each backward pass of such a module. False takes those of a process's own share, as
-        PyTorch does by default; the running averages are then averaged after each epoch.
+        Whether batch normalization takes mean and variance over the rows of all processes. Then K
+        processes compute what one would, at the cost of two small Allreduces in each forward pass
+        and one in each backward pass of such a module. False takes the statistics of a process's
+        own share, as PyTorch does by default; running averages are then averaged after each epoch.
 
     Raises
     ------
     OptionError
-        Where mpiexec has started it, but mpi4py, or an MPI for it, is not installed.
+        Where mpiexec has started this process, but mpi4py or an MPI library is not installed.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def is_launched() -> bool:
     Returns
     -------
     bool
-        As far as the environment tells: MPICH and its relatives, Open MPI, and PMIx do.
+        Read from the environment that MPICH and its relatives, Open MPI and PMIx set.
 
     Examples
     --------
@@ -111,11 +111,11 @@ def is_launched() -> bool:
 
 
 def rank() -> int:
-    """Return which of the processes this is, counted from 0.
+    """Return the number of this process, counted from 0.
 
     Examples
     --------
-    What the script itself writes, one process should write:
+    Let one process do the script's own output:
 
     >>> if rank() == 0:
     ...     print("done")
@@ -145,23 +145,23 @@ def shard(*loaders: Any) -> Any:
     Parameters
     ----------
     *loaders : DataLoader, DataLoaderFactory, StreamDataLoader or iterable of batches
-        Of a factory, all three loaders are divided. A `DataLoader` reads this process's rows alone.
-        Of a `StreamDataLoader`, this process reads each K-th chunk, and a batch is made of what
-        all give; one whose chunks are used up gives empty shares until the last has ended.
-        Anything else is taken for an iterable of whole batches, ``(X, y)`` or
-        ``(X, y, sample_weight)``, which are read by all and cut.
+        All three loaders of a factory are divided. A `DataLoader` reads only the rows of this
+        process. Of a `StreamDataLoader`, this process reads every K-th chunk, and a batch consists
+        of what all give; a process that has used up its chunks gives empty shares until the last
+        one has ended. Anything else is treated as an iterable of whole batches, ``(X, y)`` or
+        ``(X, y, sample_weight)``, which all processes read and cut.
 
     Returns
     -------
     loader, or tuple of loaders
-        One for each argument; on a single process, the very same.
+        One for each argument; on a single process, the same objects.
 
     Raises
     ------
     DataError
         Where the processes have data sets of different sizes.
     OptionError
-        Where there is nothing to divide.
+        For an argument that cannot be divided.
 
     Examples
     --------
@@ -199,7 +199,7 @@ def _share_of(loader: Any) -> Any:
 
 
 def _check_alike(what: str, mine: str) -> None:
-    """Raise a DataError on every process where they do not all say the same."""
+    """Raise a DataError on every process unless all have the same text."""
     all_of_them = processes.current.gather(mine)
     if len(set(all_of_them)) > 1:
         other = next(i for i, text in enumerate(all_of_them) if text != all_of_them[0])
@@ -210,7 +210,7 @@ def _check_alike(what: str, mine: str) -> None:
 
 
 class _Slices:
-    """The share that a process has of each batch, of any iterable that gives the same to all."""
+    """Give this process its share of each batch of any iterable."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -221,7 +221,7 @@ class _Slices:
                 setattr(self, name, getattr(loader, name))
 
     def __iter__(self) -> Iterator[Any]:
-        # Drawn here, not with the first batch: an order that is random is so on all alike.
+        # Drawn here, not with the first batch: so a random order is the same on all processes.
         return self._passing(iter(self._loader))
 
     def _passing(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -231,7 +231,7 @@ class _Slices:
 
 
 class _StreamShare(_Slices):
-    """The chunks that a process has of a stream, until those of all processes are used up."""
+    """Give this process its chunks of a stream, until all processes have used up theirs."""
 
     def _passing(self, batches: Iterator[Any]) -> Iterator[Any]:
         group = processes.current
@@ -253,10 +253,10 @@ class _StreamShare(_Slices):
 
 
 def _mpi() -> Any:
-    """Return mpi4py's module; None where it is not there, and not needed."""
+    """Return mpi4py's module, or None where it is missing and not needed."""
     try:
         from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # no mpi4py; or no MPI that it could use
+    except (ImportError, RuntimeError) as error:  # no mpi4py, or no MPI library for it
         if not is_launched():
             return None
         raise OptionError(
@@ -267,7 +267,7 @@ def _mpi() -> Any:
 
 
 def _begin(group: MPIGroup, MPI: Any) -> None:
-    """Let all processes start alike, and end together."""
+    """Let all processes start in the same state, and end together."""
     sys.excepthook = group.on_error
     atexit.register(group.on_exit)
     if group.rank > 0:
@@ -277,30 +277,30 @@ def _begin(group: MPIGroup, MPI: Any) -> None:
     for pool in of_numpy().pools:
         fair = max(1, (os.cpu_count() or 1) // local_size)
         pool.set_num_threads(min(pool.num_threads, fair))
-    # Each looks through a part of a memory map for NaN and infinity; together through all of it.
+    # Each process checks a part of a memory map for NaN and infinity; together they check all.
     data_checks.part_of_memmaps = group.size, group.rank
     bits = as_generator(None).bit_generator
     bits.state = group.broadcast(bits.state)
 
 
 class MPIGroup(processes.Group):
-    """Several processes that exchange arrays over MPI.
+    """Exchange arrays with other processes over MPI.
 
-    Everything is exchanged by collective operations that do not block, and this process looks at
-    them until they are done: so it can find out that another has left, or does something else.
+    All collective operations are non-blocking, and this process polls them until they are done. So
+    it can find out that another process has left, or does something else.
     """
 
     def __init__(self, MPI: Any) -> None:
         world = MPI.COMM_WORLD
         self.rank, self.size = world.Get_rank(), world.Get_size()
         self._MPI = MPI
-        # One communicator each, so that what differs is never taken for one another.
+        # One communicator for each purpose, so that messages are never confused.
         self._steps, self._sums, self._objects, self._control = (world.Dup() for _ in range(4))
         self._count = 0  # collective operations so far; the same number on all
-        self._told = -1  # at which of them the others were last told that this process waits
-        self._news: dict[int, tuple[str, int, str]] = {}  # what they last told
+        self._told = -1  # the one for which the others were last told that this process waits
+        self._news: dict[int, tuple[str, int, str]] = {}  # their latest messages
         self._sends: list[Any] = []
-        self._broken = False  # whether an operation was given up, which MPI cannot take back
+        self._broken = False  # whether an operation was abandoned, which MPI cannot undo
         self._interrupted = False
         self._buffer = np.empty(0)
         self._notes: list[tuple[float, float, bool]] = []
@@ -313,8 +313,8 @@ class MPIGroup(processes.Group):
         data[...] = self.broadcast(data)
 
     def note(self, loss: float, divisor: float, is_mean: bool) -> None:
-        # By what the gradient is multiplied before the sum over processes, and what this process
-        # adds to the divisor after it: a mean goes back to its sum, and a sum is not divided.
+        # The factor of the gradient before the sum over processes, and what this process adds to
+        # the divisor after it: a mean is turned back into its sum, and a sum is not divided.
         scale, divisor = (divisor, divisor) if is_mean else (1.0, float(self.rank == 0))
         if self._stepped:
             self._notes, self._stepped = [], False
@@ -323,8 +323,9 @@ class MPIGroup(processes.Group):
     def average(self, gradient: Array) -> None:
         if not self._notes:
             raise StateError(
-                "over several processes a step needs to know of how many rows its gradient is the "
-                "mean, but no loss has told it; call backpropagate() of a tinynn.Loss before"
+                "over several processes a step needs to know the number of rows that its gradient "
+                "is the mean of, but no loss has told it; fix: call backpropagate() of a "
+                "tinynn.Loss before"
             )
         scale, divisor = self._factors()
         finite = all(finite for *_, finite in self._notes)
@@ -347,19 +348,19 @@ class MPIGroup(processes.Group):
         np.multiply(buffer[:n], 1 / divisor, out=gradient, casting="same_kind")
 
     def _factors(self) -> tuple[float, float]:
-        """Return what this process's gradient is multiplied by, and its part of the divisor."""
+        """Return the factor of this process's gradient, and its part of the divisor."""
         if len(self._notes) == 1:
             return self._notes[0][:2]
-        # Gradients of several batches were added up. One factor is right for all of them if this
-        # process had the same part of each.
+        # Gradients of several batches were added up. One factor is right for all of them only if
+        # this process had the same part of each.
         all_notes = np.array(self.gather([note[:2] for note in self._notes]))
         scales, divisors = all_notes.transpose(2, 0, 1)  # each of processes by batches
         parts = scales / divisors.sum(axis=0)
         if not np.allclose(parts, parts[:, :1], rtol=1e-12, atol=0):
             raise DataError(
                 "the gradients of several batches were added up, but the processes had different "
-                f"parts of these: process 0 had {parts[0].round(4).tolist()}; use batches that all "
-                "have the same number of rows (drop_last=True), or step after each batch"
+                f"parts of these: process 0 had {parts[0].round(4).tolist()}; fix: use batches of "
+                "the same number of rows (drop_last=True), or step after each batch"
             )
         return float(parts[self.rank, 0]), float(self.rank == 0)
 
@@ -416,11 +417,11 @@ class MPIGroup(processes.Group):
         return lengths
 
     def _finish(self, operation: Any, what: str, *arguments: Any) -> None:
-        """Carry out a collective operation, or say why it cannot be."""
+        """Complete a collective operation, or say why that is impossible."""
         if self._broken:
             raise StateError(
-                "this process cannot exchange anything with the others any more, as an earlier "
-                "exchange was broken off; end the script, and start it again"
+                "this process can no longer exchange anything with the others, as an earlier "
+                "exchange was broken off; fix: end the script, and start it again"
             )
         self._count += 1
         request = operation(*arguments)
@@ -442,7 +443,7 @@ class MPIGroup(processes.Group):
     # ---- the others -------------------------------------------------------------------------
 
     def _look_around(self, what: str) -> None:
-        """Raise a StateError where another process has left, or waits for something else."""
+        """Raise a StateError if another process has left, or waits for something else."""
         if self._told < self._count:
             self._tell("waits", what)
             self._told = self._count
@@ -481,11 +482,11 @@ class MPIGroup(processes.Group):
         self._tell("left and said why", ended)
 
     def _left(self, how: str = "left") -> dict[int, str]:
-        """Return what those said that have left, by their ranks."""
+        """Return the messages of those that have left, by rank."""
         return {i: text for i, (kind, _, text) in self._news.items() if kind.startswith(how)}
 
     def _await(self, seconds: float, condition: Any) -> bool:
-        """Listen to the others until a condition holds, at most so long."""
+        """Listen to the others until a condition holds, for at most so many seconds."""
         start = time.perf_counter()
         while not condition():
             if time.perf_counter() - start > seconds:
@@ -499,7 +500,7 @@ class MPIGroup(processes.Group):
     def on_error(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         """End all processes for an exception that nobody caught; the new ``sys.excepthook``."""
         message = "".join(traceback.format_exception_only(kind, error)).rstrip()
-        if getattr(error, "follows", False):  # the traceback that tells more is the other's
+        if getattr(error, "follows", False):  # the other process has the useful traceback
             self.report(str(error))
         else:
             self.report(message, "".join(traceback.format_exception(kind, error, trace)).rstrip())
@@ -507,7 +508,7 @@ class MPIGroup(processes.Group):
         self._abort()
 
     def on_exit(self) -> None:
-        """Wait until all processes have come to their end."""
+        """Wait until all processes have ended."""
         if self._broken:
             self._abort()
         request = self._control.Ibarrier()

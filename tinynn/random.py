@@ -1,6 +1,6 @@
 """Randomness: one generator for the library, and the meaning of every ``rng`` argument.
 
-Everything random in tinynn takes ``rng``, as SPEC 7 of the Scientific Python project has it: a
+Everything random in tinynn takes ``rng``, following SPEC 7 of the Scientific Python project: a
 `numpy.random.Generator` is used as it is, an int seeds a new one, and None stands for the library's
 own generator, which `manual_seed` sets. NumPy's global state is neither read nor changed.
 """
@@ -23,7 +23,7 @@ __all__ = ["RNG", "as_generator", "drawing_from", "manual_seed"]
 
 RNG: TypeAlias = "np.random.Generator | int | None"
 
-# What stands in for the library's generator, in one thread and inside of one with block.
+# The stand-in for the library's generator, in one thread and inside one with block.
 _stand_in: ContextVar[np.random.Generator | None] = ContextVar("_stand_in", default=None)
 
 
@@ -31,8 +31,8 @@ _stand_in: ContextVar[np.random.Generator | None] = ContextVar("_stand_in", defa
 def _library() -> np.random.Generator:
     """Return the library's generator, seeded from the operating system until `manual_seed`.
 
-    The object stays the same for the life of the process, so whoever holds it follows a later
-    seed. It is made when first asked for, as importing numpy.random takes its time.
+    The object stays the same for the life of the process, so a later seed reaches everything that
+    holds it. It is made on first use, as importing numpy.random takes time.
     """
     return np.random.default_rng()
 
@@ -48,7 +48,7 @@ def manual_seed(seed: int) -> None:
     Raises
     ------
     OptionError
-        Where `seed` is not such an integer. The generator stays as it was.
+        For any other seed. The generator stays as it was.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def manual_seed(seed: int) -> None:
 
 
 def as_generator(rng: RNG) -> np.random.Generator:
-    """Turn an ``rng`` argument into the generator that it stands for.
+    """Return the generator that an ``rng`` argument stands for.
 
     Parameters
     ----------
@@ -100,13 +100,12 @@ def as_generator(rng: RNG) -> np.random.Generator:
 def drawing_from(generator: np.random.Generator) -> Iterator[None]:
     """Let another generator stand in for the library's inside a with block, in this thread.
 
-    So a run has randomness of its own, and whoever draws meanwhile in another thread is not
-    disturbed by it.
+    So a run has its own randomness, and does not disturb other threads that draw meanwhile.
 
     Parameters
     ----------
     generator : numpy.random.Generator
-        What ``rng=None`` stands for meanwhile.
+        The generator that ``rng=None`` stands for meanwhile.
 
     Examples
     --------
@@ -124,7 +123,7 @@ def drawing_from(generator: np.random.Generator) -> Iterator[None]:
 
 
 def _seeded(seed: Any, what: str) -> np.random.Generator:
-    """Return a new generator, or say what a seed is."""
+    """Return a new generator, or say what a seed must be."""
     try:
         # NumPy would take True for 1.
         number = -1 if isinstance(seed, bool | np.bool_) else operator.index(seed)

@@ -20,7 +20,10 @@ BOUND = 100
         ("has fewer batches", "do not do the same: .*do their loaders give equally many batches"),
         ("uneven data sets", "process 0 has 20 rows of float64 .*process 1 has 19 rows"),
         ("different models", "process 0 has 15 numbers of float32, and process 1 has 20 numbers"),
-        ("not divided", r"train_loader gives all of its rows to each of the 2 processes: divide"),
+        (
+            "not divided",
+            r"train_loader gives all of its rows to each of the 2 processes; fix: divide",
+        ),
         ("different work", "do not do the same: process 0 waits for .*"),
         ("unequal parts", r"different parts of these: process 0 had \[0.5, 0.4\]"),
         ("no loss", "no loss has told it"),

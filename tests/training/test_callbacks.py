@@ -1,11 +1,15 @@
 """Callbacks: what fit calls when, what it refuses, and which way is better for a number."""
 
+import importlib
 import math
+import pickle
+import pkgutil
 
 import numpy as np
 import pytest
 
 import tinynn as tnn
+import tinynn.inspection
 from tinynn import Callback, EarlyStopping, Linear, MSELoss, ReduceLROnPlateau
 from tinynn.data import DataLoader
 from tinynn.errors import CheckpointError, OptionError
@@ -30,6 +34,90 @@ def run(callbacks, validation=None, epochs=3, optimizer=None, **options):
         **options,
     )
     return model, optimizer, history
+
+
+# ---- the contract of every callback that is public -----------------------------------------------
+
+# How to build each, in a folder that it may write to.
+CASES = {
+    "CSVLogger": lambda folder: tnn.CSVLogger(folder / "log.csv"),
+    "Diagnostics": lambda folder: tnn.Diagnostics(X, Y),
+    "EarlyStopping": lambda folder: EarlyStopping("train_loss", patience=2),
+    "MLflowLogger": lambda folder: tnn.MLflowLogger({"data": "twelve rows"}),
+    "ModelCheckpoint": lambda folder: tnn.ModelCheckpoint(folder / "best", "train_loss"),
+    "ReduceLROnPlateau": lambda folder: ReduceLROnPlateau("train_loss", patience=1, min_delta=1.0),
+    "TensorBoardLogger": lambda folder: tnn.TensorBoardLogger(folder / "runs"),
+    "TimeBudget": lambda folder: tnn.TimeBudget(3600),
+}
+NEEDS = {"MLflowLogger": "mlflow", "TensorBoardLogger": "tensorboard"}
+
+
+def built(name, folder, monkeypatch):
+    if name in NEEDS:
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{folder}/mlruns")
+        pytest.importorskip(NEEDS[name])
+    return CASES[name](folder)
+
+
+def test_every_public_callback_has_a_case_and_is_exported():
+    for package in (tnn.training, tnn.inspection, tnn.estimators):
+        for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(info.name)
+    found, waiting = set(), [Callback]
+    while waiting:
+        for kind in waiting.pop().__subclasses__():
+            waiting.append(kind)
+            home = importlib.import_module(kind.__module__)
+            if home.__name__.startswith("tinynn.") and kind.__name__ in home.__all__:
+                found.add(kind.__name__)
+    found.remove("Monitor")  # what two of them are made of
+    assert found == set(CASES), "CASES says how to build every callback in tinynn"
+    assert found <= set(tnn.__all__), "_LATER in tinynn/__init__.py has every callback"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_a_callback_goes_on_as_if_the_run_had_not_been_killed(name, tmp_path, monkeypatch):
+    def ended(folder, *epochs):
+        folder.mkdir()
+        for n in epochs:
+            callback = built(name, folder, monkeypatch)
+            model, optimizer, history = run([callback], epochs=n, checkpoint=folder / "checkpoint")
+        return callback.state_dict(), model.state_dict(), optimizer.lr, history.to_dict()
+
+    np.testing.assert_equal(ended(tmp_path / "parts", 2, 5), ended(tmp_path / "whole", 5))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_a_callback_forgets_an_earlier_run(name, tmp_path, monkeypatch):
+    callback = built(name, tmp_path, monkeypatch)
+    states = []
+    for _ in range(2):
+        history = run([callback])[2]
+        states.append((callback.state_dict(), history.to_dict()))
+    np.testing.assert_equal(states[0], states[1])
+    again = pickle.loads(pickle.dumps(callback))  # it keeps nothing that is open
+    np.testing.assert_equal(again.state_dict(), states[1][0])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_callback_refuses_a_foreign_state(name, tmp_path, monkeypatch):
+    callback = built(name, tmp_path, monkeypatch)
+    before = callback.state_dict()
+    for state in (None, [], {"foreign": 1}):
+        with pytest.raises(CheckpointError, match=f"{name}: the state must"):
+            callback.load_state_dict(state)
+    np.testing.assert_equal(callback.state_dict(), before)
+    for method in (callback, callback.begin, callback.end):
+        if getattr(method, "__func__", None) in (Callback.begin, Callback.end):
+            continue  # nothing to do there
+        with pytest.raises(OptionError, match=f"{name} takes the TrainingState that fit hands"):
+            method(3)
+
+
+# ---- when it is called ---------------------------------------------------------------------------
 
 
 def test_a_callback_with_nothing_in_it_changes_nothing():

@@ -1,8 +1,8 @@
-"""A step of a model, module by module: what went into each and came out, and what came back.
+"""Walk through one step of a model, and note the inputs, outputs and gradients of every module.
 
-Whoever explains a step (a trace, a diagnosis, the search for the first number that is not finite)
-looks at a `Walk`. It runs on a copy, in which every module takes notes of its own calls: so modules
-inside of containers of any kind are met as they are run, and nothing of the model changes.
+Traces, diagnoses and the search for the first number that is not finite are built on a `Walk`. It
+runs on a copy, in which every module notes its own calls. So modules inside containers of any kind
+are seen as they run, and the model itself does not change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Walk"]
 
 @dataclass(eq=False)
 class Call:
-    """What one module was given and gave, in both directions.
+    """Hold what one module received and returned, in both directions.
 
     Attributes
     ----------
@@ -39,13 +39,13 @@ class Call:
     position : str
         The same as errors write it, such as ``ModuleList[1].module[0]``; "" for the model itself.
     module : Module
-        The module of the copy that was walked through.
+        The module, in the copy.
     parameters : dict of str to Parameter
-        Those of its own, without those of modules inside of it.
+        Its own parameters, without those of modules inside it.
     input, output : ndarray
         Of the forward pass.
     delta, input_gradient : ndarray or None
-        The derivatives of the loss by the output and by the input; None before the backward pass.
+        ∂L/∂output and ∂L/∂input; None before the backward pass.
     gradients : dict of str to ndarray
         What the backward pass added to the gradients of `parameters`.
     """
@@ -62,49 +62,49 @@ class Call:
 
     @property
     def title(self) -> str:
-        """Str : position and module in one line, as errors name them."""
+        """Position and module in one line, as errors name them."""
         return f"{self.position} {short_repr(self.module)}".strip()
 
     @property
     def label(self) -> str:
-        """Str : the module; of a container, what is inside of which has calls, the name alone."""
+        """The module; for a container whose members were called: only its name."""
         return type(self.module).__name__ if self.is_container else short_repr(self.module)
 
     @property
     def gave_itself(self) -> bool:
-        """Bool : whether it does something of its own, and not only what is inside of it."""
+        """Whether the module computes something itself, beyond the modules inside it."""
         return not self.is_container or bool(self.parameters)
 
     @property
     def is_container(self) -> bool:
-        """Bool : whether there are modules inside of this one."""
+        """Whether there are modules inside this one."""
         return any(inner is not self.module for _, inner in self.module.named_modules())
 
 
 class Walk:
-    """One step on a copy of a model, with a note of every call.
+    """Take one step on a copy of a model, and note every call.
 
     Parameters
     ----------
     model : Module
-        Left as it is.
+        The model, which stays as it is.
     loss_fn : Loss
-        Likewise.
+        The loss, likewise.
     optimizer : Optimizer, optional
-        One of the model's, copied along with it: its ``step()`` then changes the copy.
+        The model's optimizer, copied along with it: its ``step()`` changes the copy.
 
     Attributes
     ----------
     model, loss_fn, optimizer : Module, Loss and Optimizer
         The copies.
     prediction, delta : ndarray
-        What the model gave, and the derivative of the loss by it.
+        The output of the model, and the derivative of the loss with respect to it.
     calls : list of Call
-        In the order in which modules were called: a container before what is inside of it.
+        In the order of the calls: a container before the modules inside it.
     outputs : list of Call
-        The same in the order in which they gave their outputs: a container after all of that.
+        The same in the order of the outputs: a container after the modules inside it.
     gradients : list of Call
-        In the order in which they gave their gradients: the last module first.
+        In the order of the backward pass: the last module first.
 
     Examples
     --------
@@ -125,7 +125,7 @@ class Walk:
     delta: Array
 
     def __init__(self, model: Module, loss_fn: Loss, optimizer: Optimizer | None = None) -> None:
-        # In one go, so that the copy of the optimizer holds the parameters of that of the model.
+        # Together, so that the copied optimizer holds the parameters of the copied model.
         self.model, self.loss_fn, self.optimizer = copy.deepcopy((model, loss_fn, optimizer))
         self.calls: list[Call] = []
         self.outputs: list[Call] = []
@@ -137,7 +137,7 @@ class Walk:
             self.prediction = self.model(np.array(X))
 
     def loss(self, *y: Any) -> float:
-        """Return the loss for targets, and where there are any, weights of rows."""
+        """Return the loss for targets and, if given, weights of rows."""
         with self._taking_notes():
             loss = self.loss_fn(self.prediction, *y)
             self.delta = self.loss_fn.backpropagate()
@@ -150,15 +150,15 @@ class Walk:
 
     @contextmanager
     def _taking_notes(self) -> Iterator[None]:
-        """Let every module of the copy be of a class that takes notes, inside a with block.
+        """Give every module of the copy a class that takes notes, inside a with block.
 
-        What the copies draw from the library's generator is put back after it.
+        The state of the library's generator is restored after it.
         """
         modules = [(name, module, type(module)) for name, module in self.model.named_modules()]
         try:
             for name, module, kind in modules:
                 module.__class__ = _note_taking(kind, name, self)
-            # Numbers that are not finite are what a walk may be looking for.
+            # A walk may be looking for numbers that are not finite.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"), restored({}):
                 yield
         finally:
@@ -167,7 +167,7 @@ class Walk:
 
 
 def _note_taking(kind: type[Module], name: str, walk: Walk) -> type[Module]:
-    """Return a class like `kind`, whose instances write down in `walk` what their calls do."""
+    """Return a class like `kind` whose instances note their calls in `walk`."""
 
     def __call__(self: Module, X: Array) -> Array:  # noqa: N807
         own = {n: p for n, p in self._members() if isinstance(p, Parameter)}
