@@ -32,7 +32,7 @@ def describe_run(
     loaders: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Describe everything that makes a run what it is, apart from epochs and learning rate.
+    """Describe what makes a run this one, apart from epochs, learning rate and seeds.
 
     Parameters
     ----------
@@ -156,7 +156,16 @@ def _text(value: object) -> str:
         text = " ".join(repr(value).split())
     except Exception:  # whatever a `__repr__` of somebody's raises
         return type(value).__name__
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+    return _lasting(text)
+
+
+def _lasting(text: str) -> str:
+    """Return a text without addresses and seeds, which differ from process to process.
+
+    What a seed has led to is in the checkpoint: the states of all generators.
+    """
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+    return re.sub(r"(, )?\brng=\w+", "", text).replace("(, ", "(")
 
 
 def _without_inside(module: Module) -> str:
@@ -168,7 +177,7 @@ def _without_inside(module: Module) -> str:
         members = value if isinstance(value, list | tuple) else [value]
         return not any(isinstance(member, Module) for member in members)
 
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", options_repr(module, is_option))
+    return _lasting(options_repr(module, is_option))
 
 
 def _without_rate(optimizer: Optimizer) -> str:
