@@ -24,6 +24,8 @@ whole contract (tests/modules/test_contract.py), and with `torch` under parity a
   with ``rng=None``, or with a seed; and leave out `torch`.
 * ``rows_are_independent=False`` is for what needs a whole batch even in evaluation.
 * ``indices=5`` draws integers from 0 to 4, for what takes indices; or a function of (rng, shape).
+* An axis that is a number, or a letter that `build` is given, is fixed by the module: any other
+  length must be refused. ``fixes_axes=False`` is for what fixes something else.
 * `label` tells ways apart that differ in more than options.
 * `torch` builds the counterpart from ``torch.nn`` with the same names in its state dict.
 """
@@ -110,6 +112,7 @@ class Case:
     label: str = ""
     rows_are_independent: bool = True
     indices: Any = None
+    fixes_axes: bool = True
     module: str = field(default="", init=False)
 
     def __str__(self):
@@ -217,6 +220,7 @@ def ways(
     torch=None,
     rows_are_independent=True,
     indices=None,
+    fixes_axes=True,
     **options,
 ):
     """List the cases of a module: one for each combination of the options that are lists."""
@@ -227,7 +231,10 @@ def ways(
         drawn = {n: v for n, v in chosen.items() if isinstance(v, st.SearchStrategy)}
         fixed = {n: v for n, v in chosen.items() if n not in drawn}
         cases.append(
-            Case(build, axes, fixed, drawn, kinks, torch, label, rows_are_independent, indices)
+            Case(
+                *(build, axes, fixed, drawn, kinks, torch),
+                *(label, rows_are_independent, indices, fixes_axes),
+            )
         )
     return cases
 
@@ -597,8 +604,9 @@ CASES = {
     GaussianNoise: ways(GaussianNoise, *ANY, std=[0, numbers(0.1, 3)], rng=[None, 0]),
     # ---- preprocessing ----
     Standardize: [
-        *ways(lambda D: Standardize(D), "N D", "N T D"),
-        *ways(lambda C: Standardize((C, 1, 1)), "N C H W", label="channels"),
+        # A mean for one feature, or channel, is one for any number of them.
+        *ways(lambda D: Standardize(D), "N D>1", "N T D>1"),
+        *ways(lambda C: Standardize((C, 1, 1)), "N C>1 H W", label="channels"),
     ],
     # ---- shapes ----
     Flatten: ways(Flatten, "N D", "N T D", "N C H W", torch=lambda nn: nn.Flatten()),
@@ -607,6 +615,7 @@ CASES = {
         Reshape,
         *("N 12", "N 3 4", "N 2 3 2"),
         shape=[(12,), (2, -1), (3, 2, 2)],
+        fixes_axes=False,  # but their product
         torch=lambda nn, shape: nn.Sequential(nn.Flatten(), nn.Unflatten(1, shape)),
     ),
     Transpose: [

@@ -356,6 +356,44 @@ def test_integers_bools_and_lists_are_taken_as_numbers(example, training):
         )
 
 
+def test_every_module_says_what_its_output_shape_is():
+    silent = [
+        f"{cls.__name__} has no output_shape: write one, which says which inputs fit"
+        for cls in public_modules()
+        if cls.output_shape is tnn.Module.output_shape
+    ]
+    assert not silent, "\n".join(silent)
+
+
+def misfits(example):
+    """Shapes that differ from one that fits in one axis of a size that the module fixes.
+
+    These are the letters that the module is built with, and the numbers. Length one is among them:
+    what is not checked would be broadcast.
+    """
+    built_with = inspect.signature(example.case.build).parameters
+    for i, (axis, length) in enumerate(zip(example.axes.split(), example.shape, strict=True)):
+        letter = axis.partition(">")[0]
+        if i and (letter.isdigit() or letter in built_with):
+            for other in {1, length + 1, 2 * length + 1} - {length}:
+                yield (*example.shape[:i], other, *example.shape[i + 1 :])
+
+
+@contract(max_examples=2)
+def test_a_misfit_input_is_a_shape_error(example, training):
+    module = example.build(training=training)
+    state = arrays_of(module)
+    for shape in misfits(example) if example.case.fixes_axes else ():
+        X = np.ones(shape, example.X().dtype)
+        with pytest.raises(ShapeError):
+            module(X)
+        with pytest.raises(ShapeError):
+            module.output_shape(shape[1:])
+    if len(list(module.named_modules())) == 1:  # in a list those before it have been called
+        for name, array in module.state_dict().items():
+            np.testing.assert_array_equal(array, state[name], err_msg=name)
+
+
 # ---- small and large -----------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "check_whole",
     "fitting_memory",
     "in_words",
+    "instance_hint",
     "shown",
     "size_error",
 ]
@@ -99,10 +100,15 @@ def check_sequence(
     found = []
     for index, member in enumerate(value):
         if not isinstance(member, kind):
-            hint = "; an instance is needed: add ()" if isinstance(member, type) else mend
+            hint = instance_hint(member) or mend
             raise OptionError(f"{where}[{index}] must be a {what}, but is {shown(member)}{hint}")
         found.append(member)
     return found
+
+
+def instance_hint(value: object) -> str:
+    """Say what is missing if a class was given in place of an instance."""
+    return "; an instance is needed: add ()" if isinstance(value, type) else ""
 
 
 def check_functions(name: str, value: object) -> list[Any]:

@@ -8,7 +8,7 @@ from inspect import Parameter as Parameter_
 from inspect import Signature
 from typing import Any, overload
 
-from tinynn.core.checks import check_sequence, check_whole, shown
+from tinynn.core.checks import check_sequence, check_whole, instance_hint, shown
 from tinynn.core.types import Array
 from tinynn.errors import OptionError, ShapeError, TinyNNError
 from tinynn.modules.base import Module
@@ -223,9 +223,9 @@ class ModuleList(Module, MutableSequence[Module]):
         positions: dict[int, str] = {}
         for index, module in enumerate(self._modules):
             if not isinstance(module, Module):
-                hint = "; an instance is needed: add ()" if isinstance(module, type) else ""
                 raise OptionError(
-                    f"ModuleList[{index}] must be a Module, but is {shown(module)}{hint}"
+                    f"ModuleList[{index}] must be a Module, but is {shown(module)}"
+                    f"{instance_hint(module)}"
                 )
             for name, inner in module.named_modules():
                 position = f"ModuleList[{index}]" + (f" ({name})" if name else "")
