@@ -446,7 +446,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
                     "balance all; fix: give class_weight as a dict"
                 )
             return
-        dicts = weight if isinstance(weight, list | tuple) else [weight or {}]
+        dicts = weight if isinstance(weight, list | tuple) else [{} if weight is None else weight]
         for one in dicts:
             if not isinstance(one, Mapping):
                 raise OptionError(f"{expected}, but is {shown(weight)}")
