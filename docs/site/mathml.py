@@ -120,6 +120,7 @@ def _fraction(above: str, below: str) -> str:
 
 _TOKEN = re.compile(
     r"\x00(?P<above>\w+)\x01(?P<below>\w+)\x02"
+    "|(?P<hat>\\w)\u0302"
     r"|√\((?P<root>(?:[^()]|\([^()]*\))*)\)"
     r"|√(?P<small_root>\w+)"
     r"|(?P<raised>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+|ᵀ)"
@@ -140,6 +141,8 @@ def _token(found: re.Match[str]) -> str:
     part = found.groupdict()
     if part["above"]:
         return rf"\frac{{\partial {_name(part['above'])}}}{{\partial {_name(part['below'])}}}"
+    if part["hat"]:
+        return rf"\hat{{{_name(part['hat'])}}}"
     if part["root"] or part["small_root"]:
         return rf"\sqrt{{{_written(part['root'] or part['small_root'])}}}"
     if part["raised"]:

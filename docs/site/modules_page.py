@@ -13,10 +13,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from docutils.utils.math import MathError
 
 import tinynn as tnn
 from docs.site.api import documented, first_sentence
-from docs.site.mathml import latex
+from docs.site.mathml import latex, mathml
 from docs.site.names import KERAS, PYTORCH
 
 __all__ = ["backward_formulas", "families", "forward_formula", "shapes", "write"]
@@ -51,10 +52,28 @@ def forward_formula(cls: type) -> str:
 
 
 def backward_formulas(cls: type) -> list[str]:
-    """Return the formulas of the gradients in a module's docstring."""
+    """Return the formulas of a module's gradients: of its docstring, or of the code's comments."""
     pieces = re.findall(r"``([^`]*)``", inspect.getdoc(cls) or "")
     begins = re.compile(r"(∂L/∂|dL/d|[yf]′(\(x\))? = |∂[Yy]/∂|∂y_)")
-    return [" ".join(piece.split()) for piece in pieces if begins.match(piece) and "=" in piece]
+    found = [" ".join(piece.split()) for piece in pieces if begins.match(piece) and "=" in piece]
+    if found:
+        return found
+    comments = re.findall(r"^ *#(.*)$", _source(cls, "backpropagate"), re.MULTILINE)
+    derived = (re.search(r"∂L/∂\w[^=]* = .*", comment) for comment in comments)
+    formulas = [re.split(r", (?:or|and|so|with|which) |; ", d[0])[0] for d in derived if d]
+    return [" ".join(formula.strip(" .,").split()) for formula in formulas]
+
+
+def backward_code(cls: type) -> str:
+    """Return what the backward pass returns, as the code writes it; empty where it is long."""
+    returned = re.findall(r"^ *return (.*)$", _source(cls, "backpropagate"), re.MULTILINE)
+    code = returned[-1].split("  #")[0] if returned else ""
+    return code if "delta" in code and "super" not in code and "_to_" not in code else ""
+
+
+def _source(cls: type, name: str) -> str:
+    function = getattr(cls, name, None)
+    return inspect.getsource(inspect.unwrap(function)) if function else ""
 
 
 def shapes(cls: type[tnn.Module]) -> list[str]:
@@ -132,11 +151,14 @@ def _module(cls: type[tnn.Module], pictures: Path) -> list[str]:
     facts = [first_sentence(cls), ""]
     forward, backward = forward_formula(cls), backward_formulas(cls)
     if forward:
-        facts += ["**Forward**", "", ".. math::", "", f"   {latex(forward)}", ""]
+        facts += ["**Forward**", "", *_typeset(forward)]
     if backward:
         facts += ["**Backward**", ""]
         for formula in backward:
-            facts += [".. math::", "", f"   {latex(formula)}", ""]
+            facts += _typeset(formula)
+    elif backward_code(cls):
+        facts += ["**Backward**, in the names of the code below", ""]
+        facts += [f"| ``∂L/∂X = {backward_code(cls)}``", ""]
     for shape in shapes(cls):
         facts += [f"| ``{shape}``"]
     facts += ["", f"PyTorch: {_elsewhere(PYTORCH[name])}. Keras: {_elsewhere(KERAS[name])}.", ""]
@@ -162,6 +184,15 @@ def _module(cls: type[tnn.Module], pictures: Path) -> list[str]:
     code = textwrap.indent(_code(cls), " " * 6).split("\n")
     shown = [f".. dropdown:: The two passes of {name}", "", "   .. code-block:: python", "", *code]
     return [name, "~" * len(name), "", *body, "", *shown, ""]
+
+
+def _typeset(formula: str) -> list[str]:
+    """Write a formula: typeset, or as it stands if it has signs that are not known."""
+    try:
+        mathml(latex(formula))
+    except MathError:
+        return [f"``{formula}``", ""]
+    return [".. math::", "", f"   {latex(formula)}", ""]
 
 
 def _elsewhere(names: str) -> str:

@@ -53,6 +53,7 @@ PYTORCH = {
     "GlobalAvgPool1d": "AdaptiveAvgPool1d",
     "Transpose": "",
     "Standardize": "",
+    "Padded": "",
 }
 
 KERAS = {
@@ -102,4 +103,5 @@ KERAS = {
     "GlobalAvgPool1d": "GlobalAveragePooling1D",
     "Transpose": "Permute",
     "Standardize": "Normalization",
+    "Padded": "Masking",
 }

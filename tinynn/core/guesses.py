@@ -106,7 +106,7 @@ OF_MODULES = {
     "forward": "model(X)",
     "zero_grad": "nothing; an optimizer's step() uses the gradients up",
     "fit": "tinynn.fit(model, loss_fn, optimizer, loader, epochs=10)",
-    "compile": "tinynn.fit(model, loss_fn, optimizer, loader, epochs=10)",
+    "compile": "tinynn.compile(model, loss_fn, optimizer)",
     "evaluate": "tinynn.evaluate(model, loss_fn, loader)",
     "to": "model.astype(numpy.float64); there are no devices",
     "cuda": "nothing; tinynn runs on the CPU",
