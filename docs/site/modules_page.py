@@ -54,7 +54,7 @@ def forward_formula(cls: type) -> str:
 def backward_formulas(cls: type) -> list[str]:
     """Return the formulas of a module's gradients: of its docstring, or of the code's comments."""
     pieces = re.findall(r"``([^`]*)``", inspect.getdoc(cls) or "")
-    begins = re.compile(r"(∂L/∂|dL/d|[yf]′(\(x\))? = |∂[Yy]/∂|∂y_)")
+    begins = re.compile(r"(∂L/∂|dL/d|d[XxWbγβ]\w* = |[yf]′(\(x\))? = |∂[Yy]/∂|∂y_)")
     found = [" ".join(piece.split()) for piece in pieces if begins.match(piece) and "=" in piece]
     if found:
         return found
