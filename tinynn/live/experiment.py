@@ -248,8 +248,8 @@ class Experiment:
             answer.plot(x, self.model.predict(x[:, None])[:, 0], lw=2)
         else:
             plot_decision_regions(self.model, self.X, self.y, answer, resolution=80)
-        answer.set_title(f"what the network computes, after {len(self.losses)} steps")
-        loss.plot(self.losses, lw=0.8)
+        answer.set_title(f"what the network computes, {len(self.losses):,} steps in")
+        loss.plot(self.losses, "." if len(self.losses) == 1 else "-", lw=0.8)  # one is no line
         loss.set(title="loss of each step", xlabel="step")
         for parameter, name in ((self._first.weight, "first"), (self._second.weight, "second")):
             values, gradients = parameter.data.ravel(), parameter.grad.ravel()
@@ -264,7 +264,8 @@ class Experiment:
             for column, values in enumerate(over_steps.T):
                 name = "bias" if column == over_steps.shape[1] - 1 else f"weight {column}"
                 steps = np.arange(start, start + len(values))
-                unit.plot(steps, values, label=f"{name} = {values[-1]:+.3f}")
+                marker = "." if len(values) == 1 else None
+                unit.plot(steps, values, marker=marker, label=f"{name} = {values[-1]:+.3f}")
             unit.legend(fontsize="small")
         unit.set(title=f"unit {self.unit} of the first layer", xlabel="step")
         self._axes = answer

@@ -82,7 +82,7 @@ def panel(experiment: Any, activations: list[str]) -> Any:
     )
     unit = w.BoundedIntText(0, min=0, max=experiment.width - 1, description="unit")
     label = w.Dropdown(options=[0, 1, 2], description="click adds")
-    code = w.ToggleButton(description="show me the code", icon="code")
+    code = w.ToggleButton(description="show me the code", icon="code", layout={"width": "auto"})
     lines = w.HTML()
 
     def draw(_: Any = None) -> None:
