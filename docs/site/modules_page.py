@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Where the name of the file is no good title.
 TITLES = {"linear": "Linear maps", "regularization": "Noise against overfitting", "shape": "Shapes"}
 # One size for each letter of a shape, so that a number in an output tells where it comes from.
-SIZES = {"N": 2, "D": 5, "F": 7, "C": 3, "T": 17, "H": 11, "W": 13}
+SIZES = {"N": 2, "D": 5, "F": 7, "C": 3, "T": 6, "H": 11, "W": 13}
 
 
 @functools.cache
@@ -95,10 +95,14 @@ def _shape(case, axes):
     shape = tuple(int(axis) if axis.isdigit() else SIZES.get(axis, 19) for axis in letters)
     asked = inspect.signature(case.build).parameters
     available = SIZES | dict(zip(letters, shape, strict=True)) | {"shape": shape}
-    try:
-        module = case.build(**{n: v for n, v in available.items() if n in asked} | case.fixed)
-        output = module(np.zeros(shape)).shape
-    except (TypeError, ValueError):  # a way that needs options which are drawn
+    arguments = {n: v for n, v in available.items() if n in asked} | case.fixed
+    for dtype in (float, int):  # some take indices
+        try:
+            output = case.build(**arguments)(np.zeros(shape, dtype)).shape
+            break
+        except (TypeError, ValueError):  # or this way needs options that are drawn
+            output = None
+    if output is None:
         return ""
     names = dict.fromkeys([*letters, *(name for name in asked if name in SIZES)])
     by_size = {available[name]: name for name in names if name in available}
