@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from tinynn.core.checks import (
     check_state,
     shown,
 )
-from tinynn.core.guesses import OF_OPTIMIZERS, missing_attribute
+from tinynn.core.guesses import OF_OPTIMIZERS, answer_guesses, without_guesses
 from tinynn.core.options import options_repr
 from tinynn.core.ownership import own_arrays
 from tinynn.core.primitives import (
@@ -108,11 +108,8 @@ class Optimizer:
         for vector in self.state_vectors:
             setattr(self, f"_{vector}", np.zeros_like(self._flat.data))
 
-    if not TYPE_CHECKING:  # which would then believe any name
-
-        def __getattr__(self, name):
-            """Name what to write here where another library's name was tried."""
-            return missing_attribute(self, name, OF_OPTIMIZERS)
+    def __dir__(self) -> list[str]:
+        return without_guesses(super().__dir__(), type(self))
 
     @property
     def lr(self) -> float | Schedule:
@@ -261,6 +258,9 @@ class Optimizer:
 
     def __repr__(self) -> str:
         return options_repr(self)
+
+
+answer_guesses(Optimizer, OF_OPTIMIZERS)
 
 
 class SGD(Optimizer):

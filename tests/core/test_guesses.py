@@ -87,6 +87,25 @@ def test_a_property_that_fails_keeps_its_own_error():
         Broken().width  # noqa: B018
 
 
+def test_what_is_not_there_is_not_shown():
+    model = tnn.Linear(2, 1)
+    for thing, table in (
+        (model, guesses.OF_MODULES),
+        (tnn.MSELoss(), guesses.OF_LOSSES),
+        (tnn.SGD(model.parameters(), lr=0.1), guesses.OF_OPTIMIZERS),
+    ):
+        assert not set(table) & set(dir(thing))
+        assert not [name for name in table if hasattr(thing, name) or hasattr(type(thing), name)]
+        # With it, every other attribute would be found more slowly.
+        assert not hasattr(type(thing), "__getattr__")
+
+    class Torchlike(tnn.ReLU):
+        def forward(self, X):
+            return self(X)
+
+    assert "forward" in dir(Torchlike())
+
+
 def test_copies_and_pickles_ask_for_nothing_that_fails():
     model = tnn.ModuleList([tnn.Linear(2, 1), tnn.ReLU()])
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

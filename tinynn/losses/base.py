@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tinynn.core import processes
 from tinynn.core.checks import as_array, check_choice, shown
-from tinynn.core.guesses import OF_LOSSES, missing_attribute
+from tinynn.core.guesses import OF_LOSSES, answer_guesses, without_guesses
 from tinynn.core.options import options_repr
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError, ShapeError, StateError
@@ -111,11 +111,8 @@ class Loss:
         self._value = complex(value) if P.dtype.kind == "c" else float(value)
         return self._value  # type: ignore[return-value]
 
-    if not TYPE_CHECKING:  # which would then believe any name
-
-        def __getattr__(self, name):
-            """Name what to write here where another library's name was tried."""
-            return missing_attribute(self, name, OF_LOSSES)
+    def __dir__(self) -> list[str]:
+        return without_guesses(super().__dir__(), type(self))
 
     def backpropagate(self) -> Array:
         """Return the derivative of the latest loss with respect to its prediction.
@@ -207,6 +204,9 @@ class Loss:
     def __getstate__(self) -> dict[str, Any]:
         left_behind = {"_saved", "_factors", "_value", "_divisor"}
         return {name: value for name, value in vars(self).items() if name not in left_behind}
+
+
+answer_guesses(Loss, OF_LOSSES)
 
 
 class ElementwiseLoss(Loss):

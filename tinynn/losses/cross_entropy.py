@@ -26,6 +26,9 @@ from tinynn.losses.base import (
 __all__ = ["CrossEntropyLoss", "DistillationLoss", "KLDivLoss"]
 
 
+_INDEX, _UNSIGNED = np.dtype(np.intp), np.dtype(np.uintp)
+
+
 class _Scores(NamedTuple):
     """Cross-entropy on raw scores z, and what its derivative needs: ``q = softmax(z) = E / total``.
 
@@ -159,7 +162,7 @@ class CrossEntropyLoss(Loss):
             prediction, target, sample_weight = self._as_rows(prediction, target, sample_weight)
         R, at = self._weights_of_classes(prediction, target, sample_weight)
         # Sums over classes run along whole rows of memory where the classes come first, (C, N).
-        P = prediction.T.copy(order="C")
+        P = prediction.T.copy()
         loss, kept = (_Scores if self.from_logits else _Probabilities).loss(P, R, at)
         self._saved = kept, shape
         return loss
@@ -172,7 +175,7 @@ class CrossEntropyLoss(Loss):
             others = list(shape)
             C = others.pop(self.class_axis)
             G = np.moveaxis(G.reshape(*others, C), -1, self.class_axis)
-        return G.copy(order="C")
+        return G.copy()
 
     def _as_rows(
         self, prediction: Array, target: Array, sample_weight: Array | None
@@ -253,7 +256,7 @@ class CrossEntropyLoss(Loss):
         if not self.from_logits:
             _check_probabilities(self, prediction)
         N, C = prediction.shape
-        dtype = prediction.real.dtype
+        dtype = prediction.dtype if prediction.dtype.kind == "f" else prediction.real.dtype
         w = None if self.class_weight is None else self.class_weight.astype(dtype)
         if w is not None and w.shape != (C,):
             raise ShapeError(
@@ -317,9 +320,9 @@ class CrossEntropyLoss(Loss):
                 f"{self!r} takes class indices as integers, but row 0 is {what}, of dtype "
                 f"{target.dtype}; fix: convert them, for instance with target.astype(int)"
             )
-        y = target.astype(np.intp, copy=False)
+        y = target if target.dtype is _INDEX else target.astype(_INDEX)
         # Read as unsigned, a negative index is a very large one: one pass finds both.
-        unsigned = y.view(np.uintp)
+        unsigned = y.view(_UNSIGNED)
         if unsigned.item(unsigned.argmax()) >= C:  # a third of the time of max()
             row = first_row((y < 0) | (y >= C))
             raise DataError(

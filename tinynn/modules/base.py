@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinynn.core.checks import as_array, check_dtype, check_integer
-from tinynn.core.guesses import OF_MODULES, missing_attribute
+from tinynn.core.guesses import OF_MODULES, answer_guesses, without_guesses
 from tinynn.core.names import dotted, place, taken_apart
 from tinynn.core.options import options_repr
 from tinynn.core.ownership import own_arrays
@@ -141,9 +141,8 @@ class Module(Modes, Inputs):
             """
             raise NotImplementedError(f"{type(self).__name__} has no backpropagate(self, delta)")
 
-        def __getattr__(self, name):
-            """Name what to write here where another library's name was tried."""
-            return missing_attribute(self, name, OF_MODULES)
+    def __dir__(self) -> list[str]:
+        return without_guesses(super().__dir__(), type(self))
 
     # ---- what is inside ---------------------------------------------------------------------
 
@@ -524,3 +523,6 @@ class Module(Modes, Inputs):
 
     def __repr__(self) -> str:
         return options_repr(self)
+
+
+answer_guesses(Module, OF_MODULES)
