@@ -90,12 +90,12 @@ def print_lists() -> None:
     """Print which workloads and peers there are, and which peers are installed."""
     print("workloads:")
     for name, workload in WORKLOADS.items():
-        print(f"  {name:14}{workload.title}")
+        print(f"  {name:17}{workload.title}")
     print("peers:")
     for name, entry in peers.PEERS.items():
         missing = peers.missing(name)
         note = f" (not installed: {', '.join(missing)})" if missing else ""
-        print(f"  {name:14}{entry.title}{note}")
+        print(f"  {name:17}{entry.title}{note}")
 
 
 if __name__ == "__main__":

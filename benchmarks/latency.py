@@ -19,7 +19,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 
 __all__ = ["main"]
 
-DEFAULT = ["tinynn", "numpy", "pytorch", "scikit-learn", "onnxruntime"]
+DEFAULT = ["tinynn", "tinynn-compiled", "numpy", "pytorch", "scikit-learn", "onnxruntime"]
 CALLS = 500  # in a turn
 
 

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "Each holds the same few batches of data as well.",
     )
     parser.add_workloads(["C", "E"], list("ABCDE"))
-    parser.add_peers(["tinynn", "pytorch"])
+    parser.add_peers(["tinynn", "tinynn-compiled", "pytorch"])
     parser.add_threads()
     parser.add_output()
     options = parser.parse(arguments)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,19 @@ __all__ = ["main"]
 LIBRARIES = {"numpy": "numpy", "tinynn": "tinynn-numpy", "torch": "torch", "jax": "jax"}
 CODE = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 MB = 1024**2
+# From the start of a process to the end of the first compiled step of workload A, NumPy imported.
+FIRST_STEP = """
+import numpy, time
+start = time.perf_counter()
+from benchmarks.peers.tinynn_peer import Compiled
+from benchmarks.initial import initial_state
+from benchmarks.workloads import WORKLOADS
+workload = WORKLOADS["A"].shortened()
+peer = Compiled(workload, initial_state(workload))
+before = time.perf_counter()
+peer.step(*peer.batches[0])
+print(time.perf_counter() - before, time.perf_counter() - start)
+"""
 
 
 def import_seconds(name: str) -> float:
@@ -88,6 +103,29 @@ def targets(rows: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
+def first_steps() -> list[str]:
+    """Return how long the first compiled step of A takes, without and with a cache on disk."""
+    if not importlib.util.find_spec("numba"):
+        return ["- Numba is not installed: no compiled step was timed"]
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for title in ("compiled for the first time", "with the cache on disk"):
+            done = subprocess.run(  # noqa: S603 - ours
+                [sys.executable, "-c", FIRST_STEP],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={**os.environ, "TINYNN_COMPILED": folder},
+                cwd=Path(__file__).parents[1],
+            )
+            step, whole = map(float, done.stdout.split())
+            lines.append(
+                f"- the first compiled step of A, {title}: {step:.2f} s; imports and all: "
+                f"{whole:.2f} s"
+            )
+    return lines
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write into a folder if asked to."""
     parser = Parser("benchmarks.startup", "Time imports in fresh processes, and measure sizes.")
@@ -123,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, row in rows.items()
     ]
     head = ["import", "median", "quartiles", "modules", "its files", "with all it requires"]
-    text = "\n".join([report.table(head, cells), "", *targets(rows)])
+    text = "\n".join([report.table(head, cells), "", *targets(rows), *first_steps()])
     print(text)
     if options.output is not None:
         whole = {"machine": describe_machine(None), "rounds": options.rounds, "libraries": rows}

@@ -21,7 +21,8 @@ def judged(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return for each target the ratio in every run, their median, and whether it is met.
 
     A target whose peer has not been timed in all runs is left out. "bound" is what the ratio would
-    be if tinynn took no longer than the floor: a target beyond it no library on this BLAS can meet.
+    be if compiled steps took no longer than the floor: a target beyond it no library on this BLAS
+    can meet.
     """
     found = []
     for name, limits in TARGETS.items():
@@ -49,7 +50,7 @@ def section(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         floor = row["against"] == "floor"
-        of = "tinynn / floor" if floor else f"{PEERS[row['against']].title} / tinynn"
+        of = "compiled / floor" if floor else f"{PEERS[row['against']].title} / compiled"
         target = f"{'≤' if floor else '≥'} {row['limit']:g}"
         runs = ", ".join(f"{ratio:.2f}" for ratio in row["ratios"])
         met = "yes" if row["met"] else "NO"

@@ -22,6 +22,7 @@ class Entry(NamedTuple):
 PEERS = {
     "floor": Entry("floor", "floor:Floor", ()),
     "tinynn": Entry("tinynn", "tinynn_peer:TinyNN", ()),
+    "tinynn-compiled": Entry("tinynn, compiled", "tinynn_peer:Compiled", ("numba",)),
     "tinynn-loop": Entry("tinynn, open loop", "tinynn_peer:OpenLoop", ()),
     "numpy": Entry("tutorial NumPy", "tutorial:Tutorial", ()),
     "pytorch": Entry("PyTorch", "pytorch:PyTorch", ("torch",)),

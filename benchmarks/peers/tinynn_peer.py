@@ -9,7 +9,7 @@ from benchmarks.peers.base import Array, Peer
 from benchmarks.workloads import EPS, Layer
 from tinynn.data import DataLoader
 
-__all__ = ["OpenLoop", "TinyNN", "build_model"]
+__all__ = ["Compiled", "OpenLoop", "TinyNN", "build_model"]
 
 
 def build_model(layers: tuple[Layer, ...]) -> tnn.ModuleList:
@@ -55,8 +55,35 @@ class TinyNN(Peer):
     def epoch(self, X: Array, y: Array, shuffle: bool) -> float | None:
         """Let `fit` do it, with progress and history as by default."""
         loader = DataLoader(X, y, self.workload.batch_size, shuffle=shuffle, rng=0)
-        history = tnn.fit(self.model, self.loss_fn, self.optimizer, loader, epochs=1)
-        return history.train_loss[0]
+        return self.fit(loader).train_loss[0]
+
+    def fit(self, loader: Any) -> Any:
+        """Train by `fit`."""
+        return tnn.fit(self.model, self.loss_fn, self.optimizer, loader, epochs=1)
+
+
+class Compiled(TinyNN):
+    """The same by `tnn.compile`."""
+
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "numba")
+
+    def build(self) -> None:
+        """Make model, loss and optimizer, and compile them."""
+        super().build()
+        self.fast = tnn.compile(self.model, progress=False)
+        self.compiled = tnn.compile(self.model, self.loss_fn, self.optimizer, progress=False)
+
+    def step(self, X: Any, y: Any) -> Any:
+        """Take one compiled step."""
+        return self.compiled(X, y)
+
+    def forward(self, X: Any) -> Any:
+        """Predict by compiled code."""
+        return self.fast.predict(X)
+
+    def fit(self, loader: Any) -> Any:
+        """Train by `fit`."""
+        return tnn.fit(self.model, self.loss_fn, self.optimizer, loader, epochs=1, compile=True)
 
 
 class OpenLoop(TinyNN):

@@ -341,7 +341,7 @@ def _built(title: str, text: str, name: str, names: dict[str, Any], keep: bool, 
 
 
 def _function(text: str, path: str, name: str, names: dict[str, Any]) -> Any:
-    names = dict(names)
+    names = {**names, "__name__": __name__}  # what is loaded from the cache looks for its module
     exec(compile(text, path, "exec"), names)  # noqa: S102 - written a moment ago, above
     return names[name]
 
