@@ -92,7 +92,8 @@ class Interrupts:
         while True:
             self._is_open = True
             try:
-                self.check()
+                if self.pending:
+                    self._raise()
                 item = next(iterator)
             except StopIteration:
                 return

@@ -182,7 +182,8 @@ def check_loader(name: str, loader: Batches, passes: int) -> None:
 
 
 def check_batches(loader: Batches) -> Iterator[Any]:
-    """Yield the batches of a loader, each checked."""
+    """Yield the batches of a loader, each checked; their dtypes once, as this is done so often."""
+    is_checked = False
     for batch in loader:
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             parts = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
@@ -190,14 +191,20 @@ def check_batches(loader: Batches) -> Iterator[Any]:
                 "a loader gives batches (X, y) or (X, y, sample_weight), but this one gave a "
                 f"{type(batch).__name__}{parts}; fix: DataLoader(X, y) makes batches of arrays"
             )
-        for name, part in zip(("features", "targets", "weights"), batch, strict=False):
-            dtype = getattr(part, "dtype", None)
-            if isinstance(dtype, np.dtype) and dtype.kind == "c":
-                raise DataError(
-                    f"training takes real numbers, but the {name} of a batch are {dtype}; fix: "
-                    "give real and imaginary parts as columns of their own"
-                )
+        if not is_checked:
+            _check_real(batch)
+            is_checked = True
         yield batch
+
+
+def _check_real(batch: Sequence[Any]) -> None:
+    for name, part in zip(("features", "targets", "weights"), batch, strict=False):
+        dtype = getattr(part, "dtype", None)
+        if isinstance(dtype, np.dtype) and dtype.kind == "c":
+            raise DataError(
+                f"training takes real numbers, but the {name} of a batch are {dtype}; fix: give "
+                "real and imaginary parts as columns of their own"
+            )
 
 
 def leaves(model: Module) -> list[Module]:
