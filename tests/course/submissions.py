@@ -45,7 +45,7 @@ SUBMISSIONS = {
     "mean.py": (
         solution("6_normalization").replace("d - d.mean(axis=0) - X_hat", "d - X_hat"),
         7,
-        "a term is missing: the one through `X.mean(axis=0)`",
+        r"a term is missing: the one through `X.mean\(axis=0\)`",
     ),
     "transposed.py": (
         solution("1_neuron").replace("delta.T @ X", "X.T @ delta"),

@@ -1,6 +1,7 @@
 """The slow part: nbgrader itself, whole notebooks in a kernel, and thirty submissions at once."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ pytest.importorskip("nbgrader", reason="runs in the gate's own stage, with the e
 import nbclient
 import nbformat
 
+import tinynn
 from tinynn.course.feedback import write_pages
 from tinynn.course.grading import as_table, grade_all
 from tinynn.course.lessons import build, read_lesson
@@ -56,7 +58,12 @@ def test_notebooks_run_from_top_to_bottom(built, lesson, form):
 
 def nbgrader(folder, *arguments):
     command = [sys.executable, "-m", "nbgrader", *arguments]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    # The kernels that it starts elsewhere must find the very package that is tested.
+    home = str(Path(tinynn.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": home}
+    run = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env=environment
+    )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
 
 

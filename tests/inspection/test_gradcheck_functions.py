@@ -160,6 +160,34 @@ def test_arguments_that_cannot_be_are_refused():
         check_gradients(lambda X: (X**2).sum(), (2, 2))
 
 
+class Product(tnn.Module):
+    """A module of two inputs."""
+
+    def __call__(self, A, B):
+        self._saved = A, B
+        return A @ B
+
+    def backpropagate(self, delta):
+        A, B = self._saved
+        return delta @ B.T, A.T @ delta
+
+
+def test_a_module_of_several_inputs_is_checked_for_each():
+    report = check_gradients(Product(), (5, 4), (4, 3))
+    assert set(report.errors) == {"A", "B"}
+    assert report.worst < 1e-14
+
+
+@pytest.mark.parametrize("wrong", [lambda dA, dB: (dA, -dB), lambda dA, dB: (dA, dB.T)])
+def test_a_wrong_gradient_of_one_of_several_inputs_is_named(wrong):
+    class Wrong(Product):
+        def backpropagate(self, delta):
+            return wrong(*Product.backpropagate(self, delta))
+
+    with pytest.raises(GradientError, match=r"sign is flipped|must have its shape|must return"):
+        check_gradients(Wrong(), (5, 4), (4, 3))
+
+
 # ---- losses --------------------------------------------------------------------------------------
 
 

@@ -301,7 +301,7 @@ def test_refusals_name_the_place():
 def test_every_module_shows_its_formula(name):
     kind = getattr(tnn, name)
     text = formula(kind.__new__(kind))
-    assert " = " in text[:12], (
+    assert " = " in text[:16], (
         f"{name}: a trace shows as its formula the first piece of code in the docstring that "
         f"begins with ``Y = `` or ``y = ``, but found only: {text}"
     )

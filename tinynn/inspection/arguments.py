@@ -83,7 +83,7 @@ def as_subject(
                 "check_gradients: a module has its own backpropagate; backward= is for functions"
             )
         indices = any(getattr(m, "_takes_indices", False) for _, m in what.named_modules())
-        names = ["input"] if len(inputs) == 1 else [f"input {i}" for i in range(len(inputs))]
+        names = ["input"] if len(inputs) == 1 else argument_names(what, len(inputs))
         arrays = {
             n: _as_values(value, rng, indices) for n, value in zip(names, inputs, strict=True)
         }

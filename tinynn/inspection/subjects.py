@@ -234,7 +234,7 @@ class ModuleSubject(Subject):
             if refusal.path or not refusal.returned:
                 raise
             (gradient,) = refusal.returned  # a report says more about it than a call does
-        if len(self.inputs) == 1:
+        if len(self.inputs) == 1 or not input_gradient:
             return dict.fromkeys(self.inputs, gradient)
         return _by_name(self, gradient, list(self.inputs), list(self.inputs))
 

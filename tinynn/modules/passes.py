@@ -27,6 +27,8 @@ _checked: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
 def checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
     """Wrap a forward pass: check its input and output, and note their shapes."""
+    if _takes_several(function):
+        return _checked_call_of_several(function)
 
     @functools.wraps(function)
     def __call__(self: Any, X: Array) -> Array:  # noqa: N807
@@ -45,6 +47,34 @@ def checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
                 f"{self!r} must return an array from __call__, but returned {type(output).__name__}"
             )
         self._shapes = X.shape, output.shape
+        return output
+
+    _checked.add(__call__)
+    return __call__
+
+
+def _takes_several(function: Callable[..., Any]) -> bool:
+    """Tell whether a forward pass takes several inputs, as a user's own module may."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    needed = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    return len(needed) > 1
+
+
+def _checked_call_of_several(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Wrap a forward pass of several inputs; its backward pass returns a tuple of gradients."""
+
+    @functools.wraps(function)
+    def __call__(self: Any, *inputs: Array) -> Array:  # noqa: N807
+        if (own := type(self).__call__) is not __call__ and own in _checked:
+            return function(self, *inputs)
+        arrays = [self._as_input(X) for X in inputs]
+        self._shapes = None
+        output = function(self, *arrays)
+        if not isinstance(output, ndarray):
+            raise ShapeError(
+                f"{self!r} must return an array from __call__, but returned {type(output).__name__}"
+            )
+        self._shapes = [X.shape for X in arrays], output.shape
         return output
 
     _checked.add(__call__)
@@ -83,12 +113,20 @@ def checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
                 parameter.in_backward.reset(before)
         if not input_gradient:
             return None
-        if getattr(gradient, "shape", None) != self._shapes[0]:
+        if getattr(gradient, "shape", None) != self._shapes[0] and not _fits_several(
+            gradient, self._shapes[0]
+        ):
             raise _unfit_gradient(self, gradient)
         return gradient
 
     _checked.add(backpropagate)
     return backpropagate
+
+
+def _fits_several(gradients: Any, shapes: Any) -> bool:
+    if type(shapes) is not list or not isinstance(gradients, tuple | list):
+        return False
+    return [getattr(gradient, "shape", None) for gradient in gradients] == shapes
 
 
 def checked_shape(function: Callable[..., Shape]) -> Callable[..., Shape]:
