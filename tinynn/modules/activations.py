@@ -66,7 +66,7 @@ class Activation(Module):
 class ReLU(Activation):
     """Rectified linear unit, ``y = max(x, 0)``.
 
-    At the kink the derivative is taken to be 0, as in PyTorch.
+    Backward: ``dx = delta`` where x > 0, and 0 elsewhere, at the kink too, as in PyTorch.
 
     References
     ----------
@@ -94,7 +94,8 @@ class ReLU(Activation):
 class LeakyReLU(Activation):
     """Leaky rectified linear unit, ``y = max(x, 0) + negative_slope · min(x, 0)``.
 
-    At the kink the derivative is taken to be the slope, as in PyTorch.
+    Backward: ``dx = delta`` where x > 0, and ``dx = negative_slope · delta`` elsewhere, at the kink
+    too, as in PyTorch.
 
     Parameters
     ----------
@@ -133,6 +134,8 @@ class LeakyReLU(Activation):
 
 class ELU(Activation):
     """Exponential linear unit, ``y = max(x, 0) + alpha · (exp(min(x, 0)) − 1)``.
+
+    Backward: ``dx = delta`` where x > 0, and ``dx = delta · alpha · exp(x)`` elsewhere.
 
     Parameters
     ----------
@@ -204,6 +207,8 @@ class Sigmoid(Activation):
 
 class Tanh(Activation):
     """Hyperbolic tangent, ``y = tanh(x)``.
+
+    Backward: ``dx = delta · (1 − y²)``.
 
     Examples
     --------
@@ -384,6 +389,8 @@ class ReLU6(Hardtanh):
 class GELU(Activation):
     """Gaussian error linear unit, ``y = x · Φ(x)``, with Φ the normal distribution function.
 
+    Backward: ``dx = delta · (Φ(x) + x Φ′(x))``, where ``Φ′(x) = exp(−x²/2) / √(2π)``.
+
     Parameters
     ----------
     approximate : {"none", "tanh"}, default "none"
@@ -429,6 +436,8 @@ class GELU(Activation):
 class SiLU(Activation):
     """Sigmoid linear unit, ``y = x · σ(x)`` with the logistic function σ; also known as Swish.
 
+    Backward: ``dx = delta · (σ(x) + x σ(x) (1 − σ(x)))``.
+
     References
     ----------
     Elfwing, Uchibe, Doya: Sigmoid-weighted linear units, 2017.
@@ -457,6 +466,8 @@ class SiLU(Activation):
 
 class Softplus(Activation):
     """Smooth rectifier, ``y = log(1 + exp(β x)) / β``.
+
+    Backward: ``dx = delta · σ(β x)`` with the logistic function σ.
 
     It is computed as ``max(x, 0) + log(1 + exp(−β |x|)) / β``, which is the same and overflows
     nowhere. (PyTorch returns x itself for ``β x > 20``, which differs by less than 3e-9.)
@@ -495,6 +506,7 @@ class Softmax(Activation):
     """Exponentials that sum to one, ``y_i = exp(x_i) / Σ_j exp(x_j)``, along one axis.
 
     The largest input is subtracted first, which changes nothing and lets nothing overflow.
+    Backward: ``dx = y (delta − Σ_j delta_j y_j)``.
 
     For classification, `CrossEntropyLoss` on raw scores contains this already: a network that ends
     in Softmax goes with ``CrossEntropyLoss(from_logits=False)``.

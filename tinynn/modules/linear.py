@@ -27,6 +27,8 @@ class Linear(Module):
     Rows lie along the last axis: (N, D) is a batch of them, and (N, T, D) one of sequences, at each
     of whose positions the same map is applied.
 
+    Backward: ``dX = delta W``, ``dW = deltaᵀ X`` and ``db = Σ delta`` over all rows.
+
     Parameters
     ----------
     in_features : int or None

@@ -19,7 +19,7 @@ __all__ = ["Flatten", "Identity", "Reshape", "Transpose"]
 class Flatten(Module):
     """Lay every sample out as one row: ``(N, C, H, W)`` becomes ``(N, C·H·W)``.
 
-    ``Y[n] = X[n].ravel()``
+    ``Y[n] = X[n].ravel()``. Backward: ``dX = delta`` in the shape of X.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class Flatten(Module):
 class Reshape(Module):
     """Give every sample another shape, of as many numbers: ``(N, 784)`` becomes ``(N, 1, 28, 28)``.
 
-    ``Y[n] = X[n].reshape(shape)``
+    ``Y[n] = X[n].reshape(shape)``. Backward: ``dX = delta`` in the shape of X.
 
     Parameters
     ----------
