@@ -1,6 +1,7 @@
-// The theme names this button "Search", but it shows more; a name must contain what is shown.
+// The theme names this button "Search", but it may show more; a name must contain what is shown.
 document.addEventListener("DOMContentLoaded", () => {
   for (const button of document.querySelectorAll(".search-button-field")) {
-    button.removeAttribute("aria-label");
+    const shown = button.textContent.replace(/\s+/g, " ").trim();
+    button.setAttribute("aria-label", shown || "Search");
   }
 });
