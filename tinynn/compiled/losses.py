@@ -19,6 +19,7 @@ from tinynn import losses
 from tinynn.compiled.functions import exp
 from tinynn.compiled.jit import Indices, PerRow, Result, Rows, Vector, loops
 from tinynn.core.types import Array
+from tinynn.errors import OptionError
 from tinynn.losses.base import TOLERANCE
 
 __all__: list[str] = []  # nothing here is for users
@@ -52,8 +53,12 @@ class LossKernel:
 
 
 def refused(loss_fn: Any, prediction: Any, target: Any) -> None:
-    """Let a loss itself say why it takes no such predictions."""
+    """Let a loss itself say why it takes no such predictions, or that they are not compiled."""
     copy.copy(loss_fn)(prediction, np.asarray(target))
+    raise OptionError(
+        f"{loss_fn!r} has no compiled form for samples of shape {prediction.shape[1:]}; fix: train "
+        "without compile"
+    )
 
 
 @loops

@@ -330,6 +330,11 @@ class Network:
                     f"{name}; fix: compile a model in which each module has parameters of its own"
                 )
             array = member.grad if gradient else member.data
+        if array.dtype not in (self.dtype, np.int64):
+            raise OptionError(
+                f"{self._where(leaf.module)}: its {name} is of {array.dtype}, but the network of "
+                f"{self.dtype}; fix: convert the model with model.astype(numpy.{self.dtype})"
+            )
         lying = leaf.kernel.laid_out(name, array)
         if not (lying.flags.c_contiguous and np.may_share_memory(lying, array)):
             raise OptionError(

@@ -15,7 +15,7 @@ from tinynn.compiled.composition import copy
 from tinynn.compiled.jit import Counters, Rows, Vector, loops
 from tinynn.compiled.kernel import Kernel
 
-__all__ = ["BatchNormKernel", "GroupNormKernel", "LayerNormKernel"]
+__all__ = ["BatchNormKernel", "GroupNormKernel", "LayerNormKernel", "RMSNormKernel"]
 
 Shape = tuple[int, ...]
 
@@ -307,6 +307,73 @@ class LayerNormKernel(Kernel):
                 for j in range(D):
                     g[i, j] = d[i, j] * weight[j] if weight.size else d[i, j]
             standardize_gradient(g, s, inverse.reshape(inverse.size))
+
+
+class RMSNormKernel(Kernel):
+    """``Y = γ x̂`` with ``x̂ = x / ρ`` and ``ρ² = mean(x²) + eps`` over the last axes of a sample."""
+
+    arrays = ("weight",)
+    room = LayerNormKernel.room
+
+    @staticmethod
+    def values(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, float]:
+        """Return how many numbers share a ρ, and eps, of which −1 is that of the dtype."""
+        del input_shape, output_shape
+        eps = -1.0 if module.eps is None else float(module.eps)
+        return {"D": math.prod(module._shape), "eps": eps}
+
+    @staticmethod
+    @loops
+    def forward(
+        X: Rows, Y: Rows, standard: Rows, inverse: Rows, weight: Vector, D: int, eps: float
+    ) -> None:
+        """Compute x̂, 1/ρ and Y."""
+        T = X.dtype.type
+        rows = (X.size // D, D)
+        x, y, s = X.reshape(rows), Y.reshape(rows), standard.reshape(rows)
+        by_row = inverse.reshape(inverse.size)
+        own_eps = T(2.0**-23) if T is np.float32 else T(2.0**-52)
+        least = own_eps if eps < 0.0 else T(eps)
+        for i in range(rows[0]):
+            squares = T(0)
+            for j in range(D):
+                squares += x[i, j] * x[i, j]
+            by_row[i] = T(1) / np.sqrt(squares / T(D) + least)
+            for j in range(D):
+                s[i, j] = x[i, j] * by_row[i]
+                y[i, j] = weight[j] * s[i, j] if weight.size else s[i, j]
+
+    @staticmethod
+    @loops
+    def backward(
+        delta: Rows,
+        gradient: Rows,
+        standard: Rows,
+        inverse: Rows,
+        weight: Vector,
+        weight_gradient: Vector,
+        D: int,
+    ) -> None:
+        """Compute ∂L/∂γ = Σ delta x̂, and ∂L/∂X by way of ∂L/∂x̂ = γ delta."""
+        T = delta.dtype.type
+        rows = (delta.size // D, D)
+        d, s, by_row = delta.reshape(rows), standard.reshape(rows), inverse.reshape(inverse.size)
+        clear(weight_gradient)
+        for i in range(rows[0]):
+            if weight_gradient.size:
+                for j in range(D):
+                    weight_gradient[j] += d[i, j] * s[i, j]
+        if gradient.size:
+            # Each x also moves ρ, by ∂ρ/∂x = x̂/n:   ∂L/∂x = 1/ρ · (∂L/∂x̂ − x̂ · mean(∂L/∂x̂ · x̂))
+            g = gradient.reshape(rows)
+            for i in range(rows[0]):
+                total = T(0)
+                for j in range(D):
+                    g[i, j] = d[i, j] * weight[j] if weight.size else d[i, j]
+                    total += g[i, j] * s[i, j]
+                mean = total / T(D)
+                for j in range(D):
+                    g[i, j] = by_row[i] * (g[i, j] - s[i, j] * mean)
 
 
 class GroupNormKernel(Kernel):

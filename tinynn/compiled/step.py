@@ -95,6 +95,8 @@ def compile(  # noqa: A001 - as in PyTorch
         )
     if loss_fn is not None and type(loss_fn) not in losses.KERNELS:
         lacking.append(f"the loss {shown(loss_fn)}")
+    if getattr(loss_fn, "ignore_index", None) is not None:
+        lacking.append(f"the option ignore_index of {shown(loss_fn)}")
     if optimizer is not None and type(optimizer) not in optimizers.KERNELS:
         lacking.append(f"the optimizer {shown(optimizer)}")
     if lacking:

@@ -8,6 +8,7 @@ from tinynn.compiled import (
     linear,
     normalization,
     pooling,
+    preprocessing,
     regularization,
 )
 from tinynn.compiled.kernel import Kernel, add_kernel
@@ -33,10 +34,12 @@ from tinynn.modules import (
     PReLU,
     ReLU,
     ReLU6,
+    RMSNorm,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
+    Standardize,
     Tanh,
 )
 
@@ -62,11 +65,13 @@ KERNELS: dict[type[Module], type[Kernel]] = {
     PReLU: activations.PReLUKernel,
     ReLU: activations.ReLUKernel,
     ReLU6: activations.HardtanhKernel,
+    RMSNorm: normalization.RMSNormKernel,
     SELU: activations.SELUKernel,
     SiLU: activations.SiLUKernel,
     Sigmoid: activations.SigmoidKernel,
     Softmax: activations.SoftmaxKernel,
     Softplus: activations.SoftplusKernel,
+    Standardize: preprocessing.StandardizeKernel,
     Tanh: activations.TanhKernel,
 }
 
