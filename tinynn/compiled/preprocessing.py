@@ -15,37 +15,42 @@ __all__ = ["StandardizeKernel"]
 
 
 class StandardizeKernel(Kernel):
-    """``Y = (X − mean) / scale``; each mean is that of P numbers, one after the other in a row."""
+    """``Y = (X − mean) / scale``; each mean is that of P neighbors, and all of them repeat."""
 
     arrays = ("mean", "scale")
 
     @staticmethod
     def values(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, float]:
-        """Return how many numbers of a row share a mean."""
+        """Return how many neighbors in a row share a mean."""
         del output_shape
         n, size = module.mean.size, math.prod(input_shape)
-        which = np.broadcast_to(np.arange(n).reshape(module.mean.shape), input_shape)
-        if (which.reshape(-1) != np.arange(size) // (size // n)).any():
+        which = np.broadcast_to(np.arange(n).reshape(module.mean.shape), input_shape).reshape(-1)
+        P = int((which == 0).argmin()) or size  # where the second mean begins
+        if (which != np.arange(size) // P % n).any():
             raise OptionError(
                 f"{module!r} has no compiled form for samples of shape {input_shape}; fix: let it "
                 "have the shape of a sample, or one number for each channel"
             )
-        return {"P": size // n}
+        return {"P": P}
 
     @staticmethod
     @loops
     def forward(X: Rows, Y: Rows, mean: Vector, scale: Vector, P: int) -> None:
         """Compute Y."""
-        for n in range(X.shape[0]):
+        shape = (X.size // (mean.size * P), mean.size, P)
+        x, y = X.reshape(shape), Y.reshape(shape)
+        for n in range(shape[0]):
             for c in range(mean.size):
-                for i in range(c * P, (c + 1) * P):
-                    Y[n, i] = (X[n, i] - mean[c]) / scale[c]
+                for p in range(P):
+                    y[n, c, p] = (x[n, c, p] - mean[c]) / scale[c]
 
     @staticmethod
     @loops
     def backward(delta: Rows, gradient: Rows, scale: Vector, P: int) -> None:
         """Compute delta / scale."""
-        for n in range(delta.shape[0]):
+        shape = (delta.size // (scale.size * P), scale.size, P)
+        d, g = delta.reshape(shape), gradient.reshape(shape)
+        for n in range(shape[0]):
             for c in range(scale.size):
-                for i in range(c * P, (c + 1) * P):
-                    gradient[n, i] = delta[n, i] / scale[c]
+                for p in range(P):
+                    g[n, c, p] = d[n, c, p] / scale[c]
