@@ -129,6 +129,27 @@ def test_options_refused(build, message):
         build()
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("t", [[], None, "3", 1.5, -1, math.nan, True, np.arange(3)])
+def test_only_a_number_of_steps_has_a_rate(name, t):
+    schedule = EXAMPLES[name]
+    with pytest.raises(OptionError, match=f"{name}: t, the number of steps taken, must be .* 0 or"):
+        schedule(t)
+    assert schedule(np.int64(3)) == schedule(3)
+
+
+def test_a_rate_too_large_for_a_float_is_refused():
+    for schedule in (exponential(1.0, 10.0), step(1.0, 1, 10.0), warmup(exponential(1.0, 10.0), 2)):
+        with pytest.raises(OptionError, match=r"no finite .* at step \d+$"):
+            schedule(10**6)
+
+
+def test_warm_up_checks_the_function_that_it_follows():
+    for bad in (None, "x", math.inf):
+        with pytest.raises(OptionError, match=r"gave .* at step 0"):
+            warmup(lambda t, bad=bad: bad, 5)(2)
+
+
 def test_a_function_of_ones_own_is_checked_at_every_step():
     assert rate_at(0.5, 3) == 0.5
     assert rate_at(lambda t: np.float32(t), 3) == 3.0

@@ -1,9 +1,9 @@
-"""Learning rates that change: functions of the step, to be given to an optimizer as its ``lr``.
+"""Learning rates that change: functions of the step, passed to an optimizer as its ``lr``.
 
-A schedule is a function of the number of steps already taken (0 at the first). A step is one
+A schedule is a function of the number of steps already taken (0 before the first). A step is one
 update, so an epoch has ``len(train_loader)`` of them. There is no second object to advance: an
-optimizer counts its own steps. Any function of the step will do as a schedule; those here can also
-be pickled, and show their options.
+optimizer counts its own steps. Any function of the step can be a schedule; those in this file can
+also be pickled, and show their options.
 """
 
 from __future__ import annotations
@@ -23,10 +23,18 @@ Schedule: TypeAlias = Callable[[int], float]
 class _Schedule:
     """A formula with its options, called with the number of steps taken.
 
-    Its names are written as those of functions are, which schedules are otherwise.
+    A subclass writes ``_at(t)``. Its name is in lower case, as the names of functions are.
     """
 
     def __call__(self, t: int) -> float:
+        """Return the learning rate after `t` steps."""
+        t = check_integer(type(self).__name__, "t, the number of steps taken,", t, minimum=0)
+        try:
+            return self._at(t)
+        except OverflowError:
+            raise OptionError(f"{self!r} has no finite learning rate at step {t}") from None
+
+    def _at(self, t: int) -> float:
         raise NotImplementedError(f"{type(self).__name__} has no formula")
 
     def _rate(self, name: str, value: float, *, above: bool = False) -> float:
@@ -41,7 +49,7 @@ class _Schedule:
 
 
 class constant(_Schedule):
-    """Keep one learning rate, as a number does too.
+    """Keep one learning rate, as a plain number does.
 
     Parameters
     ----------
@@ -57,7 +65,7 @@ class constant(_Schedule):
     def __init__(self, lr: float) -> None:
         self.lr = self._rate("lr", lr)
 
-    def __call__(self, t: int) -> float:  # noqa: ARG002 - as all take it
+    def _at(self, t: int) -> float:  # noqa: ARG002 - every schedule takes it
         return self.lr
 
 
@@ -69,7 +77,7 @@ class step(_Schedule):
     lr : float
         The first learning rate.
     step_size : int
-        How many steps each rate is kept.
+        How many steps each rate lasts.
     gamma : float, default 0.1
         The factor between one rate and the next.
 
@@ -85,7 +93,7 @@ class step(_Schedule):
         self.step_size = self._steps("step_size", step_size)
         self.gamma = self._rate("gamma", gamma)
 
-    def __call__(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         return self.lr * self.gamma ** (t // self.step_size)
 
 
@@ -97,7 +105,7 @@ class exponential(_Schedule):
     lr : float
         The first learning rate.
     gamma : float
-        The factor a step, a little below 1.
+        The factor for one step, a little below 1.
 
     Examples
     --------
@@ -110,19 +118,19 @@ class exponential(_Schedule):
         self.lr = self._rate("lr", lr)
         self.gamma = self._rate("gamma", gamma)
 
-    def __call__(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         return self.lr * self.gamma**t
 
 
 class cosine(_Schedule):
-    """Go down from `lr` to `final_lr` along half a cosine, and stay there.
+    """Fall from `lr` to `final_lr` along half a cosine, and stay there.
 
     Parameters
     ----------
     lr : float
         The first learning rate.
     total_steps : int
-        After how many steps the last rate is reached.
+        How many steps the fall takes.
     final_lr : float, default 0
         The last rate.
 
@@ -142,7 +150,7 @@ class cosine(_Schedule):
         self.total_steps = self._steps("total_steps", total_steps)
         self.final_lr = self._rate("final_lr", final_lr)
 
-    def __call__(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         return _anneal(self.lr, self.final_lr, min(t / self.total_steps, 1.0))
 
 
@@ -171,14 +179,14 @@ class warmup(_Schedule):
         self.schedule = schedule if callable(schedule) else constant(schedule)
         self.warmup_steps = self._steps("warmup_steps", warmup_steps)
 
-    def __call__(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         if t < self.warmup_steps:
-            return self.schedule(0) * (t + 1) / self.warmup_steps
+            return rate_at(self.schedule, 0) * (t + 1) / self.warmup_steps
         return self.schedule(t - self.warmup_steps)
 
 
 class one_cycle(_Schedule):
-    """Rise to a large rate and go down to a tiny one, both along half a cosine.
+    """Rise to a large rate, then fall to a tiny one, both along half a cosine.
 
     Parameters
     ----------
@@ -187,7 +195,7 @@ class one_cycle(_Schedule):
     total_steps : int
         How many steps the cycle takes; the last rate is kept after it.
     pct_start : float, default 0.3
-        The part of the cycle that the rise takes, between 0 and 1.
+        The fraction of the cycle that the rise takes, between 0 and 1.
     div_factor : float, default 25
         The first rate is ``max_lr / div_factor``.
     final_div_factor : float, default 1e4
@@ -218,7 +226,7 @@ class one_cycle(_Schedule):
         self.div_factor = self._rate("div_factor", div_factor, above=True)
         self.final_div_factor = self._rate("final_div_factor", final_div_factor, above=True)
 
-    def __call__(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         first = self.max_lr / self.div_factor
         top, end = self.pct_start * self.total_steps - 1, self.total_steps - 1
         t = min(t, end)
@@ -227,13 +235,13 @@ class one_cycle(_Schedule):
         return _anneal(self.max_lr, first / self.final_div_factor, (t - top) / (end - top))
 
 
-def _anneal(start: float, end: float, part: float) -> float:
-    """Return the rate at some part, 0 to 1, of the way along half a cosine."""
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+def _anneal(start: float, end: float, fraction: float) -> float:
+    """Return the rate after a fraction, 0 to 1, of the way along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
 def rate_at(lr: float | Schedule, t: int) -> float:
-    """Return the learning rate for the step after `t` steps, checked to be a usable number."""
+    """Return the learning rate after `t` steps, or raise an OptionError for an unusable one."""
     if not callable(lr):
         return lr
     value = lr(t)
