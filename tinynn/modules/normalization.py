@@ -203,9 +203,10 @@ class BatchNorm(Normalization):
         if n < 2:
             raise self._too_few(n, X)
         mean_of = column_means if group is None else _Rows(n, group).mean
-        inverse, variance = _inverse_deviation(centered, mean_of, self.eps)
-        if self.training and self.running_mean is not None:
-            self._track(mean, variance, n)
+        with np.errstate(over="ignore"):  # the square of a large number may be infinite
+            inverse, variance = _inverse_deviation(centered, mean_of, self.eps)
+            if self.training and self.running_mean is not None:
+                self._track(mean, variance, n)
         return centered, inverse, _Rows(n, group)
 
     def _track(self, mean: Array, variance: Array, n: int) -> None:
@@ -217,8 +218,7 @@ class BatchNorm(Normalization):
         self.num_batches_tracked.fill(n_batches)
         weight = 1 / n_batches if self.momentum is None else self.momentum
         combine(self.running_mean, 1 - weight, weight, mean.real)
-        with np.errstate(over="ignore"):  # a variance may be larger than its dtype can hold
-            combine(self.running_var, 1 - weight, weight * n / (n - 1), variance.real)
+        combine(self.running_var, 1 - weight, weight * n / (n - 1), variance.real)
 
     def _too_few(self, n: int, X: Array) -> ShapeError:
         why, fix = "in training", "or switch to evaluation with eval()"
@@ -621,7 +621,7 @@ def _centered(X: Array, group: processes.Group | None) -> tuple[Array, Array, in
         # First the number in the first row is subtracted: exactly, for features that hardly vary.
         # So the rounding of a mean is relative to the deviation, and a constant becomes zeros.
         index: Any = (0, slice(None), *(0,) * (X.ndim - 2))
-        first = X[index]
+        first = X[0] if X.ndim == 2 else X[index]
         centered = X - channelwise(first, X)
         rest = column_means(centered)
         add_to_channels(centered, rest, -1.0)
@@ -640,9 +640,8 @@ def _inverse_deviation(
     centered: Array, mean_of: Callable[[Array], Array], eps: float
 ) -> tuple[Array, Array]:
     """Return 1/σ and the variance, with ``σ² = variance + eps`` and ``variance = mean(x²)``."""
-    with np.errstate(over="ignore"):
-        variance = mean_of(centered * centered)
-        inverse = 1 / np.sqrt(variance + eps)
+    variance = mean_of(centered * centered)
+    inverse = 1 / np.sqrt(variance + eps)
     if centered.dtype == np.float32 and np.count_nonzero(inverse) < inverse.size:
         # A square was too large for float32: a deviation of 1e20 has one of 1e40.
         variance = mean_of(np.square(centered, dtype=np.float64))
@@ -656,7 +655,8 @@ def _standardize(X: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Ar
     first = X[index]
     X_hat = X - first  # exact for numbers that hardly vary, as in `_centered`
     X_hat -= _mean(X_hat, axes)
-    inverse, _ = _inverse_deviation(X_hat, partial(_mean, axes=axes), eps)
+    with np.errstate(over="ignore"):  # the square of a large number may be infinite
+        inverse, _ = _inverse_deviation(X_hat, partial(_mean, axes=axes), eps)
     X_hat *= inverse
     return X_hat, inverse
 
