@@ -71,7 +71,7 @@ def section(name: str, result: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write into a folder if asked to."""
     parser = Parser("benchmarks.latency", "Time the prediction of a single row.")
-    parser.add_workloads(["A", "B", "E"], list("ABCDE"))
+    parser.add_workloads(["A", "B", "E"], list("ABCDEGH"))
     parser.add_peers(DEFAULT)
     parser.add_length(rounds=10)
     parser.add_threads()

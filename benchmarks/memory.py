@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "Measure the peak memory of training, by resource.getrusage in fresh processes.\n"
         "Each holds the same few batches of data as well.",
     )
-    parser.add_workloads(["C", "E"], list("ABCDE"))
+    parser.add_workloads(["C", "E"], list("ABCDEGH"))
     parser.add_peers(["tinynn", "tinynn-compiled", "pytorch"])
     parser.add_threads()
     parser.add_output()

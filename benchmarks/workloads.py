@@ -10,11 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EPS", "OURS", "TARGETS", "WORKLOADS", "Layer", "State", "Workload", "mlp"]
+__all__ = ["DECAY", "EPS", "OURS", "TARGETS", "WORKLOADS", "Layer", "State", "Workload", "mlp"]
 
 # A layer is its name and its sizes: ("linear", in, out), ("conv", in, out, kernel) with as much
 # padding as keeps height and width, ("maxpool", size), ("batchnorm", features), ("elu",),
-# ("relu",), ("flatten",).
+# ("relu",), ("flatten",). For sequences ("embedding", tokens, features), ("positions", features,
+# length), ("block", features, heads), which is a causal transformer block with normalization first
+# and GELU by tanh, ("layernorm", features), ("lstm", in, hidden).
 Layer = tuple[Any, ...]
 # Weights under the names of PyTorch and tinynn, which number the layers: "0.weight", "1.bias".
 State = dict[str, NDArray[Any]]
@@ -22,6 +24,7 @@ State = dict[str, NDArray[Any]]
 # and Thinc to the uncorrected √v. At the learning rate of D the losses differ by 1e-5 for that,
 # which is let pass; at ten times that rate they differed by 1e-3.
 EPS = 1e-8
+DECAY = 0.01
 
 
 def mlp(*sizes: int, activation: str = "relu", batch_norm: bool = False) -> tuple[Layer, ...]:
@@ -51,7 +54,10 @@ class Workload:
     batch_size, n_batches : int
         The rows of a batch, and how many batches there are.
     optimizer, lr : str, float
-        "sgd" (plain) or "adam" (β = 0.9 and 0.999, `EPS`), and its learning rate.
+        "sgd" (plain), "adam" (β = 0.9 and 0.999, `EPS`) or "adamw" (the same with a decay of
+        `DECAY` for weights), and its learning rate.
+    length : int
+        The positions of a sequence, where the network begins with an embedding.
     """
 
     name: str
@@ -60,8 +66,9 @@ class Workload:
     layers: tuple[Layer, ...]
     batch_size: int
     n_batches: int = 16
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = 0.02
+    length: int = 0
 
     @property
     def unit(self) -> str:
@@ -71,6 +78,8 @@ class Workload:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one row: an image where the network begins with a convolution."""
+        if self.length:
+            return (self.length,)
         return (1, 28, 28) if self.layers[0][0] == "conv" else (self.layers[0][1],)
 
     @property
@@ -78,12 +87,18 @@ class Workload:
         """How many outputs the network has."""
         return self.layers[-1][2]
 
-    def data(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def data(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Return all rows and their classes: a pattern for each class, and much noise.
 
-        The same arrays in every process: they are drawn from a fixed seed.
+        Of sequences it is tokens and those that follow them. The same arrays in every process: they
+        are drawn from a fixed seed.
         """
         rng = np.random.default_rng(0)
+        if self.length:
+            shape = self.batch_size * self.n_batches, self.length + 1
+            steps = rng.integers(1, 4, size=shape)  # each token is near the one before
+            tokens = steps.cumsum(axis=1) % self.n_classes
+            return tokens[:, :-1].copy(), tokens[:, 1:].copy()
         y = rng.integers(self.n_classes, size=self.batch_size * self.n_batches)
         patterns = rng.standard_normal((self.n_classes, *self.input_shape), dtype=np.float32)
         X = rng.standard_normal((len(y), *self.input_shape), dtype=np.float32)
@@ -104,6 +119,13 @@ IMAGES: tuple[Layer, ...] = (
     *(("flatten",), ("linear", 32 * 7 * 7, 10)),
 )
 
+GPT: tuple[Layer, ...] = (
+    *(("embedding", 65, 64), ("positions", 64, 64)),
+    *(("block", 64, 4),) * 4,
+    *(("layernorm", 64), ("linear", 64, 65)),
+)
+LSTM: tuple[Layer, ...] = (("embedding", 65, 64), ("lstm", 64, 128), ("linear", 128, 65))
+
 WORKLOADS = {
     workload.name: workload
     for workload in [
@@ -122,6 +144,19 @@ WORKLOADS = {
         ),
         Workload(
             *("F", "784-512-512-10, ReLU, inference of 10,000 rows", "predict", WIDE, 10_000, 1),
+        ),
+        Workload(
+            *("G", "GPT: 4 blocks, 4 heads, width 64, block 64, batch 16, AdamW", "train"),
+            *(GPT, 16),
+            optimizer="adamw",
+            lr=1e-3,
+            length=64,
+        ),
+        Workload(
+            *("H", "LSTM, hidden 128, 64 positions, batch 32, Adam", "train", LSTM, 32),
+            optimizer="adam",
+            lr=1e-3,
+            length=64,
         ),
         Workload(
             *("epoch", "20,000 rows through A's network with loader and fit", "epoch"),

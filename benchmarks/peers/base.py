@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from benchmarks.workloads import State, Workload
 
-__all__ = ["Peer", "softmax"]
+__all__ = ["SEQUENCES", "Peer", "softmax"]
 
 Array = NDArray[Any]
+SEQUENCES = {"embedding", "positions", "block", "layernorm", "lstm"}
 N_CHECKED = 16  # batches in the epoch that is compared
 
 
@@ -31,6 +32,7 @@ class Peer:
     """
 
     kinds: ClassVar[set[str]] = {"train", "predict"}
+    # Layers for sequences are not among those that every peer is taken to have.
     layers: ClassVar[set[str]] = {
         *("linear", "batchnorm", "elu", "relu", "conv", "maxpool", "flatten")
     }

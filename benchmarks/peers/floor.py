@@ -15,20 +15,25 @@ from typing import Any, ClassVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from benchmarks.peers.base import Peer
+from benchmarks.peers.base import SEQUENCES, Peer
 from benchmarks.workloads import Workload
 
 __all__ = ["Floor", "products"]
 
 
-def products(workload: Workload) -> Iterator[tuple[int, int, int]]:
+def products(workload: Workload) -> Iterator[tuple[int, ...]]:
     """Yield ``(m, k, n)`` for every product ``(m, k) @ (k, n)`` of one step, or of one prediction.
+
+    A fourth number says how many of a kind are done at once, as for the heads of an attention.
 
     A linear layer has one for the output, and in training one for the gradient of its weight and,
     but for the first, one for the gradient of its input. A convolution has the same, with the
     pixels of the output for rows, and for columns those under its kernel.
     """
     N, (*_, side) = workload.batch_size, workload.input_shape
+    if workload.length:
+        yield from _of_sequences(workload)
+        return
     first = True
     for name, *sizes in workload.layers:
         if name == "maxpool":
@@ -45,9 +50,34 @@ def products(workload: Workload) -> Iterator[tuple[int, int, int]]:
         first = False
 
 
+def _of_sequences(workload: Workload) -> Iterator[tuple[int, ...]]:
+    """Yield the products of a step over sequences: each one forward has two backward."""
+
+    def three(m: int, k: int, n: int, *at_once: int) -> Iterator[tuple[int, ...]]:
+        yield from ((m, k, n, *at_once), (k, m, n, *at_once), (m, n, k, *at_once))
+
+    N, T = workload.batch_size, workload.length
+    for name, *sizes in workload.layers:
+        match name, sizes:
+            case "linear", [D, F]:
+                yield from three(N * T, D, F)
+            case "block", [E, h]:
+                for F, D in ((3 * E, E), (E, E), (4 * E, E), (E, 4 * E)):
+                    yield from three(N * T, D, F)
+                yield from three(T, E // h, T, N * h)  # the scores
+                yield from three(T, T, E // h, N * h)  # and what they weigh
+            case "lstm", [D, H]:
+                yield from three(N * T, D, 4 * H)
+                for _ in range(T):
+                    yield N, H, 4 * H
+                    yield N, 4 * H, H
+                yield H, N * T, 4 * H
+
+
 class Floor(Peer):
     """The least time the products of a workload can take by NumPy."""
 
+    layers: ClassVar[set[str]] = Peer.layers | SEQUENCES
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
     computes: ClassVar[bool] = False
 
@@ -60,8 +90,13 @@ class Floor(Peer):
 
         self.operands = [
             # For a single row, a gradient is an outer product: there `multiply` is the faster one.
-            (np.multiply if k == 1 else np.matmul, draw(m, k), draw(k, n), np.zeros((m, n), "f4"))
-            for m, k, n in products(self.workload)
+            (
+                np.multiply if k == 1 else np.matmul,
+                draw(*at_once, m, k),
+                draw(*at_once, k, n),
+                np.zeros((*at_once, m, n), "f4"),
+            )
+            for m, k, n, *at_once in products(self.workload)
         ]
         self.pools = ThreadpoolController()
         if self.threads is None:

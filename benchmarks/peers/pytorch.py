@@ -8,10 +8,47 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.peers.base import Array, Peer
-from benchmarks.workloads import EPS
+from benchmarks.peers.base import SEQUENCES, Array, Peer
+from benchmarks.workloads import DECAY, EPS
 
 __all__ = ["Compiled", "PyTorch"]
+
+
+class Positions(nn.Module):
+    """Learned positions, added to every vector."""
+
+    def __init__(self, features: int, length: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(length, features))
+
+    def forward(self, X: Any) -> Any:
+        """Add them."""
+        return X + self.weight[: X.shape[1]]
+
+
+class Block(nn.TransformerEncoderLayer):
+    """PyTorch's own block, told to look at nothing later."""
+
+    def __init__(self, features: int, heads: int) -> None:
+        def gelu(X: Any) -> Any:
+            return nn.functional.gelu(X, approximate="tanh")
+
+        super().__init__(
+            features, heads, 4 * features, 0.0, gelu, batch_first=True, norm_first=True
+        )
+
+    def forward(self, X: Any) -> Any:  # type: ignore[override]
+        """Attend to what came before."""
+        mask = nn.Transformer.generate_square_subsequent_mask(X.shape[1])
+        return super().forward(X, mask, is_causal=True)
+
+
+class LSTM(nn.LSTM):
+    """PyTorch's own, of which only the states are wanted."""
+
+    def forward(self, X: Any) -> Any:  # type: ignore[override]
+        """Return all states."""
+        return super().forward(X)[0]
 
 
 def module(name: str, *sizes: int) -> nn.Module:
@@ -25,6 +62,16 @@ def module(name: str, *sizes: int) -> nn.Module:
             return nn.Conv2d(*sizes, padding=sizes[-1] // 2)
         case "maxpool":
             return nn.MaxPool2d(*sizes)
+        case "embedding":
+            return nn.Embedding(*sizes)
+        case "layernorm":
+            return nn.LayerNorm(*sizes)
+        case "positions":
+            return Positions(*sizes)
+        case "block":
+            return Block(*sizes)
+        case "lstm":
+            return LSTM(*sizes, batch_first=True)
     return {"elu": nn.ELU, "relu": nn.ReLU, "flatten": nn.Flatten}[name]()
 
 
@@ -32,6 +79,7 @@ class PyTorch(Peer):
     """The loop of PyTorch's own tutorials, eagerly."""
 
     kinds: ClassVar[set[str]] = {"train", "predict", "epoch"}
+    layers: ClassVar[set[str]] = Peer.layers | SEQUENCES
     packages: ClassVar[tuple[str, ...]] = ("torch",)
 
     def build(self) -> None:
@@ -40,11 +88,18 @@ class PyTorch(Peer):
             torch.set_num_threads(self.threads)
         self.model = nn.Sequential(*(module(*layer) for layer in self.workload.layers))
         self.loss_fn = nn.CrossEntropyLoss()
-        parameters, lr = self.model.parameters(), self.workload.lr
-        adam = self.workload.optimizer == "adam"
-        self.optimizer: Any = (
-            torch.optim.Adam(parameters, lr, eps=EPS) if adam else torch.optim.SGD(parameters, lr)
-        )
+        parameters, lr = list(self.model.parameters()), self.workload.lr
+        match self.workload.optimizer:
+            case "sgd":
+                self.optimizer: Any = torch.optim.SGD(parameters, lr)
+            case "adam":
+                self.optimizer = torch.optim.Adam(parameters, lr, eps=EPS)
+            case "adamw":
+                groups = [
+                    {"params": [p for p in parameters if p.ndim > 1], "weight_decay": DECAY},
+                    {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+                ]
+                self.optimizer = torch.optim.AdamW(groups, lr, eps=EPS)
         self.reset()
         self.model.train(self.workload.kind != "predict")
         self.run: Any = self.model
@@ -63,7 +118,8 @@ class PyTorch(Peer):
 
     def step(self, X: Any, y: Any) -> Any:
         """Forward, loss, backward, step."""
-        loss = self.loss_fn(self.model(X), y)
+        scores = self.model(X)
+        loss = self.loss_fn(scores.flatten(0, -2), y.flatten())
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

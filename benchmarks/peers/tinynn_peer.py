@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import tinynn as tnn
-from benchmarks.peers.base import Array, Peer
-from benchmarks.workloads import EPS, Layer
+from benchmarks.peers.base import SEQUENCES, Array, Peer
+from benchmarks.workloads import DECAY, EPS, Layer
 from tinynn.data import DataLoader
 
 __all__ = ["Compiled", "OpenLoop", "TinyNN", "build_model"]
@@ -16,12 +16,18 @@ def build_model(layers: tuple[Layer, ...]) -> tnn.ModuleList:
     """Return the network; LookupError where this tinynn lacks a module."""
     names = {"linear": "Linear", "batchnorm": "BatchNorm", "elu": "ELU", "relu": "ReLU"}
     names |= {"conv": "Conv2d", "maxpool": "MaxPool2d", "flatten": "Flatten"}
+    names |= {"embedding": "Embedding", "layernorm": "LayerNorm", "lstm": "LSTM"}
+    names |= {"positions": "PositionalEncoding", "block": "TransformerBlock"}
+    more: dict[str, dict[str, Any]] = {
+        "positions": {"learned": True},
+        "block": {"activation": "gelu_tanh", "causal": True},
+    }
     modules = []
     for name, *sizes in layers:
         kind = getattr(tnn, names[name], None)
         if kind is None:
             raise LookupError(f"this tinynn has no {names[name]}")
-        options = {"padding": sizes[-1] // 2} if name == "conv" else {}
+        options = {"padding": sizes[-1] // 2} if name == "conv" else more.get(name, {})
         modules.append(kind(*sizes, **options))
     return tnn.ModuleList(modules)
 
@@ -30,6 +36,7 @@ class TinyNN(Peer):
     """The loop of the README for steps, `predict` for inference, `fit` for an epoch."""
 
     kinds: ClassVar[set[str]] = {"train", "predict", "epoch"}
+    layers: ClassVar[set[str]] = Peer.layers | SEQUENCES
     packages: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
 
     def build(self) -> None:
@@ -37,9 +44,18 @@ class TinyNN(Peer):
         self.model = build_model(self.workload.layers)
         self.model.load_state_dict(self.state)
         self.loss_fn = tnn.CrossEntropyLoss()
+        self.make_optimizer()
+
+    def make_optimizer(self) -> None:
+        """Make the optimizer, of the parameters as they are now."""
         parameters, lr = self.model.parameters(), self.workload.lr
-        adam = self.workload.optimizer == "adam"
-        self.optimizer = tnn.Adam(parameters, lr, eps=EPS) if adam else tnn.SGD(parameters, lr)
+        match self.workload.optimizer:
+            case "sgd":
+                self.optimizer: Any = tnn.SGD(parameters, lr)
+            case "adam":
+                self.optimizer = tnn.Adam(parameters, lr, eps=EPS)
+            case "adamw":
+                self.optimizer = tnn.AdamW(parameters, lr, eps=EPS, weight_decay=DECAY)
 
     def step(self, X: Any, y: Any) -> Any:
         """Forward, loss, backward, step."""
