@@ -20,7 +20,7 @@ from tinynn.core.checks import (
     check_integer,
     check_number,
 )
-from tinynn.core.primitives import add_to_rows, column_sums
+from tinynn.core.primitives import add_to_rows, column_sums, constant
 from tinynn.core.threads import product
 from tinynn.core.types import Array
 from tinynn.errors import OptionError, ShapeError
@@ -165,7 +165,7 @@ class MultiheadAttention(Module):
         self._mask(S)
         S -= S.max(axis=3, keepdims=True)  # changes nothing, and lets nothing overflow
         A = np.exp(S, out=S)
-        A /= A.sum(axis=3, keepdims=True)
+        A /= (A @ constant(1.0, A.shape[3], A.dtype))[..., np.newaxis]  # the sum of every row
         dropped = self._drop(A) if self._drop.p and self.training else A
         O = np.empty((N, T, h, E // h), A.dtype)  # noqa: E741 - as in the formula
         np.matmul(dropped, V, out=O.transpose(0, 2, 1, 3))
@@ -187,8 +187,8 @@ class MultiheadAttention(Module):
         by_S = by_O @ V.swapaxes(2, 3)  # this is ∂L/∂A
         if dropped is not A:
             by_S = self._drop.backpropagate(by_S)
+        by_S -= np.vecdot(by_S, A)[..., np.newaxis]
         by_S *= A
-        by_S -= A * by_S.sum(axis=3, keepdims=True)
         np.matmul(by_S, K, out=by_Q)
         by_Q /= math.sqrt(E // h)
         np.matmul(by_S.swapaxes(2, 3), Q, out=by_K)
