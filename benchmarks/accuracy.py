@@ -1,7 +1,8 @@
 """How well tinynn learns: the accuracies in the README, each from one experiment here.
 
-Run as ``python -m benchmarks.accuracy [iris|digits|mnist|cnn|residual|all]``. MNIST is downloaded
-once, or read from the folder that the environment variable TINYNN_DATA names.
+Run as ``python -m benchmarks.accuracy EXPERIMENT``. MNIST is downloaded
+once, or read from the folder that the environment variable TINYNN_DATA names. The
+experiment "names" needs the list of the package of that name: pip install names
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import statistics
 from typing import NamedTuple
 
 import tinynn as tnn
+from benchmarks.accuracy_sequences import report_adding, report_gpt, report_names
 from tinynn.__main__ import main as command_line
 from tinynn.data import IrisDataLoaderFactory, MNISTDataLoaderFactory, PlaneDataLoaderFactory
 from tinynn.schedules import Schedule
@@ -161,6 +163,9 @@ REPORTS = {
     "mnist": report_mnist,
     "cnn": report_cnn,
     "residual": report_residual,
+    "names": report_names,
+    "gpt": report_gpt,
+    "adding": report_adding,
 }
 
 

@@ -299,3 +299,19 @@ def test_metrics_of_sequences_leave_out_what_the_loss_ignores():
     assert found["top_k_accuracy"] == 1
     prediction = model(X)
     assert tnn.metrics.accuracy(prediction, y) == pytest.approx(np.mean(y == X))
+
+
+def test_a_vision_transformer_of_patches_is_proved():
+    tnn.manual_seed(0)
+    model = ModuleList(
+        [
+            *(tnn.Conv2d(1, 4, 2, stride=2), tnn.Reshape((4, -1)), Transpose()),
+            PositionalEncoding(4, 4, learned=True),
+            *(TransformerBlock(4, 2), tnn.LayerNorm(4)),
+            *(Transpose(), GlobalAvgPool1d(), Linear(4, 3)),
+        ]
+    )
+    assert model.output_shape((1, 4, 4)) == (3,)
+    target = np.array([0, 2, 1])
+    report = tnn.check_gradients(model, (3, 1, 4, 4), loss_fn=tnn.CrossEntropyLoss(), target=target)
+    assert report.ok

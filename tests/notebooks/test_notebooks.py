@@ -47,7 +47,7 @@ def check(name, environment, small):
 
 
 def test_there_is_one_for_each_system_and_one_to_begin_with():
-    assert [name[0] for name in STORED] == list("012345")
+    assert [name[0] for name in STORED] == list("012345678")
 
 
 @pytest.mark.usefixtures("asked_for")
