@@ -12,7 +12,7 @@ import statistics
 from typing import NamedTuple
 
 import tinynn as tnn
-from benchmarks.accuracy_sequences import report_adding, report_gpt, report_names
+from benchmarks.accuracy_sequences import report_adding, report_names
 from tinynn.__main__ import main as command_line
 from tinynn.data import IrisDataLoaderFactory, MNISTDataLoaderFactory, PlaneDataLoaderFactory
 from tinynn.schedules import Schedule
@@ -164,7 +164,6 @@ REPORTS = {
     "cnn": report_cnn,
     "residual": report_residual,
     "names": report_names,
-    "gpt": report_gpt,
     "adding": report_adding,
 }
 

@@ -1,4 +1,4 @@
-"""What networks over sequences come to: names, a text, a sum over a hundred steps."""
+"""What networks over sequences come to: names, and a sum over a hundred steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import tinynn as tnn
 from tinynn.data import DataLoader, TextDataLoaderFactory
 
-__all__ = ["report_adding", "report_gpt", "report_names"]
+__all__ = ["report_adding", "report_names"]
 
 BITS = 1 / math.log(2)
 
@@ -101,40 +101,6 @@ def _bits(name: str, model: tnn.Module, train: object, held_out: object, epochs:
     )
     size = sum(p.size for p in model.parameters())
     print(f"  {name}, {size:,} parameters: {BITS * min(history.validation_loss):.3f}", flush=True)
-
-
-def report_gpt(epochs: int = 4) -> None:
-    """Print what a character GPT comes to on the descriptions of scikit-learn's data sets."""
-    folder = importlib.resources.files("sklearn.datasets.descr")
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".rst")), key=lambda f: f.name)
-    text = "\n".join(file.read_text("utf-8") for file in files)
-    tnn.manual_seed(0)
-    data = TextDataLoaderFactory(text, 64, 16, stride=16, rng=0)
-    C = data.n_classes
-    model = tnn.ModuleList(
-        [
-            *(tnn.Embedding(C, 64), tnn.PositionalEncoding(64, 64, learned=True)),
-            *(tnn.TransformerBlock(64, 4, activation="gelu_tanh", causal=True) for _ in range(4)),
-            *(tnn.LayerNorm(64), tnn.Linear(64, C)),
-        ]
-    )
-    size = sum(p.size for p in model.parameters())
-    print(f"{len(text):,} characters of scikit-learn's descriptions, GPT of {size:,} parameters")
-    lr = tnn.schedules.one_cycle(2e-3, epochs * len(data.train_loader))
-    optimizer = tnn.AdamW(model.parameters(), lr, weight_decay=0.1, clip_norm=1.0)
-    history = tnn.fit(
-        model,
-        tnn.CrossEntropyLoss(),
-        optimizer,
-        data.train_loader,
-        data.validation_loader,
-        epochs=epochs,
-    )
-    for part in ("train", "validation"):
-        loss = history.to_dict()[f"{part}_loss"][-1]
-        print(f"  {part}: {BITS * loss:.3f} bits a character")
-    drawn = tnn.generate(model, data.encode("The "), 120, 0.8, 20, rng=0)
-    print("  it writes:", repr(data.decode(drawn)))
 
 
 def report_adding(steps: int = 1500, T: int = 100) -> None:

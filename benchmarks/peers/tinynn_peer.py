@@ -79,8 +79,9 @@ class TinyNN(Peer):
 
 
 class Compiled(TinyNN):
-    """The same by `tnn.compile`."""
+    """The same by `tnn.compile`, which knows no sequences."""
 
+    layers: ClassVar[set[str]] = Peer.layers
     packages: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "numba")
 
     def build(self) -> None:
