@@ -3,6 +3,7 @@
 import copy
 import io
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -307,6 +308,14 @@ def test_every_module_shows_its_formula(name):
     )
     assert text[0] in "Yy"
     assert len(text) <= 60
+
+
+@pytest.mark.parametrize("name", sorted(set(tnn.modules.__all__) - {"Module"}))
+def test_every_module_tells_its_backward_formula(name):
+    text = " ".join((getattr(tnn, name).__doc__ or "").split())
+    assert re.search(r"Backward(, with [^:]*)?: ``d\w+(\[[^]]*\]|_\w+|_\{[^}]*\})* \+?= ", text), (
+        f"{name}: its docstring needs a sentence like 'Backward: ``dX = delta W``.'"
+    )
 
 
 def test_formulas_of_losses_and_of_what_has_none():

@@ -1,8 +1,8 @@
 """Activations: functions of every number on its own, and softmax, which ties a row together.
 
-Each class stands with its derivative right under it. For a function ``y = f(x)`` of single numbers
-the chain rule is a product, ``∂L/∂x = delta · f′(x)``; what a call keeps is whatever makes ``f′``
-cheapest.
+Each class has its derivative right under the forward pass. For a function ``y = f(x)`` of single
+numbers the chain rule is a product, ``∂L/∂x = delta · f′(x)``. A call keeps the numbers that make
+``f′`` cheapest.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ __all__ = [
 
 
 class Activation(Module):
-    """What activations share: no parameters, and an output of the shape of the input."""
+    """Hold what activations share: the output has the shape of the input."""
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
@@ -233,6 +233,8 @@ class Tanh(Activation):
 class SELU(ELU):
     """Scaled exponential linear unit, ``y = scale · ELU(x)`` with scale 1.0507 and α = 1.6733.
 
+    Backward: ``dx = scale · delta`` where x > 0, and ``dx = scale · delta · α · exp(x)`` elsewhere.
+
     With these two numbers mean zero and variance one are a fixed point of a network with LeCun
     initialization: it normalizes itself.
 
@@ -262,8 +264,10 @@ class SELU(ELU):
 class PReLU(Activation):
     """Parametric rectified linear unit: the slope below zero is learned.
 
-    ``y = max(x, 0) + a · min(x, 0)``, with one a for all channels or one for each. At the
-    kink the derivative is taken to be a, as in PyTorch.
+    ``y = max(x, 0) + a · min(x, 0)``, with one a for all channels or one for each.
+
+    Backward: ``dx = delta`` where x > 0, and ``dx = a · delta`` elsewhere, at the kink too, as in
+    PyTorch. ``da = Σ delta · min(x, 0)`` over all numbers that share a.
 
     Parameters
     ----------
@@ -336,12 +340,13 @@ class PReLU(Activation):
 class Hardtanh(Activation):
     """Straight line cut off at both ends, ``y = min(max(x, min_val), max_val)``.
 
-    At both kinks the derivative is taken to be 0, as in PyTorch.
+    Backward: ``dx = delta`` where min_val < x < max_val, and 0 elsewhere, at both kinks too, as in
+    PyTorch.
 
     Parameters
     ----------
     min_val, max_val : float, default -1 and 1
-        Where it is cut off.
+        The smallest and the largest output.
 
     Examples
     --------
@@ -370,6 +375,8 @@ class Hardtanh(Activation):
 
 class ReLU6(Hardtanh):
     """Rectified linear unit with a ceiling, ``y = min(max(x, 0), 6)``.
+
+    Backward: ``dx = delta`` where 0 < x < 6, and 0 elsewhere, at both kinks too.
 
     References
     ----------
@@ -545,6 +552,8 @@ class Softmax(Activation):
 
 class LogSoftmax(Activation):
     """Logarithm of softmax, ``y_i = x_i − log Σ_j exp(x_j)``, computed without a logarithm of zero.
+
+    Backward: ``dx_i = delta_i − exp(y_i) Σ_j delta_j``.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Attention: every position of a sequence takes a mean of the others, with weights of its own.
+"""Attention: every position of a sequence takes a weighted mean of the others.
 
-Each class has its derivative right under it. The weights are a softmax of products of vectors, so
-the derivative is three products back and the softmax's Jacobian in between.
+Each class has its derivative right under the forward pass. The weights are a softmax of products of
+vectors, so the backward pass consists of products, with the Jacobian of softmax in between.
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ __all__ = ["MultiheadAttention", "TransformerBlock"]
 class MultiheadAttention(Module):
     """Self-attention with several heads: ``Y = [A₁ V₁, …, A_h V_h] W_oᵀ + b_o``.
 
-    ``[Q, K, V] = X W_inᵀ + b_in`` is cut into heads of d = E / h numbers each, and a head's weights
-    are ``A = softmax(Q Kᵀ / √d)``: every row of A sums to one, and says how much a position takes
-    of each position's V. With ``causal=True`` no position looks at a later one.
+    ``[Q, K, V] = X W_inᵀ + b_in`` is split into heads of d = E / h numbers each. The weights of a
+    head are ``A = softmax(S)`` with ``S = Q Kᵀ / √d``. Every row of A sums to one: it says how much
+    a position takes of each position's V. With ``causal=True``, none attends to a later one.
 
-    Backward, for each head with the derivative O′ by its output ``O = A V``:
-    ``∂L/∂V = Aᵀ O′``, ``∂L/∂A = O′ Vᵀ``, through the softmax
-    ``∂L/∂S = A ∘ (∂L/∂A − Σ_j ∂L/∂A_j A_j)``, and with ``S = Q Kᵀ / √d`` at last
-    ``∂L/∂Q = ∂L/∂S K / √d`` and ``∂L/∂K = ∂L/∂Sᵀ Q / √d``.
+    Backward: ``dV = Aᵀ dO`` and ``dA = dO Vᵀ`` for each head, whose output is ``O = A V``; through
+    the softmax ``dS_i = A_i (dA_i − Σ_j dA_j A_j)``; then ``dQ = dS K / √d`` and
+    ``dK = dSᵀ Q / √d``; and with ``P = [Q, K, V]`` at last ``dX = dP W_in``, ``dW_in = dPᵀ X`` and
+    ``db_in = Σ dP``.
 
     Parameters
     ----------
     embed_dim : int
         E, the features at every position, in and out.
     num_heads : int
-        h, which divides E.
+        h, which must divide E.
     dropout : float, default 0
-        Probability with which weights in A are dropped in training.
+        The probability that a weight in A is dropped in training.
     bias : bool, default True
         Whether to add b_in and b_o, which start at zero.
     causal : bool, default False
-        Whether every position sees itself and what comes before it, and nothing that comes later.
+        Whether every position attends only to itself and to earlier positions.
     init : str or callable, default "xavier_uniform"
         How the weights start: a name in `tinynn.initializers`, or a function of (shape, rng).
     rng : numpy.random.Generator, int or None, default None
@@ -74,22 +74,23 @@ class MultiheadAttention(Module):
     Attributes
     ----------
     in_proj_weight : Parameter of shape (3 E, E)
-        W_in: those of Q, K and V one below the other.
+        W_in: the weights of Q, K and V, stacked.
     in_proj_bias : Parameter of shape (3 E,), or None
         b_in.
     out_proj : Linear
         W_o and b_o.
     attention : ndarray of shape (N, h, T, T), or None
-        A of the latest call, before dropout; for a picture of what looks at what.
+        A of the latest call, before dropout, such as for a picture of it.
 
     Raises
     ------
     ShapeError
-        Where the heads do not divide the features, and for what is not sequences of E features.
+        If the heads do not divide the features, and for an input that is not sequences of E
+        features.
 
     Notes
     -----
-    Inside of a `Padded`, no position looks at padding.
+    Inside a `Padded`, no position attends to padding.
 
     References
     ----------
@@ -138,7 +139,7 @@ class MultiheadAttention(Module):
         self.rng = rng
         generator = as_generator(rng)
         parts = [initial(init, (E, E), generator, dtype) for _ in range(3)]
-        # As that of a Linear, it lies in memory so that X · W_inᵀ is fastest.
+        # In the memory order in which X · W_inᵀ is fastest, as in a Linear.
         self.in_proj_weight = Parameter(np.asfortranarray(np.concatenate(parts)))
         self.in_proj_bias: Parameter | None = None
         if self.bias:
@@ -148,7 +149,7 @@ class MultiheadAttention(Module):
 
     @property
     def attention(self) -> Array | None:
-        """Ndarray of shape (N, h, T, T) or None : the weights of the latest call."""
+        """The weights of the latest call, of shape (N, h, T, T); None before the first one."""
         return None if self._saved is None else self._saved[4]
 
     def __call__(self, X: Array) -> Array:
@@ -163,7 +164,7 @@ class MultiheadAttention(Module):
         Q = Q / math.sqrt(E // h)
         S = Q @ K.swapaxes(2, 3)
         self._mask(S)
-        S -= S.max(axis=3, keepdims=True)  # changes nothing, and lets nothing overflow
+        S -= S.max(axis=3, keepdims=True)  # changes nothing, and prevents an overflow
         A = np.exp(S, out=S)
         A /= (A @ constant(1.0, A.shape[3], A.dtype))[..., np.newaxis]  # the sum of every row
         dropped = self._drop(A) if self._drop.p and self.training else A
@@ -173,8 +174,8 @@ class MultiheadAttention(Module):
         return self.out_proj(O.reshape(N, T, E))
 
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
-        # O = A V, A = softmax(S) and S = Q Kᵀ, where Q holds the 1/√d. So for every head
-        #   ∂L/∂V = Aᵀ O′   ∂L/∂A = O′ Vᵀ   ∂L/∂S_i = A_i (∂L/∂A_i − Σ_j ∂L/∂A_j A_j)
+        # O = A V, A = softmax(S) and S = Q Kᵀ, where Q includes the 1/√d. So for every head
+        #   ∂L/∂V = Aᵀ ∂L/∂O   ∂L/∂A = ∂L/∂O Vᵀ   ∂L/∂S_i = A_i (∂L/∂A_i − Σ_j ∂L/∂A_j A_j)
         #   ∂L/∂Q = ∂L/∂S K · 1/√d          ∂L/∂K = ∂L/∂Sᵀ Q
         # and with P = X W_inᵀ + b_in, in which Q, K and V lie side by side,
         #   ∂L/∂W_in = (∂L/∂P)ᵀ X           ∂L/∂b_in = Σ ∂L/∂P       ∂L/∂X = ∂L/∂P W_in
@@ -201,7 +202,7 @@ class MultiheadAttention(Module):
         return product(rows, self.in_proj_weight.data).reshape(X.shape)
 
     def _mask(self, S: Array) -> None:
-        """Set the scores of what a position must not see to −∞, in place."""
+        """Set the scores of keys that a position must not attend to to −∞, in place."""
         N, _, T, n_keys = S.shape
         if self.causal and T > 1:
             S += _later(T, n_keys, S.real.dtype)
@@ -215,8 +216,8 @@ class MultiheadAttention(Module):
         assert before is not None
         if not self.causal:
             raise OptionError(
-                f"{self!r} cannot go on token by token, as earlier positions look at later ones; "
-                "fix: build it with causal=True"
+                f"{self!r} cannot generate token by token, as earlier positions attend to later "
+                "ones; fix: build it with causal=True"
             )
         kept = before.kept.get(id(self))
         if kept is not None:
@@ -235,7 +236,7 @@ class MultiheadAttention(Module):
 
 @functools.lru_cache(maxsize=16)
 def _later(T: int, n_keys: int, dtype: np.dtype[Any]) -> Array:
-    """Return −∞ for keys behind each of the last T positions, and 0 for all others."""
+    """Return −∞ for the keys after each of the last T positions, and 0 for all others."""
     later = np.triu(np.full((T, n_keys), -np.inf, dtype), n_keys - T + 1)
     later.flags.writeable = False
     return later
@@ -246,36 +247,37 @@ def _divisors(n: int) -> list[int]:
 
 
 class TransformerBlock(Module):
-    """Attention, and then a small network at every position, each with a way around it.
+    """Attention, and then a small network at every position, each with a shortcut around it.
 
     With attention f and the network ``g(X) = act(X W₁ᵀ + b₁) W₂ᵀ + b₂``, normalization comes first
     in ``Y = Z + g(norm₂(Z))`` with ``Z = X + f(norm₁(X))``. With ``norm_first=False`` it comes
     last, as in the paper: ``Y = norm₂(Z + g(Z))`` with ``Z = norm₁(X + f(X))``.
 
-    It is made of `Residual`, `LayerNorm`, `MultiheadAttention`, `Linear` and an activation, and its
-    derivative is theirs, one after the other: what comes back to a `Residual` goes both ways, and
-    is added up before it.
+    Backward: ``dZ = delta + norm₂.backpropagate(g.backpropagate(delta))`` and
+    ``dX = dZ + norm₁.backpropagate(f.backpropagate(dZ))`` with ``norm_first=True``. In both forms
+    the block is made of `Residual`, `LayerNorm`, `MultiheadAttention`, `Linear` and an activation,
+    and calls their backward passes in the opposite order.
 
     Parameters
     ----------
     d_model : int
         E, the features at every position, in and out.
     nhead : int
-        How many heads the attention has; it divides E.
+        The number of heads, which must divide E.
     dim_feedforward : int, optional
-        The width inside of g; by default 4 E.
+        The width inside g; by default 4 E.
     dropout : float, default 0
-        Probability of dropout: of attention weights, inside of g, and of what f and g give.
+        The probability of dropout: of attention weights, inside g, and of the outputs of f and g.
     activation : {"gelu", "gelu_tanh", "relu"}, default "gelu"
-        Inside of g; "gelu_tanh" is GELU's approximation by tanh, which is faster.
+        The activation inside g; "gelu_tanh" is GELU's approximation by tanh, which is faster.
     layer_norm_eps : float, default 1e-5
         Added to the variances.
     norm_first : bool, default True
-        Whether f and g are given what is normalized, or their sums are normalized.
+        Whether to normalize the inputs of f and g, instead of the sums.
     bias : bool, default True
         Whether linear maps and normalizations have biases.
     causal : bool, default False
-        Whether every position sees itself and what comes before it, and nothing that comes later.
+        Whether every position attends only to itself and to earlier positions.
     init : str or callable, default "xavier_uniform"
         How the weights start: a name in `tinynn.initializers`, or a function of (shape, rng).
     rng : numpy.random.Generator, int or None, default None
@@ -295,7 +297,8 @@ class TransformerBlock(Module):
     Raises
     ------
     ShapeError
-        Where the heads do not divide the features, and for what is not sequences of E features.
+        If the heads do not divide the features, and for an input that is not sequences of E
+        features.
 
     References
     ----------

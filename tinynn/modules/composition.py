@@ -1,9 +1,9 @@
-"""Branches: modules that run beside each other on one input.
+"""Branches: modules that run side by side on one input.
 
 Without autograd a graph with branches is still made of modules that know their own gradient. Two
-rules are enough. Where one array goes into several branches, the derivatives that come back are
-added. Where several outputs are added, each branch gets the derivative of the sum; where they are
-concatenated, each gets its part of it.
+rules are enough. If one array goes into several branches, the derivatives that come back are added.
+If several outputs are added, each branch gets the derivative of the sum; if they are concatenated,
+each branch gets its part of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Concat", "Parallel", "Residual"]
 
 
 class _Beside(Module):
-    """What all branches share: each module inside is given the input as it came."""
+    """Give each module inside the same input."""
 
     def _inside(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
         for name, module, _ in super()._inside(input_shape):
@@ -32,14 +32,17 @@ class _Beside(Module):
 
 
 class Residual(_Beside):
-    """A module and a way around it, ``Y = f(X) + g(X)``, where g is the identity by default.
+    """A module and a shortcut around it, ``Y = f(X) + g(X)``; by default g is the identity.
+
+    Backward: ``dX = f.backpropagate(delta) + g.backpropagate(delta)``, and for the identity
+    ``dX = f.backpropagate(delta) + delta``.
 
     Parameters
     ----------
     module : Module
-        f, whose output has the shape of its input, or that of the shortcut's output.
+        f. Its output has the shape of its input, or of the shortcut's output.
     shortcut : Module, optional
-        g, such as a Linear where the shape changes; by default X itself is added.
+        g, such as a Linear if the shape changes; by default X itself is added.
 
     References
     ----------
@@ -82,7 +85,7 @@ class Residual(_Beside):
         return by_module + by_shortcut if input_gradient else None
 
     def _at(self, name: str, use: Callable[[Module], Any]) -> Any:
-        """Use one of the two modules; an error says which of them it came from."""
+        """Use one of the two modules; an error says which one it came from."""
         try:
             return use(getattr(self, name))
         except Exception as error:
@@ -90,7 +93,7 @@ class Residual(_Beside):
             raise
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        self._flow(input_shape)  # what does not fit is refused before any size is filled in
+        self._flow(input_shape)  # refuses a misfit before any size is filled in
         self._infer(input_shape)
         return self._shape(lambda module: module.output_shape(input_shape), input_shape)
 
@@ -121,7 +124,7 @@ class Residual(_Beside):
 
 
 class Branches(_Beside):
-    """What `Parallel` and `Concat` share: several modules that are given the same input."""
+    """Hold what `Parallel` and `Concat` share: several modules that get the same input."""
 
     def __init__(self, modules: Iterable[Module]) -> None:
         name = type(self).__name__
@@ -134,7 +137,7 @@ class Branches(_Beside):
 
     @property
     def modules(self) -> list[Module]:
-        """List of Module : the branches."""
+        """The branches, as a new list."""
         return list(self._modules)
 
     def __len__(self) -> int:
@@ -147,7 +150,7 @@ class Branches(_Beside):
         return self._modules[index]
 
     def _each(self, use: Callable[[int, Module], Any]) -> list[Any]:
-        """Use every branch; an error says which of them it came from."""
+        """Use every branch; an error says which one it came from."""
         results = []
         for index, module in enumerate(self._modules):
             try:
@@ -158,7 +161,7 @@ class Branches(_Beside):
         return results
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        self._flow(input_shape)  # what does not fit is refused before any size is filled in
+        self._flow(input_shape)  # refuses a misfit before any size is filled in
         self._infer(input_shape)
         return self._join(self._each(lambda _, module: module.output_shape(input_shape)))
 
@@ -178,12 +181,14 @@ class Branches(_Beside):
 
 
 class Parallel(Branches):
-    """Several modules on one input, their outputs added: ``Y = Σ_i f_i(X)``.
+    """Several modules on one input, with their outputs added: ``Y = Σ_i f_i(X)``.
+
+    Backward: ``dX = Σ_i f_i.backpropagate(delta)``.
 
     Parameters
     ----------
     modules : iterable of Module
-        The branches, whose outputs have one shape.
+        The branches; their outputs must have the same shape.
 
     Examples
     --------
@@ -217,12 +222,15 @@ class Parallel(Branches):
 class Concat(Branches):
     """Several modules on one input, ``Y = [f₁(X), f₂(X), …]`` side by side along one axis.
 
+    Backward: ``dX = Σ_i f_i.backpropagate(delta_i)``, where delta_i is the part of delta that
+    belongs to the output of f_i.
+
     Parameters
     ----------
     modules : iterable of Module
-        The branches, whose outputs have one shape but for that axis.
+        The branches; their outputs must have the same shape in all other axes.
     dim : int, default 1
-        The axis, with the batch axis as 0: features, or channels of images, by default.
+        The axis, where 0 is the batch axis. By default it holds features, or channels of images.
 
     References
     ----------
@@ -248,7 +256,7 @@ class Concat(Branches):
     def __call__(self, X: Array) -> Array:
         outputs = self._each(lambda _, module: module(X))
         self._join([output.shape[1:] for output in outputs])
-        # Where each branch's part of the output ends, but for the last one.
+        # The end of each branch's part of the output, except the last one.
         self._saved = np.cumsum([output.shape[self.dim] for output in outputs])[:-1]
         return np.concatenate(outputs, axis=self.dim)
 
@@ -260,7 +268,7 @@ class Concat(Branches):
 
     def _join(self, shapes: list[Shape]) -> Shape:
         if any(... in shape for shape in shapes):
-            # What is open at the beginning is taken for rows, as behind a Linear.
+            # A shape that is open at the beginning is taken for rows, as after a Linear.
             last = [shape[-1] for shape in shapes]
             if self.dim not in (1, -1) or not all(isinstance(n, int) for n in last):
                 return UNKNOWN
@@ -283,7 +291,7 @@ def agree(a: Shape, b: Shape) -> bool:
     """Tell whether two shapes can be the same, as far as they are known."""
     if ... not in (*a, *b) and len(a) != len(b):
         return False
-    # Behind an Ellipsis nothing is known; so from both ends as far as there is none.
+    # Nothing is known beyond an Ellipsis, so compare from both ends up to there.
     for ours, theirs in ((a, b), (a[::-1], b[::-1])):
         for m, n in zip(ours, theirs, strict=False):
             if m is ... or n is ...:

@@ -23,24 +23,26 @@ _AS_LIST = "; in tinynn: ModuleList([Linear(4, 3), ReLU()])"
 class ModuleList(Module, MutableSequence[Module]):
     """A list of modules that is itself a module: each feeds the next.
 
-    With modules ``f₁ … f_L`` it is ``Y = f_L(… f₂(f₁(X)))``. By the chain rule the derivative
-    of the loss by the input of ``f_i`` is what ``f_i.backpropagate`` makes of the derivative by its
-    output, so the backward pass is the same list read backwards.
+    With modules ``f₁ … f_L``, ``Y = f_L(… f₂(f₁(X)))``.
 
-    On construction and on every change the list checks that neighbours fit, and fills in sizes
-    that were left open, such as those of ``BatchNorm()`` after ``Linear(784, 100)``.
+    Backward: ``dX = f₁.backpropagate(… f_L.backpropagate(delta))``. This is the chain rule: each
+    module turns ∂L/∂output into ∂L/∂input, which is ∂L/∂output of the module before it. So the
+    backward pass reads the list backward.
+
+    On construction and on every change, the list checks that neighbors fit. It also fills in sizes
+    that were left open, such as that of ``BatchNorm()`` after ``Linear(784, 100)``.
 
     Parameters
     ----------
     modules : iterable of Module, default empty
-        In forward order. Lists may be nested. No module may be in it twice.
+        In forward order. Lists may be nested. No module may occur twice.
 
     Raises
     ------
     ShapeError
-        Where a module cannot take what the one before it gives.
+        If a module cannot take the output of the one before it.
     OptionError
-        For what is not a module, and for a module that is already inside.
+        For a member that is not a module, and for a module that is already in the list.
 
     Examples
     --------
@@ -66,7 +68,7 @@ class ModuleList(Module, MutableSequence[Module]):
         self._modules: list[Module] = []
         self._change(check_sequence("ModuleList", "modules", modules, Module, "Module", hint))
 
-    # `others` is no option: it only receives what belongs into the list, to say so.
+    # `others` is not an option: it catches modules given without a list, for a clear error.
     __init__.__signature__ = Signature(  # type: ignore[attr-defined]
         [
             Parameter_("self", Parameter_.POSITIONAL_OR_KEYWORD),
@@ -133,7 +135,7 @@ class ModuleList(Module, MutableSequence[Module]):
 
     def _first_with_parameters(self) -> int:
         for index, module in enumerate(self._modules):
-            # Most often the module itself has them, which is found more quickly than one inside.
+            # Most often the module has parameters of its own, which is quicker to find out.
             for value in vars(module).values():
                 if isinstance(value, Parameter):
                     return index
@@ -145,7 +147,7 @@ class ModuleList(Module, MutableSequence[Module]):
 
     @property
     def modules(self) -> list[Module]:
-        """List of Module : what is in the list, as a plain one."""
+        """The modules, as a new plain list."""
         return list(self._modules)
 
     def __len__(self) -> int:
@@ -190,7 +192,7 @@ class ModuleList(Module, MutableSequence[Module]):
         Raises
         ------
         ShapeError
-            Where it does not fit its neighbours. The list is as before then.
+            If it does not fit its neighbors. The list is then unchanged.
 
         Examples
         --------
@@ -204,12 +206,12 @@ class ModuleList(Module, MutableSequence[Module]):
         modules.insert(check_whole("ModuleList.insert", "index", index), value)
         self._change(modules)
 
-    # A list is compared and hashed as a module is: by identity.
+    # A list is compared and hashed by identity, like every module.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     def _change(self, modules: list[Any]) -> None:
-        """Take over a new list of modules, or raise and keep the old one."""
+        """Replace the modules by new ones, or raise and keep the old ones."""
         before, self._modules = self._modules, modules
         try:
             self._check_members()
@@ -256,7 +258,7 @@ class ModuleList(Module, MutableSequence[Module]):
             giver = f"ModuleList{path} {module!r}"
 
     def _leaves(self) -> Iterator[tuple[str, Module]]:
-        """Yield all modules in forward order, nested lists taken apart, with their positions."""
+        """Yield all modules in forward order with their positions, those of nested lists too."""
         for index, module in enumerate(self._modules):
             if isinstance(module, ModuleList):
                 for path, leaf in module._leaves():
@@ -264,10 +266,10 @@ class ModuleList(Module, MutableSequence[Module]):
             else:
                 yield f"[{index}]", module
 
-    # ---- what the base class asks -----------------------------------------------------------
+    # ---- answers to the base class ----------------------------------------------------------
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        self._flow(input_shape)  # what does not fit is refused before any size is filled in
+        self._flow(input_shape)  # refuses a misfit before any size is filled in
         self._infer(input_shape)
         return self._chain(lambda module, shape: module.output_shape(shape), input_shape)
 
@@ -287,7 +289,7 @@ class ModuleList(Module, MutableSequence[Module]):
     _is_list = True
 
     def _awaits_size(self) -> bool:
-        return False  # those inside answer for themselves
+        return False  # the modules inside answer for themselves
 
     def _inside(self, input_shape: Shape) -> Iterator[tuple[str, Module, Shape]]:
         shape = input_shape
@@ -300,7 +302,7 @@ class ModuleList(Module, MutableSequence[Module]):
         return leaves[-1] if leaves else ("", self)
 
     def reverse(self) -> None:
-        """Turn the order round, if the modules fit each other that way.
+        """Reverse the order, if the modules fit each other that way.
 
         Examples
         --------
@@ -323,7 +325,7 @@ class ModuleList(Module, MutableSequence[Module]):
             if (shape := module._input_shape()) != UNKNOWN:
                 return shape
             if type(module).output_shape is Module.output_shape or module._awaits_size():
-                break  # it may change the shape in any way, or wants to be told
+                break  # it may change the shape in any way, or waits for a size
         return UNKNOWN
 
     def __repr__(self) -> str:
@@ -334,7 +336,7 @@ class ModuleList(Module, MutableSequence[Module]):
 
 
 def _locate(error: Exception, container: Module, position: int | str) -> None:
-    """Add to an error that passes through a container where in it the error arose."""
+    """Add to an error the position in a container that it comes from."""
     step = f"[{position}]" if isinstance(position, int) else f".{position}"
     if isinstance(error, TinyNNError):
         error.locate(step, type(container).__name__)

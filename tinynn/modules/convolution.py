@@ -34,10 +34,15 @@ __all__ = ["Conv2d"]
 class Conv2d(Module):
     """Convolution of images, ``Y = W ∗ X + b``: a linear map of the pixels under a moving kernel.
 
-    With x zero where it is read outside of the image, and for one group of channels,
-    ``Y[n, o, h, w] = b[o] + Σ_{c, i, j} W[o, c, i, j] · x[n, c, h·s + i·d − p, w·s + j·d − p]``
-    for stride s, dilation d and padding p. The output is ``(H + 2p − d·(k − 1) − 1) // s + 1`` high
-    for a kernel of height k, and likewise wide.
+    For one group of channels, stride s, dilation d and padding p,
+    ``Y[n, o, h, w] = b[o] + Σ_{c, i, j} W[o, c, i, j] · x[n, c, h·s + i·d − p, w·s + j·d − p]``,
+    where x is X with zeros outside the image. For a kernel of height k, the height of the output is
+    ``(H + 2p − d·(k − 1) − 1) // s + 1``. The same holds for the width.
+
+    Backward: ``db[o] = Σ_{n, h, w} delta[n, o, h, w]``,
+    ``dW[o, c, i, j] = Σ_{n, h, w} delta[n, o, h, w] · x[n, c, h·s + i·d − p, w·s + j·d − p]``, and
+    each pixel gets a part from every place where it was read,
+    ``dx[n, c, h·s + i·d − p, w·s + j·d − p] += Σ_o W[o, c, i, j] · delta[n, o, h, w]``.
 
     Parameters
     ----------
@@ -47,19 +52,19 @@ class Conv2d(Module):
     out_channels : int
         The channels of the output.
     kernel_size : int or tuple of (int, int)
-        Height and width of the kernel; one number stands for both, here and below.
+        Height and width of the kernel; a single number is used for both, here and below.
     stride : int or tuple of (int, int), default 1
         How far the kernel moves from one position of the output to the next.
     padding : int, tuple of (int, int), "same" or "valid", default 0
-        How many zeros are put around the image, on each of two sides. "same" puts as many as keep
-        height and width, for a stride of 1 only, and where their number is odd the last one goes to
-        the bottom or right; "valid" puts none.
+        How many zeros are added on each side of the image. "same" adds as many as keep height and
+        width, for a stride of 1 only; if their number is odd, the extra one goes to the bottom or
+        right. "valid" adds none.
     dilation : int or tuple of (int, int), default 1
         How far apart the pixels are that the kernel reads.
     groups : int, default 1
-        Into how many groups the channels are divided, those of the input and those of the output.
-        Each group of the output sees its own group of the input only; as many groups as channels is
-        the depthwise convolution.
+        How many groups the channels of the input and of the output are divided into. Each group of
+        the output sees only its own group of the input. With as many groups as channels, this is a
+        depthwise convolution.
     bias : bool, default True
         Whether to add b, which starts at zero.
     init : str or callable, default "kaiming_normal"
@@ -79,16 +84,16 @@ class Conv2d(Module):
     Raises
     ------
     ShapeError
-        For images of other channels, and for those that are smaller than the kernel, padding
-        counted.
+        For images with another number of channels, and for images that are smaller than the
+        kernel, padding included.
     OptionError
-        For options that cannot be.
+        For an invalid option.
 
     Notes
     -----
-    Images are ``(N, C, H, W)`` to the user, and any memory order is right. The output lies in
-    memory as ``(H, C, W, N)``: so the products below are over long rows of plain memory, and what
-    stands between two convolutions keeps that order by itself.
+    Images have shape ``(N, C, H, W)``, in any memory order. The output lies in memory as
+    ``(H, C, W, N)``. So the products below run over long contiguous rows, and the modules between
+    two convolutions keep that order without extra work.
 
     References
     ----------
@@ -162,20 +167,20 @@ class Conv2d(Module):
         self.weight = Parameter(initial(self.init, shape, self._rng, self._dtype))
         self._rng = None  # drawn from once
 
-    # Letters: G groups of C channels that come in and F that go out; images of H × W become A × B;
-    # the kernel is kh × kw. The group stands first, where there is a single one it costs nothing.
+    # Letters: G groups, each of C input channels and F output channels; images of H × W become
+    # A × B; the kernel is kh × kw. The group is the first axis, where a single one costs nothing.
     #
     # At every position the output is a product of the weights with a *patch*: the C·kh·kw numbers
     # under the kernel, and a one, whose weight is the bias. A matrix of all patches would hold
-    # each pixel kh·kw times. Here it is held kw times only: `shifted` has, for every row h of the
-    # padded image, what each kernel column j = 0 … kw−1 sees of it at each position b: kw copies of
-    # the row, each shifted by one more pixel:
+    # each pixel kh·kw times. Here it is held only kw times: for every row h of the padded image,
+    # `shifted` has the pixels that each kernel column j = 0 … kw−1 sees at each position b. These
+    # are kw copies of the row, each shifted by one more pixel:
     #
     #   shifted[g, h, j·C + c, b, n] = x[n, g, c, h − p, b·s + j·d − p],   and a last one of ones
     #
-    # The patches of output row a are the rows h = a·s + i·d. Where d is 1 these are kh rows that
-    # lie one after another in memory, so they already *are* the matrix: all that a patch needs is
-    # a view that starts at row a·s. (Where d is more, reshaping the view makes the copy.)
+    # The patches of output row a are the rows h = a·s + i·d. Where d is 1, these kh rows lie one
+    # after another in memory, so they already *are* the matrix: a view that starts at row a·s is
+    # enough. (For a larger d, reshaping the view makes a copy.)
 
     def __call__(self, X: Array) -> Array:
         self._check_input(X)
@@ -226,10 +231,10 @@ class Conv2d(Module):
             self.bias.accumulate(gradient[:, 0, -1].reshape(G * F))
         if not input_gradient:
             return None
-        # Row h of the padded image is read by tap i of the output row a = (h − i·d) / s, where that
-        # is one. So its gradient is a product as well, with the rows of delta one below the other:
+        # Tap i of the output row a = (h − i·d) / s, if there is such a row, reads row h of the
+        # padded image. So its gradient is a product as well, with the rows of delta stacked:
         #   ∂L/∂shifted[g, h, j·C + c, (b, n)] = Σ_(i, f) W[g, f, c, i, j] · delta[g, a, f, (b, n)]
-        # What was copied from a pixel into kw of its rows comes back as a sum.
+        # A pixel was copied into kw rows, so it gets the sum of their gradients.
         weights = self.weight.data.reshape(G, F, C, kh, kw).transpose(0, 4, 2, 3, 1)
         by_shifted = np.empty((G, H, kw * C, B * N), np.result_type(weights, delta))
         for h, taps, a, step in readers(rows, H):
@@ -249,12 +254,12 @@ class Conv2d(Module):
         return by_X.reshape(H, GC, W, N).transpose(3, 1, 0, 2)
 
     def _weights(self, dtype: DTypeLike) -> Array:
-        """Return weight and bias as the matrices that the patches are multiplied with."""
+        """Return weight and bias as the matrices that multiply the patches."""
         W = self.weight.data
         GF, C, kh, kw = W.shape
         parts = [W.transpose(0, 2, 3, 1).reshape(GF, kh, kw * C)]
         if self.bias is not None:
-            # The ones stand in every row of a patch; the first is enough.
+            # Every row of a patch has a one; a weight for the first is enough.
             b = np.zeros((GF, kh, 1), self.bias.data.dtype)
             b[:, 0, 0] = self.bias.data
             parts.append(b)

@@ -1,6 +1,6 @@
 """Convolution and pooling of sequences: the same numbers at every position of one axis.
 
-As in PyTorch, channels come first here: sequences are (N, C, T). Behind modules that have features
+As in PyTorch, channels come first here: sequences are (N, C, T). After modules that have features
 last, (N, T, C), put a `Transpose`.
 """
 
@@ -31,16 +31,17 @@ _T = 2  # the axis of positions
 
 
 class Conv1d(Module):
-    """Convolution of sequences, ``Y = W ∗ X + b``: a linear map of what is under a moving kernel.
+    """Convolution of sequences, ``Y = W ∗ X + b``: a linear map under a moving kernel.
 
-    With x zero where it is read outside of the sequence, and for one group of channels,
-    ``Y[n, o, t] = b[o] + Σ_{c, i} W[o, c, i] · x[n, c, t·s + i·d − p]``
-    for stride s, dilation d and padding p. The output has ``(T + 2p − d·(k − 1) − 1) // s + 1``
-    positions for a kernel of k.
+    For one group of channels, stride s, dilation d and padding p,
+    ``Y[n, o, t] = b[o] + Σ_{c, i} W[o, c, i] · x[n, c, t·s + i·d − p]``,
+    where x is X with zeros outside the sequence. For a kernel of size k, the output has
+    ``(T + 2p − d·(k − 1) − 1) // s + 1`` positions.
 
-    Backward, ``∂L/∂W[o, c, i] = Σ_{n, t} delta[n, o, t] · x[n, c, t·s + i·d − p]``, and every
-    number gets back from each place where it was read:
-    ``∂L/∂x[n, c, t·s + i·d − p] += Σ_o W[o, c, i] · delta[n, o, t]``.
+    Backward: ``db[o] = Σ_{n, t} delta[n, o, t]``,
+    ``dW[o, c, i] = Σ_{n, t} delta[n, o, t] · x[n, c, t·s + i·d − p]``, and each number gets a part
+    from every place where it was read,
+    ``dx[n, c, t·s + i·d − p] += Σ_o W[o, c, i] · delta[n, o, t]``.
 
     Parameters
     ----------
@@ -54,12 +55,12 @@ class Conv1d(Module):
     stride : int, default 1
         How far the kernel moves from one position of the output to the next.
     padding : int, "same" or "valid", default 0
-        How many zeros are put before and behind. "same" puts as many as keep the length, for a
-        stride of 1 only; "valid" puts none.
+        How many zeros are added before and after the sequence. "same" adds as many as keep the
+        length, for a stride of 1 only; "valid" adds none.
     dilation : int, default 1
         How far apart the positions are that the kernel reads.
     groups : int, default 1
-        Into how many groups the channels are divided, those of the input and those of the output.
+        How many groups the channels of the input and of the output are divided into.
     bias : bool, default True
         Whether to add b, which starts at zero.
     init : str or callable, default "kaiming_normal"
@@ -79,7 +80,8 @@ class Conv1d(Module):
     Raises
     ------
     ShapeError
-        For sequences of other channels, and for those shorter than the kernel, padding counted.
+        For sequences with another number of channels, and for those shorter than the kernel,
+        padding included.
     OptionError
         For an invalid option.
 
@@ -140,7 +142,7 @@ class Conv1d(Module):
             self._build(in_channels)
 
     def _zeros(self, padding: Any) -> tuple[int, int]:
-        """Return how many zeros are put before and behind."""
+        """Return how many zeros are added before and after."""
         if not isinstance(padding, str):
             p = check_integer("Conv1d", "padding", padding, minimum=0)
             return p, p
@@ -167,7 +169,7 @@ class Conv1d(Module):
         self.weight = Parameter(initial(self.init, shape, self._rng, self._dtype))
         self._rng = None  # drawn from once
 
-    # Letters: G groups of C channels that come in and F that go out; T positions become B.
+    # Letters: G groups, each of C input channels and F output channels; T positions become B.
 
     def __call__(self, X: Array) -> Array:
         self._check_input(X)
@@ -192,7 +194,7 @@ class Conv1d(Module):
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
         # Y[(n, t), f] = Σ_k patches[(n, t), k] W[f, k] + b[f] in every group, as a Linear, so
         #   ∂L/∂W = deltaᵀ · patches,  ∂L/∂b = Σ delta,  ∂L/∂patches = delta · W,
-        # and every number of the input gets back from each patch that it is in.
+        # and every number of the input gets a part from each patch that contains it.
         patches, (N, GC, T) = self._saved
         window, G, k, B = self._window, self.groups, self.kernel_size, delta.shape[2]
         F = self.out_channels // G
@@ -226,7 +228,7 @@ class Conv1d(Module):
 
 
 class _Pool1d(Module):
-    """What the two kinds of pooling share: windows, and shapes."""
+    """Hold the windows and the shapes that both kinds of pooling share."""
 
     _window: Window
 
@@ -259,22 +261,22 @@ class _Pool1d(Module):
 class MaxPool1d(_Pool1d):
     """The maximum of every window of a sequence, ``Y[n, c, t] = max_i X[n, c, t·s + i·d − p]``.
 
-    The gradient goes where the maximum came from, ``∂L/∂X[n, c, u] = Σ_t delta[n, c, t]`` over all
-    windows of which it is the maximum; the first one has it where it occurs more than once.
+    Backward: ``dX[n, c, u] = Σ_t delta[n, c, t]`` over all windows t whose maximum is X[n, c, u].
+    Where the maximum occurs more than once in a window, the first one gets the gradient.
 
     Parameters
     ----------
     kernel_size : int
         How many positions a window has.
     stride : int, optional
-        How far windows are apart; by default `kernel_size`, so that they touch.
+        How far apart the windows are; by default `kernel_size`, so that they touch.
     padding : int, default 0
-        How much −∞ is put before and behind, at most half of the window.
+        How many −∞ are added before and after, at most half of the window.
     dilation : int, default 1
         How far apart the positions of a window are.
     ceil_mode : bool, default False
-        Whether a last window may stick out, as long as it starts inside of the sequence or in the
-        padding before it.
+        Whether the last window may extend beyond the padding, as long as it starts inside the
+        sequence or in the padding before it.
 
     Raises
     ------
@@ -319,23 +321,23 @@ class MaxPool1d(_Pool1d):
 class AvgPool1d(_Pool1d):
     """The mean of every window of a sequence, ``Y[n, c, t] = Σ_i X[n, c, t·s + i − p] / divisor``.
 
-    Every number of a window has the same part in its mean:
-    ``∂L/∂X[n, c, u] = Σ_t delta[n, c, t] / divisor`` over all windows that it is in.
+    Backward: ``dX[n, c, u] = Σ_t delta[n, c, t] / divisor`` over all windows t that contain
+    X[n, c, u], as every number of a window has the same share in its mean.
 
     Parameters
     ----------
     kernel_size : int
         How many positions a window has.
     stride : int, optional
-        How far windows are apart; by default `kernel_size`, so that they touch.
+        How far apart the windows are; by default `kernel_size`, so that they touch.
     padding : int, default 0
-        How many zeros are put before and behind, at most half of the window.
+        How many zeros are added before and after, at most half of the window.
     ceil_mode : bool, default False
-        Whether a last window may stick out, as long as it starts inside of the sequence or in the
-        padding before it.
+        Whether the last window may extend beyond the padding, as long as it starts inside the
+        sequence or in the padding before it.
     count_include_pad : bool, default True
-        Whether the divisor counts the padding under a window. What sticks out of the padding as
-        well is never counted.
+        Whether the divisor counts the padding under a window. Positions beyond the padding are
+        never counted.
 
     Raises
     ------
@@ -375,20 +377,20 @@ class AvgPool1d(_Pool1d):
         return _to_all(delta / divisor, self._window, _T, T)
 
     def _divisor(self, T: int, dtype: np.dtype[Any]) -> Array:
-        """Return what each window's sum is divided by."""
+        """Return the divisor of each window's sum."""
         return window_counts(self._window, T, self.count_include_pad).astype(dtype)
 
 
 class GlobalAvgPool1d(Module):
     """The mean of every channel over all positions: ``(N, C, T)`` becomes ``(N, C)``.
 
-    ``Y[n, c] = mean_t X[n, c, t]``, and backward ``∂L/∂X[n, c, t] = delta[n, c] / T``. Inside of a
-    `Padded` it is the mean over the positions that are no padding.
+    ``Y[n, c] = mean_t X[n, c, t]``. Backward: ``dX[n, c, t] = delta[n, c] / T``. Inside a `Padded`,
+    the mean is over the positions that are not padding.
 
     Raises
     ------
     ShapeError
-        For what is not sequences with channels, and for empty ones.
+        For an input that is not sequences with channels, and for empty sequences.
 
     References
     ----------
@@ -428,22 +430,22 @@ class GlobalAvgPool1d(Module):
 
 
 def _signal_shape(module: Module, input_shape: Shape, channels: int | None) -> Shape:
-    """Return (C, T) with None for what is not known, or raise a ShapeError."""
+    """Return (C, T), with None for unknown lengths, or raise a ShapeError."""
     shape = aligned(input_shape, 2)
     if shape is None:
         takes = f"sequences (N, {'C' if channels is None else channels}, T)"
-        mend = "; one channel needs an axis as well: X[:, numpy.newaxis]" * (len(input_shape) == 1)
+        fix = "; one channel needs an axis as well: X[:, numpy.newaxis]" * (len(input_shape) == 1)
         comes = f"samples of shape {sample_text(input_shape)}"
-        raise module._refuse(takes, comes, input_shape, mend)
+        raise module._refuse(takes, comes, input_shape, fix)
     C, T = shape
     if channels is not None and C not in (channels, None):
-        mend = "; with features last, put a Transpose() before it" * (channels == T)
-        raise module._refuse(f"{channels} channels", f"{C}", input_shape, mend)
+        fix = "; with features last, put a Transpose() before it" * (channels == T)
+        raise module._refuse(f"{channels} channels", f"{C}", input_shape, fix)
     return C, T
 
 
 def _length(module: Module, input_shape: Shape, window: Window, T: Any) -> int | None:
-    """Return how many positions the output has, or raise a ShapeError for a kernel too long."""
+    """Return the length of the output, or raise a ShapeError for a kernel that is too long."""
     if not isinstance(T, int):
         return None
     length = window.length(T)

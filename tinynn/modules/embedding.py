@@ -1,4 +1,4 @@
-"""Embeddings: vectors for tokens, and for the positions at which they stand."""
+"""Embeddings: vectors for tokens, and for their positions."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ __all__ = ["Embedding", "PositionalEncoding"]
 
 
 class Embedding(Module):
-    """A table of vectors, of which every index takes one: ``Y[n, t] = W[X[n, t]]``.
+    """A table of vectors; every index selects one of them: ``Y[n, t] = W[X[n, t]]``.
 
-    The gradient of a row of the table is the sum over all places where its index stands,
-    ``∂L/∂W[k] = Σ_{n, t: X[n, t] = k} delta[n, t]``. It is the same as that of a `Linear` without
-    bias on one-hot rows, at the cost of a look-up. An index has no derivative: `backpropagate`
-    returns zeros in its place.
+    Backward: ``dW[k] = Σ_{n, t: X[n, t] = k} delta[n, t]``, the sum over all places where index k
+    occurs. A `Linear` without bias on one-hot rows has the same gradient, but costs more than a
+    look-up. An index has no derivative: `backpropagate` returns zeros in its place.
 
     Parameters
     ----------
     num_embeddings : int
-        K, how many vectors there are: indices go from 0 to K − 1.
+        K, the number of vectors: indices go from 0 to K − 1.
     embedding_dim : int
         D, the length of a vector.
     padding_idx : int, optional
-        The index of padding, which gives zeros, whatever stands in its row of the table; so the
-        gradient of that row is zero. (The row starts at zero too, as in PyTorch, which hands out
-        what stands there.) Negative numbers count from the end.
+        The index of padding, which gives zeros whatever its row of the table holds; so the gradient
+        of that row is zero. (The row also starts at zero, as in PyTorch, which returns the row
+        itself.) Negative numbers count from the end.
     init : str or callable, default "normal"
         How the table starts: a name in `tinynn.initializers`, or a function of (shape, rng).
     rng : numpy.random.Generator, int or None, default None
@@ -55,7 +54,7 @@ class Embedding(Module):
     Raises
     ------
     DataError
-        For an input that does not hold integers, and for an index that is not in the table.
+        For an input that is not integers, and for an index that is not in the table.
 
     References
     ----------
@@ -127,7 +126,7 @@ class Embedding(Module):
         return np.zeros(indices.shape, delta.dtype) if input_gradient else None
 
     def _indices(self, X: Array) -> Array:
-        """Return the input as indices, or raise a DataError that names what is none."""
+        """Return the input as indices, or raise a DataError that names the first wrong one."""
         if X.dtype.kind not in "biu":
             raise DataError(
                 f"{self!r} takes indices, which are integers, but its input has dtype {X.dtype}; "
@@ -152,19 +151,20 @@ class Embedding(Module):
 
 
 class PositionalEncoding(Module):
-    """Add to every vector of a sequence one that tells its position: ``Y[n, t] = X[n, t] + P[t]``.
+    """Add a vector for its position to every vector: ``Y[n, t] = X[n, t] + P[t]``.
 
     By default P is fixed: a sine and a cosine for each of many wavelengths, from 2π to 10,000 · 2π,
     ``P[t, 2i] = sin(t / 10000^(2i/D))`` and ``P[t, 2i + 1] = cos(t / 10000^(2i/D))``. Learned
-    positions are a table that starts with small random numbers, and whose gradient is
-    ``∂L/∂P[t] = Σ_n delta[n, t]``.
+    positions are a table that starts with small random numbers.
+
+    Backward: ``dX = delta``, and for learned positions ``dP[t] = Σ_n delta[n, t]``.
 
     Parameters
     ----------
     embedding_dim : int
         D, the length of a vector.
     max_len : int, default 5000
-        How long a sequence may be.
+        The largest length of a sequence.
     learned : bool, default False
         Whether P is learned.
     init : str or callable, default "normal"
@@ -177,7 +177,7 @@ class PositionalEncoding(Module):
     Attributes
     ----------
     weight : Parameter of shape (max_len, D), or None
-        P, where it is learned.
+        P, if it is learned.
 
     Raises
     ------
@@ -234,7 +234,7 @@ class PositionalEncoding(Module):
         if self.weight is not None:
             return X + self.weight.data[places]
         assert self._table is not None
-        # As fine as the input, so that float64 loses no digits to a table of float32.
+        # In the precision of the input, so that float64 loses no digits to a float32 table.
         return X + self._table[places].astype(np.result_type(X.real.dtype, self._dtype))
 
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
@@ -253,9 +253,9 @@ class PositionalEncoding(Module):
         return T, D if D is not None else self.embedding_dim
 
     def _too_long(self, length: int, input_shape: Shape) -> Exception:
-        mend = "; fix: cut the sequences, or give max_len when it is built"
+        fix = "; fix: cut the sequences, or build the module with a larger max_len"
         takes = f"sequences of at most {self.max_len} positions"
-        return self._refuse(takes, f"{length}", input_shape, mend)
+        return self._refuse(takes, f"{length}", input_shape, fix)
 
     def _input_shape(self) -> Shape:
         return None, self.embedding_dim

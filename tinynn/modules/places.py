@@ -1,4 +1,4 @@
-"""How messages write where in a network a parameter is."""
+"""Write where in a network a parameter is, for messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pooling: windows of an image, each summarized by one number a channel."""
+"""Pooling: windows of an image, each summarized by one number per channel."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["AvgPool2d", "GlobalAvgPool2d", "MaxPool2d"]
 
 # A window is a rectangle, so its maximum is the maximum over its columns of the maximum within each
 # column, and its sum likewise. Both kinds of pooling are therefore two steps along one axis: kh +
-# kw passes for a window of kh × kw instead of kh·kw. H comes first, as behind a convolution whole
-# rows lie one after another in memory: so the larger step is the one that runs along memory.
+# kw passes for a window of kh × kw instead of kh·kw. H comes first: after a convolution whole rows
+# lie one after another in memory, so the larger step runs along memory.
 _H, _W = 2, 3
 
 
 class _Pool2d(Module):
-    """What the two kinds of pooling share: windows, and shapes."""
+    """Hold the windows and the shapes that both kinds of pooling share."""
 
     _axes: tuple[Window, Window]
 
@@ -75,7 +75,8 @@ class _Pool2d(Module):
 class MaxPool2d(_Pool2d):
     """The maximum of every window of an image, ``Y[a, b] = max_{i, j} X[a·s + i·d, b·s + j·d]``.
 
-    Where the maximum occurs more than once in a window, the first in row-major order has the
+    Backward: ``dX[h, w] = Σ delta[a, b]`` over all windows (a, b) whose maximum is X[h, w]. If the
+    maximum occurs more than once in a window, the first one in row-major order gets the
     gradient, as in PyTorch.
 
     Parameters
@@ -83,21 +84,21 @@ class MaxPool2d(_Pool2d):
     kernel_size : int or tuple of (int, int)
         Height and width of a window; one number stands for both, here and below.
     stride : int or tuple of (int, int), optional
-        How far windows are apart; by default `kernel_size`, so that they touch.
+        How far apart the windows are; by default `kernel_size`, so that they touch.
     padding : int or tuple of (int, int), default 0
         How much −∞ is put around the image on each side, at most half of the window.
     dilation : int or tuple of (int, int), default 1
         How far apart the pixels of a window are.
     ceil_mode : bool, default False
-        Whether a last window may stick out of the padded image, as long as it starts inside of
-        the image or in the padding before it.
+        Whether the last window may extend beyond the padded image, as long as it starts inside the
+        image or in the padding before it.
 
     Raises
     ------
     ShapeError
         For images smaller than a window.
     OptionError
-        For options that cannot be.
+        For an invalid option.
 
     Examples
     --------
@@ -136,15 +137,15 @@ class MaxPool2d(_Pool2d):
         rows, columns = self._axes
         if rows.stride >= rows.span:
             return _to_first(delta, Y, X, {_H: rows, _W: columns})
-        # Where windows meet, two steps are fewer passes: first to the first row of a window that
-        # has it, then to the first pixel in that row. This is the row-major order of ties as well.
+        # Where windows overlap, two steps need fewer passes: first to the first row of a window
+        # that has the maximum, then to the first pixel in that row. Ties keep row-major order.
         M = _slide(np.maximum, -np.inf, X, columns, _W)
         return _to_first(_to_first(delta, Y, M, {_H: rows}), M, X, {_W: columns})
 
 
 def _to_first(delta: Array, Y: Array, X: Array, windows: dict[int, Window]) -> Array:
-    """Return the gradient by X of its maxima Y along some axes, the first of equals taking all."""
-    rest = np.empty_like(Y, delta.dtype)  # what no tap has taken yet
+    """Return ∂L/∂X, given delta = ∂L/∂Y for the maxima Y; the first of equals gets it."""
+    rest = np.empty_like(Y, delta.dtype)  # the part that no tap has taken yet
     rest[...] = delta
     gradient = np.empty_like(X, delta.dtype)
     if not all(window.tiles(X.shape[axis]) for axis, window in windows.items()):
@@ -178,20 +179,22 @@ def _indices(tap: tuple[tuple[int, slice, slice], ...]) -> tuple[Any, Any]:
 class AvgPool2d(_Pool2d):
     """The mean of every window of an image, ``Y[a, b] = Σ_{i, j} X[a·s + i, b·s + j] / divisor``.
 
+    Backward: ``dX[h, w] = Σ delta[a, b] / divisor`` over all windows (a, b) that contain X[h, w].
+
     Parameters
     ----------
     kernel_size : int or tuple of (int, int)
         Height and width of a window; one number stands for both, here and below.
     stride : int or tuple of (int, int), optional
-        How far windows are apart; by default `kernel_size`, so that they touch.
+        How far apart the windows are; by default `kernel_size`, so that they touch.
     padding : int or tuple of (int, int), default 0
         How many zeros are put around the image on each side, at most half of the window.
     ceil_mode : bool, default False
-        Whether a last window may stick out of the padded image, as long as it starts inside of
-        the image or in the padding before it.
+        Whether the last window may extend beyond the padded image, as long as it starts inside the
+        image or in the padding before it.
     count_include_pad : bool, default True
-        Whether the divisor counts the padding under a window. What sticks out of the padding as
-        well is never counted.
+        Whether the divisor counts the padding under a window. Positions beyond the padding are
+        never counted.
     divisor_override : int, optional
         Divide by this instead of the number of pixels; not zero.
 
@@ -200,7 +203,7 @@ class AvgPool2d(_Pool2d):
     ShapeError
         For images smaller than a window.
     OptionError
-        For options that cannot be.
+        For an invalid option.
 
     Examples
     --------
@@ -237,7 +240,7 @@ class AvgPool2d(_Pool2d):
         return Y
 
     def backpropagate(self, delta: Array) -> Array:
-        # Every pixel of a window has the same part in its mean: ∂Y/∂X = 1 / divisor.
+        # Every pixel of a window has the same share in its mean: ∂Y/∂X = 1 / divisor.
         (_, _, H, W), divisor = self._saved
         rows, columns = self._axes
         share = delta.copy(order="K")
@@ -245,7 +248,7 @@ class AvgPool2d(_Pool2d):
         return _to_all(_to_all(share, columns, _W, W), rows, _H, H)
 
     def _divisor(self, H: int, W: int) -> Any:
-        """Return what each window's sum is divided by: a number, or one a position."""
+        """Return the divisor of each window's sum: one number, or one per position."""
         if self.divisor_override is not None:
             return float(self.divisor_override)
         rows, columns = (
@@ -257,7 +260,7 @@ class AvgPool2d(_Pool2d):
 
 
 def _to_all(delta: Array, window: Window, axis: int, n: int) -> Array:
-    """Return the gradient by an input of length n of its sums along one axis."""
+    """Return ∂L/∂X of length n along an axis, given delta for the sums of its windows."""
     shape = *delta.shape[:axis], n, *delta.shape[axis + 1 :]
     gradient = np.zeros_like(delta, shape=shape)
     for k in range(window.size):
@@ -276,12 +279,12 @@ def window_counts(window: Window, n: int, include_padding: bool) -> Array:
 class GlobalAvgPool2d(Module):
     """The mean of every channel over all pixels: ``(N, C, H, W)`` becomes ``(N, C)``.
 
-    ``Y[n, c] = mean_{h, w} X[n, c, h, w]``
+    ``Y[n, c] = mean_{h, w} X[n, c, h, w]``. Backward: ``dX[n, c, h, w] = delta[n, c] / (H · W)``.
 
     Raises
     ------
     ShapeError
-        For what is not images, and for images without a pixel.
+        For an input that is not images, and for images without a pixel.
 
     References
     ----------
@@ -303,7 +306,7 @@ class GlobalAvgPool2d(Module):
         return Y
 
     def backpropagate(self, delta: Array) -> Array:
-        # Every pixel has the same part in the mean: ∂Y/∂X = 1 / (H·W).
+        # Every pixel has the same share in the mean: ∂Y/∂X = 1 / (H·W).
         N, C, H, W = self._saved
         # In the memory order of convolutions.
         gradient = np.empty((H, C, W, N), delta.dtype).transpose(3, 1, 0, 2)
@@ -337,7 +340,7 @@ def _slide(combine: np.ufunc, start: float, X: Array, window: Window, axis: int)
 def _give(gradient: Array, values: Array, *windows: Window) -> None:
     """Add to a part of a gradient that starts at zero."""
     if all(window.stride >= window.span for window in windows):
-        gradient[...] = values  # no two windows meet; adding makes the whole pass 1.2 times as long
+        gradient[...] = values  # no overlap; adding would make the whole pass 1.2 times as long
     else:
         gradient += values
 

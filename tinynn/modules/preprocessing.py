@@ -1,4 +1,4 @@
-"""What is done to raw features before a network, as a module: saved and exported with it."""
+"""Preprocessing of raw features as a module, which is saved and exported with the network."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Standardize(Module):
     """Scale raw features to mean 0 and standard deviation 1: ``Y = (X - mean) / scale``.
 
     Mean and scale are buffers, not parameters: `fit` computes them from the training rows, training
-    leaves them alone, and they are saved with the network, which then takes raw numbers.
+    leaves them unchanged, and they are saved with the network, which then takes raw numbers.
 
-    Backward: ``∂L/∂X = delta / scale``.
+    Backward: ``dX = delta / scale``.
 
     Parameters
     ----------
     feature_shape : int or tuple of int
-        The shape of mean and scale: D for rows of D features, ``(C, 1, 1)`` for one number for each
-        channel of images, in general what NumPy broadcasts against a sample.
+        The shape of mean and scale: D for rows of D features, ``(C, 1, 1)`` for one number per
+        channel of images; in general, a shape that broadcasts against a sample.
     dtype : dtype_like, default numpy.float32
         Of mean and scale.
 
     Attributes
     ----------
     mean : ndarray of shape feature_shape
-        What is subtracted; zeros before `fit`.
+        Subtracted from the input; zeros before `fit`.
     scale : ndarray of shape feature_shape
-        What is divided by; ones before `fit`, and for a feature that is constant.
+        Divides the difference; ones before `fit`, and for a constant feature.
 
     Raises
     ------
@@ -74,12 +74,12 @@ class Standardize(Module):
         self.scale = np.ones(shape, dtype)
 
     def fit(self, X: ArrayLike) -> Self:
-        """Take mean and standard deviation from raw rows, and return the module.
+        """Compute mean and standard deviation from raw rows, and return the module.
 
         Parameters
         ----------
         X : array_like, shape (N, ...)
-            The training rows alone: others would tell the network of the data it is tested on.
+            Only the training rows: other rows would leak test data into the network.
 
         Returns
         -------
@@ -89,9 +89,9 @@ class Standardize(Module):
         Raises
         ------
         ShapeError
-            Where the rows do not have the module's shape.
+            If the rows do not have the module's shape.
         DataError
-            Where there is no row, or a number that is not finite.
+            If there is no row, or a number is not finite.
 
         Examples
         --------
@@ -102,22 +102,22 @@ class Standardize(Module):
         self._check_input(X)
         if not len(X) or not np.isfinite(X).all():
             raise DataError(
-                "Standardize.fit needs at least one row, and finite numbers; fill in or leave out "
-                "what is missing first"
+                "Standardize.fit needs at least one row, and finite numbers; fix: fill in "
+                "missing values, or leave such rows out"
             )
-        # All axes over which one mean is taken: the rows, and where the buffers have length 1.
+        # The axes to average over: the rows, and those where the buffers have length 1.
         wide = (1,) * (X.ndim - self.mean.ndim) + self.mean.shape
         axes = tuple(axis for axis in range(X.ndim) if wide[axis] == 1)
         rows = X.astype(np.float64)
         mean = rows.mean(axis=axes, keepdims=True)
         scale = np.sqrt(((rows - mean) ** 2).mean(axis=axes, keepdims=True))
-        # The rounding of the mean leaves a constant feature a deviation, but never so large a one.
+        # Rounding of the mean gives a constant feature a deviation, but one below this bound.
         constant = scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
         scale[constant] = 1
         return self.set(mean.reshape(self.mean.shape), scale.reshape(self.scale.shape))
 
     def set(self, mean: ArrayLike, scale: ArrayLike) -> Self:
-        """Take mean and scale as they are, from a data factory for instance; return the module.
+        """Set mean and scale, such as those of a data factory, and return the module.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class Standardize(Module):
         Raises
         ------
         DataError
-            For another shape, and for a scale of zero or below. The module stays as it was then.
+            For another shape, and for a scale of zero or below. The module is then unchanged.
 
         Examples
         --------
@@ -165,7 +165,7 @@ class Standardize(Module):
         return delta / self.scale
 
     def _input_shape(self) -> Shape:
-        # Where there is one number for a whole axis, the axis may have any length.
+        # An axis that shares one number may have any length.
         return tuple(None if length == 1 else length for length in self.mean.shape)
 
     def output_shape(self, input_shape: Shape) -> Shape:

@@ -1,11 +1,11 @@
-"""Recurrence: one step, applied at every position of a sequence to its input and its own state.
+"""Recurrence: one step, applied to the input and the state at every position of a sequence.
 
-Each class has one step forward, and under it the same step backward: `_unroll` runs through the
-positions in their order and `_unroll_back` in the opposite one, with the derivative by the state
-that it hands from each position to the one before. What the directions and layers share, the
-products that need no order, stands in the base class: they are done for all positions at once.
+Each class has one step forward, and right under it the same step backward. `_unroll` runs through
+the positions in order. `_unroll_back` runs in the opposite order, and passes the derivative with
+respect to the state from each position to the one before. The base class has what the directions
+and layers share: the products that need no order, computed for all positions at once.
 
-Letters: N sequences of T positions, D features in, H numbers of state. Inside of this file the
+Letters: N sequences of T positions, D input features, H numbers of state. In this file the
 positions come first, (T, N, D), so that those of one step lie together in memory.
 """
 
@@ -36,15 +36,15 @@ State: TypeAlias = tuple[Array, ...]
 
 
 class Recurrence(Module):
-    """What all recurrences share: layers, directions, padding, and the state that is carried on.
+    """Hold what all recurrences share: layers, directions, padding, and the carried state.
 
-    A subclass says how many gates it has, and writes `_unroll` and `_unroll_back`.
+    A subclass sets the number of its gates, and defines `_unroll` and `_unroll_back`.
     """
 
     _gates = 1
     _n_states = 1
 
-    # For every layer and direction the state after the latest call, where it is carried on.
+    # The state after the latest call, for every layer and direction, if it is carried on.
     _state: list[State] | None = None
 
     def __init__(
@@ -73,7 +73,7 @@ class Recurrence(Module):
         if self.stateful and self.bidirectional:
             raise OptionError(
                 f"{name}: stateful and bidirectional exclude each other, as the reverse direction "
-                "comes from a future that is not there yet"
+                "would need positions that have not come yet"
             )
         self.init = init
         get_initializer(init)
@@ -97,27 +97,27 @@ class Recurrence(Module):
             between = None if rng is None else generator
             self._drops = [Dropout(self.dropout, rng=between) for _ in range(self.num_layers - 1)]
 
-    # ---- one layer in one direction: written by each kind of recurrence ---------------------
+    # ---- one layer in one direction: defined by each kind of recurrence ---------------------
 
     def _unroll(self, A: Array, W: Array, b: Array | None, before: State) -> tuple[Any, State]:
-        """Run through all positions in their order.
+        """Run through all positions in order.
 
         Parameters
         ----------
         A : ndarray of shape (T, N, gates · H)
-            What the input gives to every gate, ``x W_ihᵀ + b_ih``. May be overwritten.
+            The input's part of every gate, ``x W_ihᵀ + b_ih``. May be overwritten.
         W : ndarray of shape (gates · H, H)
-            What the state gives to every gate.
+            The weights from the state to every gate.
         b : ndarray of shape (gates · H,), or None
-            The bias that goes with W.
+            The bias that belongs to W.
         before : tuple of ndarray of shape (N, H)
             The state before the first position.
 
         Returns
         -------
         tuple of (tuple, tuple)
-            What `_unroll_back` will need, of which the first is the states h, (T + 1, N, H), that
-            before the first position included; and the whole state after the last position.
+            The arrays that `_unroll_back` needs, and the whole state after the last position. The
+            first array is the states h, (T + 1, N, H), including the one before the first position.
         """
         raise NotImplementedError
 
@@ -127,16 +127,16 @@ class Recurrence(Module):
         Parameters
         ----------
         delta : ndarray of shape (T, N, H)
-            The derivative by every state h, as far as it was given out.
+            The derivative with respect to every state h, as an output.
         kept : tuple
             From `_unroll`.
         W : ndarray of shape (gates · H, H)
-            As there.
+            As in `_unroll`.
 
         Returns
         -------
         tuple of (ndarray, ndarray), each of shape (T, N, gates · H)
-            The derivatives by ``x W_ihᵀ + b_ih`` and by ``h W_hhᵀ + b_hh``.
+            The derivatives with respect to ``x W_ihᵀ + b_ih`` and ``h W_hhᵀ + b_hh``.
         """
         raise NotImplementedError
 
@@ -180,7 +180,7 @@ class Recurrence(Module):
         layers, lengths = self._saved
         (T, N, _), H = layers[0][0][0].shape, self.hidden_size
         if self.last:
-            # Of the last position, in every direction.
+            # ∂L/∂h at the last position, in every direction.
             by_state = delta.reshape(N, len(self._directions), H)
         else:
             delta = delta.transpose(1, 0, 2)
@@ -201,7 +201,7 @@ class Recurrence(Module):
                         by_h = by_h * _is_true(lengths, T)
                     if direction:
                         by_h = _reversed(by_h, lengths)
-                # With A = x W_ihᵀ + b_ih and B = h W_hhᵀ + b_hh, of the state h before each step:
+                # With A = x W_ihᵀ + b_ih and B = h W_hhᵀ + b_hh, with h the state before a step:
                 #   ∂L/∂W_ih = Σ_t (∂L/∂A_t)ᵀ x_t       ∂L/∂b_ih = Σ_t ∂L/∂A_t
                 #   ∂L/∂W_hh = Σ_t (∂L/∂B_t)ᵀ h_{t−1}   ∂L/∂b_hh = Σ_t ∂L/∂B_t
                 #   ∂L/∂x_t = ∂L/∂A_t W_ih
@@ -245,7 +245,7 @@ class Recurrence(Module):
         carried: list[State] | None = None
         if before is not None:
             if self.bidirectional:
-                raise OptionError(f"{self!r} cannot go on token by token: it reads both ways")
+                raise OptionError(f"{self!r} cannot generate token by token: it reads both ways")
             carried = before.kept.get(id(self))
         elif self.stateful and self.training:
             carried = self._state
@@ -260,17 +260,17 @@ class Recurrence(Module):
         return carried
 
     def _carry(self, after: list[State], lengths: Array | None) -> None:
-        """Keep the state for the next call, where it will be wanted."""
+        """Keep the state for the next call, if that call will use it."""
         before = past()
         if before is not None:
             before.kept[id(self)] = after
         elif self.stateful and self.training:
             if lengths is not None:
                 raise StateError(
-                    f"{self!r} carries its state on, which padded sequences have ended before; "
-                    "fix: leave stateful away"
+                    f"{self!r} carries its state on, but the last positions of padded sequences "
+                    "are padding; fix: set stateful=False"
                 )
-            # Real, as a proof steps into the complex plane for one call alone.
+            # Real, as a gradient check takes a complex step for a single call.
             self._state = [tuple(part.real.copy() for part in state) for state in after]
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -283,13 +283,15 @@ class Recurrence(Module):
 
 
 class RNN(Recurrence):
-    """The plain recurrence: ``Y_t = f(X_t W_ihᵀ + b_ih + Y_{t−1} W_hhᵀ + b_hh)``, f being tanh.
+    """The plain recurrence: ``Y_t = f(X_t W_ihᵀ + b_ih + Y_{t−1} W_hhᵀ + b_hh)``, with f = tanh.
 
-    Backward through time, with ``a_t`` for what is in the brackets, the derivative by a state comes
-    from two sides, from the output there and from the step after it:
-    ``∂L/∂Y_t = delta_t + ∂L/∂a_{t+1} W_hh`` and ``∂L/∂a_t = ∂L/∂Y_t · f′(a_t)``.
-    So a derivative that goes k steps back is multiplied k times with W_hh and f′, and vanishes or
-    explodes with k; `LSTM` and `GRU` were made against that.
+    Backward: ``dY_t = delta_t + da_{t+1} W_hh`` and ``da_t = dY_t · f′(a_t)``, where a_t is the
+    argument of f, from the last step to the first. So the derivative with respect to a state has
+    two parts, from the output there and from the next step. Then ``dX_t = da_t W_ih``,
+    ``dW_ih = Σ_t da_tᵀ X_t``, ``dW_hh = Σ_t da_tᵀ Y_{t−1}``, and ``Σ_t da_t`` for both biases.
+
+    A derivative that goes k steps back is multiplied k times by W_hh and f′, and vanishes or
+    explodes with k. `LSTM` and `GRU` were made to prevent that.
 
     Parameters
     ----------
@@ -298,22 +300,22 @@ class RNN(Recurrence):
     hidden_size : int
         H, the numbers of a state.
     num_layers : int, default 1
-        How many recurrences stand on each other, each fed with the states of the one below.
+        How many recurrences are stacked; each takes the states of the one below as input.
     nonlinearity : {"tanh", "relu"}, default "tanh"
         f.
     bias : bool, default True
         Whether to add the two biases, which start at zero.
     dropout : float, default 0
-        Probability with which numbers between two layers are dropped in training.
+        The probability that a number between two layers is dropped in training.
     bidirectional : bool, default False
-        Whether a second recurrence runs from the end to the beginning; the states of both stand
-        side by side.
+        Whether a second recurrence runs from the end to the beginning; the output has the states of
+        both side by side.
     last : bool, default False
-        Whether to give the state after the last position, (N, H), instead of all, (N, T, H).
+        Whether to return only the state after the last position, (N, H), instead of all, (N, T, H).
     stateful : bool, default False
-        Whether in training a call begins with the state at which the one before ended, row by row:
+        Whether a call in training begins with the state at the end of the call before, row by row:
         truncated backpropagation through time, for a long text cut into blocks. `fit` begins every
-        epoch with zeros, as `reset_state` does. In evaluation every call begins with zeros.
+        epoch with zeros, as `reset_state` does. In evaluation, every call begins with zeros.
     init : str or callable, default "lecun_uniform"
         How the weights start: a name in `tinynn.initializers`, or a function of (shape, rng).
     rng : numpy.random.Generator, int or None, default None
@@ -332,7 +334,7 @@ class RNN(Recurrence):
     Raises
     ------
     ShapeError
-        For what is not sequences of D features, and for empty ones.
+        For an input that is not sequences of D features, and for empty sequences.
 
     References
     ----------
@@ -401,15 +403,17 @@ class RNN(Recurrence):
 
 
 class LSTM(Recurrence):
-    """Long short-term memory: gates that decide what a cell keeps, takes in and shows.
+    """Long short-term memory: gates decide what a cell keeps, takes in and outputs.
 
-    With ``A_t = X_t W_ihᵀ + b_ih + h_{t−1} W_hhᵀ + b_hh`` cut into four parts of H numbers, the
+    With ``A_t = X_t W_ihᵀ + b_ih + h_{t−1} W_hhᵀ + b_hh`` split into four parts of H numbers, the
     gates are ``i, f, o = σ(A_i), σ(A_f), σ(A_o)`` and the candidate is ``g = tanh(A_g)``:
     ``Y_t = h_t = o · tanh(c_t)`` with the cell ``c_t = f · c_{t−1} + i · g``.
 
-    Backward, with ``∂L/∂h_t = delta_t + ∂L/∂A_{t+1} W_hh``, the cell hands its derivative on with
-    no weight in between: ``∂L/∂c_t = ∂L/∂h_t · o (1 − tanh²(c_t)) + ∂L/∂c_{t+1} · f_{t+1}``.
-    As long as the gate f is open, it does not vanish.
+    Backward: ``dh_t = delta_t + dA_{t+1} W_hh`` and
+    ``dc_t = dh_t · o (1 − tanh²(c_t)) + dc_{t+1} · f_{t+1}``, from the last step to the first. The
+    cell passes its derivative on without a weight, so it does not vanish while the gate f is open.
+    Then ``dA_i = dc_t · g i (1 − i)``, ``dA_f = dc_t · c_{t−1} f (1 − f)``,
+    ``dA_g = dc_t · i (1 − g²)``, ``dA_o = dh_t · tanh(c_t) o (1 − o)`` and ``dX_t = dA_t W_ih``.
 
     Parameters
     ----------
@@ -418,18 +422,18 @@ class LSTM(Recurrence):
     hidden_size : int
         H, the numbers of a state.
     num_layers : int, default 1
-        How many recurrences stand on each other, each fed with the states of the one below.
+        How many recurrences are stacked; each takes the states of the one below as input.
     bias : bool, default True
         Whether to add the two biases, which start at zero.
     dropout : float, default 0
-        Probability with which numbers between two layers are dropped in training.
+        The probability that a number between two layers is dropped in training.
     bidirectional : bool, default False
-        Whether a second recurrence runs from the end to the beginning; the states of both stand
-        side by side.
+        Whether a second recurrence runs from the end to the beginning; the output has the states of
+        both side by side.
     last : bool, default False
-        Whether to give the state after the last position, (N, H), instead of all, (N, T, H).
+        Whether to return only the state after the last position, (N, H), instead of all, (N, T, H).
     stateful : bool, default False
-        Whether in training a call begins with the state at which the one before ended; see `RNN`.
+        Whether a call in training begins with the state at the end of the call before; see `RNN`.
     init : str or callable, default "lecun_uniform"
         How the weights start: a name in `tinynn.initializers`, or a function of (shape, rng).
     rng : numpy.random.Generator, int or None, default None
@@ -440,14 +444,14 @@ class LSTM(Recurrence):
     Attributes
     ----------
     weight_ih_l0, weight_hh_l0 : Parameter of shapes (4 H, D) and (4 H, H)
-        W_ih and W_hh, for the gates i, f, g, o one below the other.
+        W_ih and W_hh, with the rows of the gates i, f, g, o stacked.
     bias_ih_l0, bias_hh_l0 : Parameter of shape (4 H,)
         b_ih and b_hh.
 
     Raises
     ------
     ShapeError
-        For what is not sequences of D features, and for empty ones.
+        For an input that is not sequences of D features, and for empty sequences.
 
     References
     ----------
@@ -494,7 +498,7 @@ class LSTM(Recurrence):
         A = A.astype(dtype, copy=False)
         if b is not None:
             A += b
-        # σ(a) = ½ + ½ tanh(½ a): so one tanh does for all four parts, with these factors.
+        # σ(a) = ½ + ½ tanh(½ a), so one tanh is enough for all four parts, with these factors.
         half = np.full(4 * H, 0.5, A.real.dtype)
         half[2 * H : 3 * H] = 1
         A *= half
@@ -521,7 +525,7 @@ class LSTM(Recurrence):
         # and with σ′ = σ (1 − σ) and tanh′ = 1 − tanh²
         #   ∂L/∂A_i = ∂L/∂c_t · g i (1 − i)         ∂L/∂A_g = ∂L/∂c_t · i (1 − g²)
         #   ∂L/∂A_f = ∂L/∂c_t · c_{t−1} f (1 − f)   ∂L/∂A_o = ∂L/∂h_t · tanh(c_t) o (1 − o)
-        # All factors but the derivatives themselves are known beforehand, for all positions.
+        # All factors except the derivatives are known in advance, for all positions.
         _, c, gates, tanh_c = kept
         T, N, H = tanh_c.shape
         i, f, g, o = (gates[:, :, k * H : (k + 1) * H] for k in range(4))
@@ -533,7 +537,7 @@ class LSTM(Recurrence):
         shown = o * (1 - tanh_c * tanh_c)
         by_h, by_c = np.zeros((2, N, H), slopes.dtype)
         for t in range(T - 1, -1, -1):
-            by_A = slopes[t]  # becomes it
+            by_A = slopes[t]  # overwritten in place
             by_h += delta[t]
             by_c += by_h * shown[t]
             by_A[:, :3] *= by_c[:, np.newaxis]
@@ -547,13 +551,15 @@ class LSTM(Recurrence):
 class GRU(Recurrence):
     """The gated recurrent unit: a state that is partly kept and partly replaced.
 
-    With ``A = X_t W_ihᵀ + b_ih`` and ``B = Y_{t−1} W_hhᵀ + b_hh``, each cut into three parts of H
+    With ``A = X_t W_ihᵀ + b_ih`` and ``B = Y_{t−1} W_hhᵀ + b_hh``, each split into three parts of H
     numbers, the gates are ``r, z = σ(A_r + B_r), σ(A_z + B_z)`` and the candidate is
     ``n = tanh(A_n + r · B_n)``: ``Y_t = (1 − z) · n + z · Y_{t−1}``.
 
-    Backward, ``∂L/∂Y_{t−1}`` has a part ``∂L/∂Y_t · z`` with no weight in between, and one
-    ``∂L/∂B W_hh``; with ``a_n`` for the candidate's brackets,
-    ``∂L/∂a_n = ∂L/∂Y_t · (1 − z)(1 − n²)`` and ``∂L/∂B_n = ∂L/∂a_n · r``.
+    Backward: ``dY_{t−1} = delta_{t−1} + dY_t · z + dB W_hh``, from the last step to the first; the
+    part with z has no weight, and does not vanish while z is near 1. Here
+    ``dA_n = dY_t · (1 − z)(1 − n²)``, ``dA_z = dY_t · (Y_{t−1} − n) z (1 − z)`` and
+    ``dA_r = dA_n · B_n r (1 − r)``; dB is the same but for ``dB_n = dA_n · r``; and
+    ``dX_t = dA W_ih``.
 
     Parameters
     ----------
@@ -562,18 +568,18 @@ class GRU(Recurrence):
     hidden_size : int
         H, the numbers of a state.
     num_layers : int, default 1
-        How many recurrences stand on each other, each fed with the states of the one below.
+        How many recurrences are stacked; each takes the states of the one below as input.
     bias : bool, default True
         Whether to add the two biases, which start at zero.
     dropout : float, default 0
-        Probability with which numbers between two layers are dropped in training.
+        The probability that a number between two layers is dropped in training.
     bidirectional : bool, default False
-        Whether a second recurrence runs from the end to the beginning; the states of both stand
-        side by side.
+        Whether a second recurrence runs from the end to the beginning; the output has the states of
+        both side by side.
     last : bool, default False
-        Whether to give the state after the last position, (N, H), instead of all, (N, T, H).
+        Whether to return only the state after the last position, (N, H), instead of all, (N, T, H).
     stateful : bool, default False
-        Whether in training a call begins with the state at which the one before ended; see `RNN`.
+        Whether a call in training begins with the state at the end of the call before; see `RNN`.
     init : str or callable, default "lecun_uniform"
         How the weights start: a name in `tinynn.initializers`, or a function of (shape, rng).
     rng : numpy.random.Generator, int or None, default None
@@ -584,19 +590,19 @@ class GRU(Recurrence):
     Attributes
     ----------
     weight_ih_l0, weight_hh_l0 : Parameter of shapes (3 H, D) and (3 H, H)
-        W_ih and W_hh, for r, z and n one below the other.
+        W_ih and W_hh, with the rows of r, z and n stacked.
     bias_ih_l0, bias_hh_l0 : Parameter of shape (3 H,)
         b_ih and b_hh.
 
     Raises
     ------
     ShapeError
-        For what is not sequences of D features, and for empty ones.
+        For an input that is not sequences of D features, and for empty sequences.
 
     References
     ----------
     Cho et al.: Learning phrase representations using RNN encoder-decoder, 2014; with the reset gate
-    behind the product, as in cuDNN and PyTorch.
+    after the product, as in cuDNN and PyTorch.
 
     Examples
     --------
@@ -656,11 +662,11 @@ class GRU(Recurrence):
     def _unroll_back(self, delta: Array, kept: Any, W: Array) -> tuple[Array, Array]:
         # h_t = (1 − z) n + z h_{t−1}, so from the last position to the first
         #   ∂L/∂h_t = delta_t + ∂L/∂h_{t+1} · z_{t+1} + ∂L/∂B_{t+1} W
-        # and with a_r, a_z and a_n for what σ and tanh are taken of, a_n = A_n + r B_n,
+        # and with a_r, a_z and a_n, the arguments of σ and tanh, such as a_n = A_n + r B_n,
         #   ∂L/∂a_n = ∂L/∂h_t · (1 − z)(1 − n²)
         #   ∂L/∂a_z = ∂L/∂h_t · (h_{t−1} − n) z (1 − z)
         #   ∂L/∂a_r = ∂L/∂a_n · B_n r (1 − r)
-        # These are ∂L/∂A, and ∂L/∂B but for its last part, ∂L/∂B_n = ∂L/∂a_n · r.
+        # These are ∂L/∂A, and also ∂L/∂B except for its last part, ∂L/∂B_n = ∂L/∂a_n · r.
         h, gates, B_n = kept
         T, N, H = B_n.shape
         r, z, n = (gates[:, :, k * H : (k + 1) * H] for k in range(3))
@@ -684,7 +690,7 @@ class GRU(Recurrence):
 
 
 def _states(A: Array, W: Array, before: Array) -> tuple[Array, np.dtype[Any]]:
-    """Return room for the state before the first position, set to it, and after each; its dtype."""
+    """Return an array for all states, with the one before the first position set; its dtype."""
     T, N, _ = A.shape
     dtype = np.result_type(A, W, before)
     h = np.empty((T + 1, N, W.shape[1]), dtype)
@@ -699,7 +705,7 @@ def _product(x: Array, W: Array) -> Array:
 
 
 def _reversed(x: Array, lengths: Array | None) -> Array:
-    """Return sequences (T, N, D) from their end to their beginning; padding stays where it is."""
+    """Return sequences (T, N, D) in reverse order; padding stays where it is."""
     if lengths is None:
         return x[::-1]
     t = np.arange(len(x))[:, np.newaxis]
@@ -707,5 +713,5 @@ def _reversed(x: Array, lengths: Array | None) -> Array:
 
 
 def _is_true(lengths: Array, T: int) -> Array:
-    """Return True for what is no padding, of shape (T, N, 1)."""
+    """Return True where there is no padding, of shape (T, N, 1)."""
     return (np.arange(T)[:, np.newaxis] < lengths)[:, :, np.newaxis]

@@ -1,4 +1,4 @@
-"""Regularization: modules that disturb a network in training, and do nothing in evaluation."""
+"""Regularization: modules that add noise in training, and change nothing in evaluation."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ __all__ = ["Dropout", "GaussianNoise"]
 
 
 class Dropout(Module):
-    """Inverted dropout: numbers are zeroed with probability p, the others grow by 1/(1 − p).
+    """Inverted dropout: zero numbers with probability p, and scale the others by 1/(1 − p).
 
-    ``Y = X · M / (1 − p)`` with a mask M of ones, and of zeros where numbers are dropped.
-    The expected value stays what it was, so evaluation leaves the input as it is.
+    ``Y = X · M / (1 − p)`` with a mask M that is zero where numbers are dropped, and one elsewhere.
+    This keeps the expected value, so in evaluation the output is the input.
+
+    Backward: ``dX = delta · M / (1 − p)``, and ``dX = delta`` in evaluation.
 
     Parameters
     ----------
     p : float, default 0.5
-        Probability of being dropped, from 0 to 1.
+        The probability that a number is dropped, from 0 to 1.
     rng : numpy.random.Generator, int or None, default None
         What the masks are drawn from; None draws from the library's generator.
 
@@ -57,7 +59,7 @@ class Dropout(Module):
         return delta.copy() if mask is None else delta * mask
 
     def _draw_mask(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
-        """Return 0 for what is dropped and 1/(1 − p) for the rest; None where nothing can be."""
+        """Return 0 for dropped numbers, 1/(1 − p) for the others; None if none can be dropped."""
         if not self.training or self.p == 0:
             return None
         keep = as_generator(self._generator).random(shape, np.float32) >= self.p
@@ -72,6 +74,8 @@ class Dropout(Module):
 
 class GaussianNoise(Module):
     """Normal noise added to every number in training, ``Y = X + std · ε`` with ε from N(0, 1).
+
+    Backward: ``dX = delta``, as the noise does not depend on the input.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
-"""What a call knows of its sequences beside their numbers: where they end, and what came before.
+"""Sequences: the lengths and the past that belong to a call, beside the array itself.
 
-A module takes one array. Two things that modules over time need are not in it: how much of each
-sequence is padding, and, while a text is generated token by token, what the earlier tokens left.
-Both hold for a whole call of a model, for all modules inside of it, however deep. So they are kept
-beside the modules, for the thread that makes the call: `Padded` sets the lengths, `tnn.generate`
-sets the past, and whoever mixes positions asks for them.
+A module takes one array. Modules over time need two things that are not in it: how much of each
+sequence is padding, and, while a text is generated token by token, the state that earlier tokens
+left. Both belong to a whole call of a model, and to every module inside it at any depth. So they
+are kept outside the modules, for the thread that makes the call: `Padded` sets the lengths,
+`tnn.generate` sets the past, and every module that mixes positions asks for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from tinynn.core.checks import check_number, shown
+from tinynn.core.checks import check_number, instance_hint, shown
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.modules.base import Module
@@ -29,34 +29,34 @@ _past: ContextVar[Past | None] = ContextVar("past", default=None)
 
 
 class Padded(Module):
-    """Run a module on padded sequences, so that each gives what it gives alone: ``Y = f(X)``.
+    """Run a module on padded sequences, each of which gives the same as alone: ``Y = f(X)``.
 
-    Sequences of differing length go into one batch with padding behind the shorter ones. Inside of
-    this container padding counts for nothing: no `MultiheadAttention` looks at it, an `RNN`, `GRU`
-    or `LSTM` gives zeros there and as its last state that at the last true position (the reverse
-    direction begins there), and `GlobalAvgPool1d` leaves it out of the mean. What a network gives
-    at padded positions has no meaning; ``CrossEntropyLoss(ignore_index=...)`` leaves it out too.
+    Sequences of different lengths share a batch, with padding after the shorter ones. Inside this
+    container, padding has no effect. No `MultiheadAttention` attends to it. An `RNN`, `GRU` or
+    `LSTM` gives zeros there; its last state is the one at the last true position, where the reverse
+    direction begins. `GlobalAvgPool1d` leaves padding out of the mean. The output of a network at
+    padded positions has no meaning; ``CrossEntropyLoss(ignore_index=...)`` leaves it out too.
 
-    The derivative is that of the module inside: where sequences end is not a number that can move.
+    Backward: ``dX = f.backpropagate(delta)``. The lengths of the sequences have no derivative.
 
     Parameters
     ----------
     module : Module
         f, such as a `ModuleList` that begins with an `Embedding`.
     padding_value : float, default 0
-        What padding holds: the index of padding for indices (N, T), and for vectors (N, T, D) the
-        number that all of a padded vector's D numbers are.
+        The padding: its index for indices (N, T), and for vectors (N, T, D) the number that fills
+        all D entries of a padded vector.
 
     Raises
     ------
     DataError
-        For a sequence that is nothing but padding, and for padding that does not stand at the end.
+        For a sequence that is nothing but padding, and for padding that is not at the end.
 
     Notes
     -----
-    A convolution, and a normalization over the batch, do look at padding; a convolution with a
-    stride changes the number of positions, after which the lengths fit no longer, and a module that
-    needs them raises a ShapeError.
+    Padding does affect a convolution, and a normalization over the batch. A convolution with a
+    stride changes the number of positions, so the lengths no longer fit: a module that needs them
+    then raises a ShapeError.
 
     Examples
     --------
@@ -71,8 +71,9 @@ class Padded(Module):
 
     def __init__(self, module: Module, padding_value: float = 0) -> None:
         if not isinstance(module, Module):
-            hint = "; an instance is needed: add ()" if isinstance(module, type) else ""
-            raise OptionError(f"Padded: module must be a Module, but is {shown(module)}{hint}")
+            raise OptionError(
+                f"Padded: module must be a Module, but is {shown(module)}{instance_hint(module)}"
+            )
         self.module = module
         check_number("Padded", "padding_value", padding_value)
         self.padding_value = padding_value
@@ -88,7 +89,7 @@ class Padded(Module):
         return self._at(lambda module: module.backpropagate(delta, input_gradient))
 
     def _at(self, use: Callable[[Module], Any]) -> Any:
-        """Use the module; an error says where it came from."""
+        """Use the module; an error says that it came from inside."""
         try:
             return use(self.module)
         except Exception as error:
@@ -157,12 +158,12 @@ def lengths_for(module: Module, N: int, T: int) -> Array | None:
 
 
 class Past:
-    """What the tokens before these left in each module, while a text is generated.
+    """Keep the state that earlier tokens left in each module, while a text is generated.
 
     Attributes
     ----------
     position : int
-        How many tokens there were.
+        How many tokens came before.
     kept : dict
         By the identity of a module: keys and values of an attention, the state of a recurrence.
     """
@@ -173,7 +174,7 @@ class Past:
 
     @contextmanager
     def going_on(self, n: int) -> Iterator[None]:
-        """Let the n tokens of a call inside of the block stand behind those before."""
+        """Append the n tokens of a call inside the block to those before."""
         token = _past.set(self)
         try:
             yield
@@ -183,7 +184,7 @@ class Past:
 
 
 def past() -> Past | None:
-    """Return what came before the tokens of this call; None outside of a generation."""
+    """Return the state before the tokens of this call; None if no text is being generated."""
     return _past.get()
 
 
@@ -194,7 +195,7 @@ def position() -> int:
 
 
 def sequence_shape(module: Module, input_shape: Shape, features: int | None) -> Shape:
-    """Return (T, D) with None for what is not known, or raise a ShapeError.
+    """Return (T, D), with None for unknown lengths, or raise a ShapeError.
 
     Examples
     --------
@@ -205,13 +206,13 @@ def sequence_shape(module: Module, input_shape: Shape, features: int | None) -> 
     takes = f"sequences (N, T, {'D' if features is None else features})"
     shape = aligned(input_shape, 2)
     if shape is None:
-        mend = "; one feature needs an axis as well: X[..., numpy.newaxis]"
+        fix = "; one feature needs an axis as well: X[..., numpy.newaxis]"
         comes = f"samples of shape {sample_text(input_shape)}"
-        raise module._refuse(takes, comes, input_shape, mend * (len(input_shape) == 1))
+        raise module._refuse(takes, comes, input_shape, fix * (len(input_shape) == 1))
     T, D = shape
     if features is not None and D not in (features, None):
-        mend = "; with channels first, put a Transpose() before it" * (features == T)
-        raise module._refuse(f"{features} features", f"{D}", input_shape, mend)
+        fix = "; with channels first, put a Transpose() before it" * (features == T)
+        raise module._refuse(f"{features} features", f"{D}", input_shape, fix)
     if T == 0:
         raise module._refuse("sequences of at least one position", "empty ones", input_shape)
     return T, D

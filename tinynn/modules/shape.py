@@ -1,4 +1,4 @@
-"""Modules that only move numbers about."""
+"""Shapes: modules that only rearrange numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Flatten(Module):
 
     def __call__(self, X: Array) -> Array:
         self._saved = X.shape
-        # The number of columns is spelled out: -1 cannot be told for a batch of no rows.
+        # The number of columns is given, as -1 is ambiguous for a batch of no rows.
         return _reshaped(X, (len(X), math.prod(X.shape[1:])))
 
     def backpropagate(self, delta: Array) -> Array:
@@ -44,14 +44,14 @@ class Flatten(Module):
 
 
 class Reshape(Module):
-    """Give every sample another shape, of as many numbers: ``(N, 784)`` becomes ``(N, 1, 28, 28)``.
+    """Give every sample another shape of equal size: ``(N, 784)`` becomes ``(N, 1, 28, 28)``.
 
     ``Y[n] = X[n].reshape(shape)``. Backward: ``dX = delta`` in the shape of X.
 
     Parameters
     ----------
     shape : tuple of int
-        The shape of a sample of the output. One length may be -1: it is what remains.
+        The shape of a sample of the output. One length may be -1: it follows from the others.
 
     Examples
     --------
@@ -93,7 +93,9 @@ class Reshape(Module):
 
 
 class Identity(Module):
-    """Hand on a copy of the input, ``Y = X``, for a branch that changes nothing.
+    """Return a copy of the input, ``Y = X``, for a branch that changes nothing.
+
+    Backward: ``dX = delta``.
 
     Examples
     --------
@@ -115,17 +117,17 @@ class Identity(Module):
 class Transpose(Module):
     """Exchange two axes, such as positions and features: ``(N, T, D)`` becomes ``(N, D, T)``.
 
-    ``Y = X.swapaxes(dim0, dim1)``; backward ``∂L/∂X = delta.swapaxes(dim0, dim1)``.
+    ``Y = X.swapaxes(dim0, dim1)``. Backward: ``dX = delta.swapaxes(dim0, dim1)``.
 
     Parameters
     ----------
     dim0, dim1 : int, default 1 and 2
-        The axes, with the batch axis as 0, which stays where it is.
+        The axes. The batch axis is 0, and stays where it is.
 
     Raises
     ------
     ShapeError
-        For an input that has no such axis.
+        For an input without such an axis.
 
     Examples
     --------
@@ -165,10 +167,10 @@ class Transpose(Module):
 
 
 def _reshaped(X: Array, shape: Any) -> Array:
-    """Return a new array; where reshaping had to copy the numbers already, that one."""
+    """Return a new array of another shape, without copying the numbers twice."""
     if X.ndim > 1 and X.strides[0] == X.itemsize:
-        # Behind a convolution the samples lie innermost in memory. They stay there: to lay each
-        # one out by itself takes eight times as long, and products are as fast either way.
+        # After a convolution the samples lie innermost in memory. They stay there: moving them to
+        # the front takes eight times as long, and products are as fast either way.
         N, *sample = shape
         Y = X.transpose(*range(1, X.ndim), 0).reshape(*sample, N)
         Y = Y.transpose(Y.ndim - 1, *range(Y.ndim - 1))

@@ -22,15 +22,15 @@ __all__ = [
 ]
 
 
-# The shape of one sample. Before any data are seen, an axis may be unknown (None), or the number
-# of axes (an Ellipsis, at the end or at the beginning); a whole shape of which nothing is known is
-# ``(...,)``, and one of which only the last axis is known ``(..., 10)``.
+# The shape of one sample. Before any data are seen, an axis may be unknown (None), and so may the
+# number of axes (an Ellipsis, at the end or at the beginning). Nothing is known of ``(...,)``, and
+# only the last axis of ``(..., 10)``.
 Shape: TypeAlias = tuple[int | EllipsisType | None, ...]
 UNKNOWN: Shape = (...,)
 
 
 def as_shape(where: str, shape: object) -> Shape:
-    """Return the shape of a sample as far as it is known, in plain ints, or say what is wrong."""
+    """Return the shape of a sample as far as it is known, or raise an OptionError."""
     lengths = tuple(shape) if isinstance(shape, tuple | list) else (-1,)
     known = [n if n is None or n is ... else _length(n) for n in lengths]
     if ... in known[1:-1] or known.count(...) > 1:
@@ -44,7 +44,7 @@ def as_shape(where: str, shape: object) -> Shape:
 
 
 def _length(value: object) -> int:
-    """Return the length of an axis, -1 for what can be none."""
+    """Return the length of an axis; -1 for an invalid one."""
     is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return max(int(value), -1) if is_integer else -1  # type: ignore[call-overload]
 
@@ -81,9 +81,9 @@ def is_known(shape: Shape) -> bool:
 
 
 def channels_of(shape: Shape) -> int | None:
-    """Return how many channels a sample has, where that is known: its first axis.
+    """Return the number of channels of a sample, its first axis; None if it is unknown.
 
-    A shape that is open at its beginning, as that behind a `Linear`, is taken for that of a row.
+    A shape that is open at its beginning, as after a `Linear`, is taken for that of a row.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def channels_of(shape: Shape) -> int | None:
 
 
 def aligned(shape: Shape, n_axes: int) -> Shape | None:
-    """Return a shape of so many axes, with None for unknown ones; None if it has another number.
+    """Return a shape as one of `n_axes`, with None for unknown ones; None if it has another number.
 
     Examples
     --------

@@ -20,7 +20,7 @@ HEADER = ("position", "module", "output shape", "parameters")
 
 @runtime_checkable
 class Summarized(Protocol):
-    """What a table asks of a module; `Module` has all of it."""
+    """Declare the methods that a table needs; `Module` has all of them."""
 
     _is_list: bool
 
@@ -31,7 +31,7 @@ class Summarized(Protocol):
         """Return all parameters with their names."""
 
     def named_modules(self) -> Iterator[tuple[str, Any]]:
-        """Yield the module and those inside of it, with their names."""
+        """Yield the module and those inside it, with their names."""
 
     def _input_shape(self) -> Shape: ...
 
@@ -41,7 +41,7 @@ class Summarized(Protocol):
 
 
 class Row(NamedTuple):
-    """One line of the table; `depth` tells inside of how many modules the one here is shown."""
+    """One line of the table; `depth` is the number of modules that the line is indented under."""
 
     depth: int
     position: str
@@ -51,14 +51,14 @@ class Row(NamedTuple):
 
 
 def summarize(module: Summarized, input_shape: Shape | None = None) -> list[Row]:
-    """Return the table: the input, every module from outside in, and the total.
+    """Return the table: the input, every module from the outside in, and the total.
 
     Parameters
     ----------
     module : Module
         A network, or a part of one.
     input_shape : tuple of int, optional
-        The shape of one sample; by default what the first module tells.
+        The shape of one sample; by default it is taken from the first module.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def summarize(module: Summarized, input_shape: Shape | None = None) -> list[Row]
     Raises
     ------
     ShapeError
-        Where the module cannot take such an input.
+        If the module cannot take such an input.
 
     Examples
     --------
@@ -86,9 +86,9 @@ def summarize(module: Summarized, input_shape: Shape | None = None) -> list[Row]
         else as_shape(type(module).__name__, input_shape)
     )
     if shape and shape[-1] is ...:
-        # Of rows with so many features the number of axes is left open; a table shows the usual.
+        # A module for rows leaves the number of axes open; a table shows the usual one.
         shape = shape[:-1] or shape
-    module.output_shape(shape)  # raises what does not fit, with its position
+    module.output_shape(shape)  # raises for a misfit, with its position
     rows = list(_rows(module, shape, "", 0, set()))
     if module._is_list:  # it is the table itself, not a line of it
         rows = [row._replace(depth=row.depth - 1) for row in rows[1:]]
@@ -100,7 +100,7 @@ def summarize(module: Summarized, input_shape: Shape | None = None) -> list[Row]
 
 
 def as_text(rows: list[Row]) -> str:
-    """Write a table with spaces, what is inside of another module two further to the right.
+    """Write a table as text, with modules inside another one indented by two spaces.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def as_text(rows: list[Row]) -> str:
     Returns
     -------
     str
-        One line a row, and lines of dashes.
+        One line per row, and lines of dashes.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def as_text(rows: list[Row]) -> str:
 
 
 def as_html(rows: list[Row]) -> str:
-    """Write a table as HTML for a notebook, what is inside of another module to the right of it.
+    """Write a table as HTML for a notebook, with modules inside another one indented.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def as_html(rows: list[Row]) -> str:
     Returns
     -------
     str
-        A ``<table>``, all text in it escaped.
+        A ``<table>``, with all text escaped.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def _indented(text: str, depth: int) -> str:
 def _rows(
     module: Summarized, shape: Shape, position: str, depth: int, seen: set[int]
 ) -> Iterator[Row]:
-    """Yield the row of a module, and those of all that is inside of it."""
+    """Yield the row of a module, and the rows of all modules inside it."""
     seen.add(id(module))
     inside = [found for found in module._inside(shape) if id(found[1]) not in seen]
     output = batch_text(module.output_shape(shape))
@@ -181,7 +181,7 @@ def _rows(
 
 
 def _name(module: Summarized, taken_apart: bool) -> str:
-    """Return how a module is written, without the modules inside, which have rows of their own."""
+    """Write a module without the modules inside it, which have rows of their own."""
     if not taken_apart and not module._is_list:
         return short_repr(module)
     return options_repr(module, _holds_no_module).removesuffix("()")
@@ -193,7 +193,7 @@ def _holds_no_module(value: object) -> bool:
 
 
 def _count(module: Summarized) -> str:
-    """Return how many parameters there are, with a question mark where some are not made yet."""
+    """Write the number of parameters, with a question mark if some do not exist yet."""
     number = f"{sum(parameter.size for _, parameter in module.named_parameters()):,}"
     return (
         f"{number} + ?"

@@ -23,10 +23,10 @@ Pair: TypeAlias = int | tuple[int, int]
 
 
 class Window(NamedTuple):
-    """How a kernel moves along one axis of an image.
+    """Describe how a kernel moves along one axis of an image.
 
     For position `o` of the output its tap `k` reads position ``o·stride + k·dilation − before`` of
-    the input; outside of the input there is padding, `before` it and `after` it.
+    the input. Outside the input there is padding: `before` numbers ahead of it, `after` behind it.
     """
 
     size: int
@@ -38,11 +38,11 @@ class Window(NamedTuple):
 
     @property
     def span(self) -> int:
-        """How many positions there are from the first tap to the last, both counted."""
+        """The number of positions from the first tap to the last, both counted."""
         return (self.size - 1) * self.dilation + 1
 
     def length(self, n: int) -> int:
-        """Return how many positions the output has for `n` of the input; none if below 1."""
+        """Return the length of the output for an input of length `n`; below 1, there is none."""
         room = self.before + n + self.after - self.span
         if not self.ceil_mode:
             return room // self.stride + 1
@@ -78,14 +78,15 @@ def overlap(n_out: int, n_in: int, stride: int, shift: int) -> tuple[slice, slic
 
 @functools.lru_cache(maxsize=64)
 def readers(window: Window, n: int) -> list[tuple[slice, list[int], int, int]]:
-    """Return by which positions of the output each of n positions of the input is read.
+    """Return which positions of the output read each of n positions of the input.
 
     Returns
     -------
     list of tuple of (slice, list of int, int, int)
-        Positions of the input that the same taps read; these taps, the last one first; where the
-        output has the position of that one, for the first of the inputs; and how far it is from
-        there to the position of the next tap. For the next input all of them are one further.
+        Positions of the input that the same taps read; these taps, the last one first; the
+        position of the output at which that tap reads the first of these inputs; and the distance
+        from there to the position for the next tap. For the next input, every position of the
+        output is one further.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def readers(window: Window, n: int) -> list[tuple[slice, list[int], int, int]]:
     """
 
     def readers(i: int) -> list[tuple[int, int]]:
-        """Return the taps that read position i, and where the output has what they read."""
+        """Return the taps that read position i, each with its position of the output."""
         found = [
             (k, *divmod(i + window.before - k * window.dilation, window.stride))
             for k in reversed(range(window.size))
@@ -136,21 +137,21 @@ def stacked(rows: Array, n: int, stride: int, k: int, step: int) -> Array:
 
 
 def image_shape(module: Module, input_shape: Shape, channels: int | None) -> Shape:
-    """Return (C, H, W) with None for what is not known, or raise a ShapeError."""
+    """Return (C, H, W), with None for unknown lengths, or raise a ShapeError."""
     shape = aligned(input_shape, 3)
     takes = "images (N, C, H, W)" if channels is None else f"images (N, {channels}, H, W)"
     if shape is None:
-        mend = (
+        fix = (
             "; give images their shape: X.reshape(N, C, H, W), or flatten=False in the data factory"
         )
         if len(input_shape) == 2:
-            mend = "; one channel needs an axis as well: X[:, numpy.newaxis]"
-        raise module._refuse(takes, f"samples of shape {input_shape}", input_shape, mend)
+            fix = "; one channel needs an axis as well: X[:, numpy.newaxis]"
+        raise module._refuse(takes, f"samples of shape {input_shape}", input_shape, fix)
     C, H, W = shape
     if channels is not None and C not in (channels, None):
         channels_last = channels == W
-        mend = "; with channels last, X.transpose(0, 3, 1, 2) puts them first" * channels_last
-        raise module._refuse(f"{channels} channels", f"{C}", input_shape, mend)
+        fix = "; with channels last, X.transpose(0, 3, 1, 2) puts them first" * channels_last
+        raise module._refuse(f"{channels} channels", f"{C}", input_shape, fix)
     return C, H, W
 
 
