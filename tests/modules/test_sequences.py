@@ -1,5 +1,7 @@
 """What modules over sequences do beside the contract: padding, causality, states, and bad input."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -315,3 +317,13 @@ def test_a_vision_transformer_of_patches_is_proved():
     target = np.array([0, 2, 1])
     report = tnn.check_gradients(model, (3, 1, 4, 4), loss_fn=tnn.CrossEntropyLoss(), target=target)
     assert report.ok
+
+
+def test_what_was_loaded_can_be_sent_on(tmp_path):
+    pytest.importorskip("safetensors")
+    block = TransformerBlock(4, 2, causal=True, rng=0)
+    tnn.save(block, tmp_path / "block.safetensors")
+    loaded = pickle.loads(pickle.dumps(tnn.load(tmp_path / "block.safetensors")))
+    assert repr(loaded.self_attn.out_proj) == repr(block.self_attn.out_proj)
+    X = spaced((2, 3, 4), 0)
+    np.testing.assert_array_equal(loaded(X), block(X))

@@ -492,7 +492,12 @@ class _Builder:
             raise CheckpointError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
         kept = {}
         if OWN.get(cls.__name__) is cls:
-            sizes = self.sizes.pop(name, [])
+            # Modules among the options are built by now, and have taken theirs: what is left under
+            # this name is its own, and that of modules which its constructor makes.
+            inside = [
+                key for key in self.sizes if key == name or not name or key.startswith(f"{name}.")
+            ]
+            sizes = [size for key in inside for size in self.sizes.pop(key)]
             if "dtype" in signature.parameters:  # so have all that make arrays
                 _check_sizes(cls, options, max(sizes, default=0))
             if "init" in signature.parameters and "rng" in signature.parameters:
@@ -501,7 +506,9 @@ class _Builder:
                 options["init"] = _nothing_drawn(cls, sum(sizes))
         arguments = inspect.BoundArguments(signature, options)
         module = cls(*arguments.args, **arguments.kwargs)
-        vars(module).update(kept)
+        for _, inner in module.named_modules() if kept else ():
+            if vars(inner).get("init") is options["init"]:  # handed on to what is inside
+                vars(inner).update(kept)
         return module
 
 
