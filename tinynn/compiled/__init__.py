@@ -1,7 +1,7 @@
 """Compiled steps: the same networks, losses and optimizers in loops that Numba compiles.
 
-`compile` puts a network's step together from kernels, one for each module; `Kernel` and
-`add_kernel` give a module of your own a kernel.
+`compile` builds a network's step from kernels, one for each module; `Kernel` and `add_kernel` give
+a kernel to a module of your own.
 """
 
 from tinynn.compiled import table as _table  # noqa: F401 - it adds the kernels

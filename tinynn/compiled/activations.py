@@ -266,7 +266,7 @@ class HardtanhKernel(Kernel):
 
 
 class GELUKernel(Kernel):
-    """``y = x · C(x)``, with C the normal distribution function or its form by tanh."""
+    """``y = x · C(x)``, with C the normal distribution function, or its form with tanh."""
 
     @staticmethod
     def room(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, int]:
@@ -378,7 +378,7 @@ class SoftplusKernel(Kernel):
 
 
 def _rows_of(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, float]:
-    """Return how many numbers are tied together, and how far apart they lie in memory."""
+    """Return how many numbers sum to one, and how far apart they lie in memory."""
     del output_shape
     axis = module.dim - 1 if module.dim > 0 else len(input_shape) + module.dim
     if not 0 <= axis < len(input_shape):
@@ -390,7 +390,7 @@ def _rows_of(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, 
 
 
 class SoftmaxKernel(Kernel):
-    """``y_c = exp(x_c) / Σ_k exp(x_k)``; the C numbers that are tied together lie P apart."""
+    """``y_c = exp(x_c) / Σ_k exp(x_k)``; the C numbers of one sum lie P apart in memory."""
 
     values = staticmethod(_rows_of)
 
@@ -429,7 +429,7 @@ class SoftmaxKernel(Kernel):
 
 
 class LogSoftmaxKernel(Kernel):
-    """``y_c = x_c − log Σ_k exp(x_k)``; the C numbers that are tied together lie P apart."""
+    """``y_c = x_c − log Σ_k exp(x_k)``; the C numbers of one sum lie P apart in memory."""
 
     values = staticmethod(_rows_of)
 

@@ -1,4 +1,4 @@
-"""What branches need beside the kernels of their modules: to add arrays, and to join them."""
+"""Branches: loops that add arrays and join them, beside the kernels of the modules."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def join(part: Rows, Y: Rows, start: int, width: int) -> None:
 
 @loops
 def take(delta: Rows, part: Rows, start: int, width: int) -> None:
-    """Read a part out of the columns of delta from `start` on: the way back of `join`."""
+    """Read a part out of the columns of delta from `start` on: the backward pass of `join`."""
     rows = delta.size // width
     own = part.size // rows
     d, p = delta.reshape((rows, width)), part.reshape((rows, own))

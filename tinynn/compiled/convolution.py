@@ -1,4 +1,4 @@
-"""Convolution: for each image the pixels under the kernel are laid out, and multiplied at once."""
+"""Convolution: the pixels under the kernel are laid out for each image, then multiplied at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def unfold(
     dilation_h: int,
     dilation_w: int,
 ) -> None:
-    """Compute ``patches[c, i, j, a, b]``: what tap (i, j) of the kernel sees at position (a, b)."""
+    """Compute ``patches[c, i, j, a, b]``, the pixel under tap (i, j) at position (a, b)."""
     C, H, W = image.shape
     _, kh, kw, A, B = patches.shape
     for c in range(C):
@@ -66,7 +66,7 @@ def fold(
     dilation_h: int,
     dilation_w: int,
 ) -> None:
-    """Add all that was made of a pixel to it: the way back of `unfold`."""
+    """Add the gradients of all copies of a pixel to its own: the backward pass of `unfold`."""
     C, H, W = image.shape
     _, kh, kw, A, B = patches.shape
     for c in range(C):

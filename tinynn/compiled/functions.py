@@ -1,9 +1,9 @@
-"""Exponentials and what is made of them, for one number, in a form that compilers can vectorize.
+"""Functions of one number, built on the exponential, in a form that compilers can vectorize.
 
-A loop over a call of the C library's ``exp`` is worked off number by number; one over a dozen plain
-operations eight or sixteen at a time. Each function takes the type of its numbers as well, since
-Numba takes a Python float for float64, and one of these turns a whole loop into float64: so
-constants are written ``T(0.5)``. NaN gives NaN.
+A loop that calls ``exp`` of the C library handles one number at a time; a loop over a dozen plain
+operations handles eight or sixteen. Each function also takes the type T of its numbers. Numba
+treats a Python float as float64, and a single one turns a whole loop into float64, so constants are
+written ``T(0.5)``. NaN gives NaN.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__: list[str] = []  # nothing here is for users
 
 @loops
 def exp(x: Any, T: Any) -> Any:
-    """Return ``exp(x)``, to two units in the last place; zero where it is no normal number."""
+    """Return ``exp(x)``, to two units in the last place; zero if it is not a normal number."""
     # With k the whole number next to x / ln 2:   exp(x) = 2^k · exp(r),   r = x − k ln 2.
-    # 2^k is taken in two halves, as k may be one more than the largest exponent.
+    # 2^k is a product of two halves, as k may be one more than the largest exponent.
     k, p = _reduced(x, T)
     half = k >> np.int32(1)
     y = (p + T(1)) * power_of_two(half, T(1)) * power_of_two(np.int32(k - half), T(1))
@@ -55,7 +55,7 @@ def sigmoid(x: Any, T: Any) -> Any:
 
 @loops
 def softplus(x: Any, T: Any) -> Any:
-    """Return ``log(1 + exp(x))``, which overflows nowhere."""
+    """Return ``log(1 + exp(x))``, which never overflows."""
     positive = T(0) if x <= T(0) else x
     return positive + T(math.log1p(exp(-abs(x), T)))
 
@@ -68,7 +68,7 @@ def erf(x: Any, T: Any) -> Any:
 
 @loops
 def _lowest(T: Any) -> Any:
-    """Return the number below which the exponential is no normal number."""
+    """Return the number below which the exponential is not a normal number."""
     return T(-87.33654) if T is np.float32 else T(-708.3964185322641)
 
 
@@ -76,7 +76,7 @@ def _lowest(T: Any) -> Any:
 def _reduced(x: Any, T: Any) -> tuple[Any, Any]:
     """Return k and ``exp(r) − 1`` with ``x = k ln 2 + r`` and r as small as can be.
 
-    x beyond the range of the exponential is taken for its end.
+    An x beyond the range of the exponential is replaced by the end of the range.
     """
     low, high = _lowest(T), T(89) if T is np.float32 else T(710)
     y = low if x < low else x
@@ -88,7 +88,7 @@ def _reduced(x: Any, T: Any) -> tuple[Any, Any]:
         p = T(1 / 5040)
     else:
         r = (y - k * T(6.93147180369123816490e-01)) - k * T(1.90821492927058770002e-10)
-        # exp(r) − 1 = r + r²/2! + r³/3! + …, of which for |r| ≤ ½ ln 2 so many terms are enough.
+        # exp(r) − 1 = r + r²/2! + r³/3! + …, these terms are enough for |r| ≤ ½ ln 2.
         p = T(1 / 6227020800)
         p = p * r + T(1 / 479001600)
         p = p * r + T(1 / 39916800)

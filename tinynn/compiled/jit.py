@@ -1,18 +1,18 @@
-"""How the loops of this folder become machine code, where it is kept, and how it is called.
+"""Compile the loops of this folder to machine code, cache the code, and call it.
 
-This is the one file that knows Numba. Everything else is written as plain loops over arrays, and
-reads and runs as Python too. Three decisions are made here:
+This is the only file that uses Numba. Everything else consists of plain loops over arrays, which
+also run as Python. Three decisions are made here:
 
-* No flag lets the compiler assume that there is no NaN and no infinity: these must behave as in
+* No flag lets the compiler assume that there is no NaN and no infinity: both must behave as in
   NumPy. It may reorder a sum, so that it can be vectorized, and fuse a product with an addition.
-* Every kernel is compiled by itself, once for float32 and once for float64, into a function of four
-  numbers. A network's step is a list of such functions, and `run` calls them one after the other.
-  So a new network needs no compiler, as long as its modules were compiled before.
-* Arrays are found by their addresses in a table, as taking over some forty array objects one by one
+* Every kernel is compiled on its own, once for float32 and once for float64, into a function of
+  four numbers. A network's step is a list of such functions, and `run` calls them in order.
+  So a new network needs no compiler if its modules were compiled before.
+* Arrays are found by their addresses in a table, as passing some forty array objects one by one
   would take longer than the arithmetic of a small network.
 
 Compiled code is kept in the user's cache folder, under a name that depends on the sources, so that
-code of another version is never found. A folder that cannot be used costs time, no more.
+code of another version is never found. An unusable folder costs only time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__: list[str] = []  # nothing here is for users
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What an argument of a kernel is, said by its annotation. All are C-contiguous arrays.
+# The annotation of a kernel's argument says what it is. All are C-contiguous arrays.
 Rows: TypeAlias = Array  # a matrix with one row for each sample
 PerRow: TypeAlias = Array  # a vector with one number for each sample
 Indices: TypeAlias = Array  # likewise, of int64
@@ -58,17 +58,17 @@ _lock = threading.RLock()
 
 
 def loops(function: F) -> F:
-    """Compile a function of plain loops when it is first needed; the two passes of a `Kernel`, say.
+    """Compile a function of plain loops when it is first needed, such as a pass of a `Kernel`.
 
     Parameters
     ----------
     function : callable
-        Of arrays and numbers. What it calls must be compiled as well.
+        A function of arrays and numbers. Every function that it calls must be compiled as well.
 
     Returns
     -------
     callable
-        The same as compiled code, or `function` itself where there is no Numba.
+        The compiled function, or `function` itself if there is no Numba.
 
     Examples
     --------
@@ -90,14 +90,14 @@ def loops(function: F) -> F:
 
 
 def check_numba() -> None:
-    """Raise the error that says how to get Numba, where it is not installed."""
+    """Raise an error that says how to get Numba, if it is not installed."""
     if not HAS_NUMBA:
         raise ImportError("compiling needs Numba: pip install 'tinynn-numpy[compile]'")
 
 
 @functools.cache
 def arguments(function: Any) -> dict[str, str]:
-    """Return the names of a kernel's arguments, and what each is by its annotation."""
+    """Return the kinds of a kernel's arguments by name, from their annotations."""
     parameters = inspect.signature(getattr(function, "py_func", function)).parameters
     found = {}
     for name, parameter in parameters.items():
@@ -108,7 +108,7 @@ def arguments(function: Any) -> dict[str, str]:
     return found
 
 
-# ---- what is compiled with every kernel -------------------------------------------------------
+# ---- functions that are compiled with every kernel --------------------------------------------
 
 if HAS_NUMBA:
     from numba import carray, types
@@ -176,8 +176,8 @@ else:
 
 # ---- entries: kernels that take everything from tables ----------------------------------------
 
-# How an argument is found: `at` has the addresses of arrays, `words` which of them and how large
-# they are, and `options` floating-point numbers.
+# How an argument is found: `at` has the addresses of arrays, `words` their positions in it and
+# their lengths, and `options` floating-point numbers.
 _FORMS = {
     "Rows": (2, "carray(_pointer(at[w[{0}]]), (N, w[{1}]), T)"),
     "PerRow": (1, "carray(_pointer(at[w[{0}]]), (N,), T)"),
@@ -194,7 +194,7 @@ KINDS = tuple(_FORMS)
 
 
 def words_of(kind: str) -> int:
-    """Return how many words tell where an argument of a kind is."""
+    """Return how many words describe an argument of a kind."""
     return _FORMS[kind][0]
 
 
@@ -254,13 +254,13 @@ def run(X, y, S, at, pointers, starts, words, options, numbers, result, first, l
             break
     return result[0], result[1], result[2]
 """
-# How many numbers a run takes along for the optimizer.
+# How many numbers a run passes to the optimizer.
 NUMBERS = 12
 
 
 @functools.cache
 def runner(dtype: np.dtype[Any], indices: bool) -> Any:
-    """Return what calls one entry after the other, for targets that are indices or numbers."""
+    """Return the function that calls the entries in order, for targets of indices or numbers."""
     import numba
 
     number = numba.from_dtype(dtype)
@@ -288,17 +288,17 @@ def runner(dtype: np.dtype[Any], indices: bool) -> Any:
 
 # ---- the cache --------------------------------------------------------------------------------
 
-# The files of this folder in which nothing is compiled.
+# The files of this folder without compiled code.
 _NOT_COMPILED = {
     *("__init__.py", "kernel.py", "network.py", "program.py", "step.py", "table.py"),
 }
-# Who is told what is compiled, for a line of progress.
+# The functions to call with the title of each compilation, such as for a line of progress.
 on_compiling: list[Callable[[str], None]] = []
 
 
 @functools.cache
 def cache_folder() -> Path | None:
-    """Return the folder for compiled code of exactly these sources; None where there is none.
+    """Return the folder for compiled code of exactly these sources; None if there is none.
 
     ``TINYNN_COMPILED`` names the folder above it; by default it is in the user's cache.
     """
@@ -313,7 +313,7 @@ def cache_folder() -> Path | None:
     folder = above / digest.hexdigest()[:20]
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # What is loaded from there is run, so it must be the user's own.
+        # Code from there is run, so the folder must belong to the user.
         if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
             return None
         probe = folder / f".{os.getpid()}"
@@ -325,11 +325,11 @@ def cache_folder() -> Path | None:
 
 
 def _built(title: str, text: str, name: str, names: dict[str, Any], keep: bool, build: Any) -> Any:
-    """Return a function compiled from a text, or what the cache has of it."""
+    """Return a function compiled from source text, or taken from the cache."""
     folder = cache_folder() if keep else None
     with _lock:
         if folder is not None:
-            # Anything may be wrong with files: then they count as not there.
+            # Files may be broken in any way; they then count as missing.
             with contextlib.suppress(Exception), _numba_cache(folder):
                 path = folder / f"{title}.py"
                 if not path.exists():
@@ -341,14 +341,14 @@ def _built(title: str, text: str, name: str, names: dict[str, Any], keep: bool, 
 
 
 def _function(text: str, path: str, name: str, names: dict[str, Any]) -> Any:
-    names = {**names, "__name__": __name__}  # what is loaded from the cache looks for its module
+    names = {**names, "__name__": __name__}  # code from the cache looks for its module
     exec(compile(text, path, "exec"), names)  # noqa: S102 - written a moment ago, above
     return names[name]
 
 
 @contextlib.contextmanager
 def _numba_cache(folder: Path) -> Iterator[None]:
-    """Let Numba keep what it compiles in a folder, inside a with block."""
+    """Let Numba cache compiled code in a folder, inside a with block."""
     import numba
 
     before = numba.config.CACHE_DIR

@@ -1,4 +1,4 @@
-"""What a kernel is: the loops of one module, and the names under which they are handed arrays."""
+"""Kernels: the loops of one module, and the names of the arrays that they are given."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 class Kernel:
-    """The compiled form of a module: a forward pass in loops, and under it its backward pass.
+    """The compiled form of a module: the forward pass in loops, and under it the backward pass.
 
     A subclass writes two functions, decorated with ``@staticmethod`` and `loops`:
 
     ``forward(X, Y, ...)``
         fills Y;
     ``backward(delta, gradient, ...)``
-        fills `gradient` with ∂L/∂X, and the gradients of the module's parameters. Where nobody
-        asks for ∂L/∂X, `gradient` is empty: test ``if gradient.size:`` in a module with parameters.
+        fills `gradient` with ∂L/∂X, and the gradients of the module's parameters. If ∂L/∂X is not
+        needed, `gradient` is empty: test ``if gradient.size:`` in a module with parameters.
 
     All samples are laid out as rows: X, Y, delta and gradient are C-contiguous matrices of N rows,
     images and sequences flattened. Overwrite everything, change nothing else, and write constants
-    as ``T(0.5)`` with ``T = X.dtype.type``, or a whole loop becomes one of float64. What else a
-    function is handed is told by the names of its further arguments, in any order:
+    as ``T(0.5)`` with ``T = X.dtype.type``, or the whole loop runs in float64. The names of the
+    further arguments, in any order, say what else a function is given:
 
     - one of `arrays`, annotated "Vector", "Matrix" or "Counters" (integers): a parameter or buffer
       of the module, as `laid_out` has it; empty where the module has None. ``weight_gradient`` is
       the gradient of ``weight``: overwrite it.
-    - one of `room`: what `forward` fills for `backward`, or room for work; a matrix of N rows, or a
-      vector where it is annotated "Vector".
+    - one of `room`: an array that `forward` fills for `backward`, or scratch space; a matrix of N
+      rows, or a vector if it is annotated "Vector".
     - one of `constants`: a vector, of the model's dtype.
-    - one of `draws`: a matrix of N rows, random numbers that are drawn anew for every step.
+    - one of `draws`: a matrix of N rows of random numbers, drawn again for every step.
     - any other name, annotated ``int``, ``bool`` or ``float``: a number of `values`, or else an
       option of the module.
 
@@ -48,7 +48,7 @@ class Kernel:
     arrays : tuple of str
         The names of parameters and buffers.
     draws : tuple of str
-        The names of what `drawn` returns.
+        The names of the arrays that `drawn` returns.
     mixes_rows : bool
         Whether one row's output depends on other rows, as for a batch normalization.
 
@@ -101,13 +101,13 @@ class Kernel:
 
     @staticmethod
     def room(module: Any, input_shape: Shape, output_shape: Shape) -> Mapping[str, int]:
-        """Return how many numbers a row of a matrix has, or a vector, by name."""
+        """Return the length of a row of each matrix, or of each vector, by name."""
         del module, input_shape, output_shape
         return {}
 
     @staticmethod
     def values(module: Any, input_shape: Shape, output_shape: Shape) -> Mapping[str, float]:
-        """Return the numbers that are no option of the module by themselves, by name."""
+        """Return numbers that are not options of the module, by name."""
         del module, input_shape, output_shape
         return {}
 
@@ -133,14 +133,14 @@ def add_kernel(module: type[Module], kernel: type[Kernel]) -> None:
     Parameters
     ----------
     module : subclass of Module
-        Your own, say. Its subclasses are included as long as they inherit both passes.
+        Such as your own. Its subclasses are included if they inherit both passes.
     kernel : subclass of Kernel
         The same arithmetic in loops.
 
     Raises
     ------
     OptionError
-        Where either is something else, or the kernel lacks one of the two passes.
+        If either is something else, or the kernel lacks one of the two passes.
 
     Examples
     --------
@@ -161,7 +161,7 @@ def add_kernel(module: type[Module], kernel: type[Kernel]) -> None:
 
 
 def find_kernel(module: Module) -> type[Kernel] | None:
-    """Return the kernel of a module; None where it has none, or passes of its own."""
+    """Return the kernel of a module; None if it has none, or overrides a pass."""
     kind = type(module)
     for base in kind.__mro__:
         if base in _KERNELS:

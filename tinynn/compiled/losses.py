@@ -1,9 +1,8 @@
-"""Losses: the loss of a batch and its derivative by the prediction, in one pass.
+"""Losses: the loss of a batch and its derivative with respect to the prediction, in one pass.
 
-Every function computes D, the derivative, and writes three numbers into `result`: 1 where the batch
-is wrong, in which case the loss itself says how; the loss; and by what a mean was divided. Where a
-batch is worked on in parts, that divisor is there beforehand; otherwise it is 0. S are the weights
-of the rows.
+Every function computes the derivative D, and writes three numbers into `result`: 1 if the batch is
+invalid (the loss itself then says why), the loss, and the divisor of a mean. If a batch is computed
+in parts, the divisor is already there; otherwise it is 0. S is the weights of the rows.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class LossKernel:
 
     @staticmethod
     def arrays(loss_fn: Any, sample: Shape) -> Mapping[str, Any]:
-        """Return arrays of one number a column, by name; None where there is none."""
+        """Return arrays with one number per column, by name; None for a missing one."""
         del loss_fn, sample
         return {}
 
@@ -53,7 +52,7 @@ class LossKernel:
 
 
 def refused(loss_fn: Any, prediction: Any, target: Any) -> None:
-    """Let a loss itself say why it takes no such predictions, or that they are not compiled."""
+    """Raise the loss's own error for such predictions, or say that they are not compiled."""
     copy.copy(loss_fn)(prediction, np.asarray(target))
     raise OptionError(
         f"{loss_fn!r} has no compiled form for samples of shape {prediction.shape[1:]}; fix: train "
@@ -72,14 +71,14 @@ def sum_of(S: Array) -> float:
 
 @loops
 def floor(T: Any) -> Any:
-    """Return the smallest probability told from zero, as the losses have it."""
+    """Return the smallest probability that the losses distinguish from zero."""
     return T(2.0**-102) if T is np.float32 else T(2.0**-998)
 
 
 # ---- losses that compare number by number -----------------------------------------------------
 #
-# Each of these returns the loss of one number, its derivative by the prediction p, and whether the
-# target t can be. w is a weight of the column, and `option` what the loss has beside.
+# Each of these returns the loss of one number, ∂L/∂p for the prediction p, and whether the target t
+# is valid. w is the weight of the column, and `option` a further number of the loss.
 
 
 @loops
@@ -140,7 +139,7 @@ def soft_margin(z: Any, t: Any, w: Any, option: float, T: Any) -> tuple[Any, Any
 
 @loops
 def probabilities(q: Any, t: Any, w: Any, option: float, T: Any) -> tuple[Any, Any, bool]:  # noqa: ARG001
-    """Return ``−t log q − (1 − t) log(1 − q)``, constant where a part is below the floor."""
+    """Return ``−t log q − (1 − t) log(1 − q)``, constant if a part is below the floor."""
     least, rest = floor(T), T(1) - q
     a, b = (least if q <= least else q), (least if rest <= least else rest)
     value = -t * T(np.log(a)) - (T(1) - t) * T(np.log(b))
@@ -167,7 +166,7 @@ def divergence(p: Any, t: Any, w: Any, option: float, T: Any) -> tuple[Any, Any,
 
 
 def number_by_number(of_one: Callable[..., Any]) -> Any:
-    """Return the loss of a batch that is made of the losses of single numbers."""
+    """Return the loss of a batch, as a sum of the losses of single numbers."""
 
     def compute(
         P: Rows,
@@ -205,12 +204,12 @@ def number_by_number(of_one: Callable[..., Any]) -> Any:
         result[0] = 0.0 if fine else 1.0
         result[1] = loss
 
-    compute.__qualname__ = f"{of_one.__name__}.compute"  # under which it is kept
+    compute.__qualname__ = f"{of_one.__name__}.compute"  # its name in the cache
     return staticmethod(loops(compute))
 
 
 class NumberByNumber(LossKernel):
-    """What these losses share."""
+    """Hold what these losses share."""
 
     option: ClassVar[str] = ""
 
@@ -226,7 +225,7 @@ class NumberByNumber(LossKernel):
 
     @classmethod
     def values(cls, loss_fn: Any, sample: Shape) -> Mapping[str, float]:
-        """Return what a mean is divided by beside the weights of the rows, and the option."""
+        """Return the divisor of a mean apart from the weights of the rows, and the option."""
         return {
             "mean": loss_fn.reduction == "mean",
             "per_row": 1 if loss_fn.sums_rows else math.prod(sample),
@@ -323,7 +322,7 @@ def distribution(P: Array, n: int, from_logits: bool, E: Array) -> tuple[Any, An
             total += P[n, c]
             E[n, c] = floor(T) if P[n, c] <= floor(T) else P[n, c]
         return T(1), T(0), fine and not abs(total - T(1)) > T(TOLERANCE)
-    # log q_c = z_c − log Σ_k exp(z_k); the largest z is taken off first, lest exp overflow.
+    # log q_c = z_c − log Σ_k exp(z_k); the largest z is subtracted first, so exp cannot overflow.
     largest = P[n, 0]
     for c in range(1, C):
         largest = largest if P[n, c] <= largest else P[n, c]
@@ -335,7 +334,7 @@ def distribution(P: Array, n: int, from_logits: bool, E: Array) -> tuple[Any, An
 
 
 class CrossEntropyOfIndices(LossKernel):
-    """Cross-entropy with one class a row, ``ℓ = −Σ_c a_c log q_c`` with ``a_c = w_c t_c``."""
+    """Cross-entropy with one class per row, ``ℓ = −Σ_c a_c log q_c`` with ``a_c = w_c t_c``."""
 
     takes_indices = True
 
@@ -419,7 +418,7 @@ class CrossEntropyOfIndices(LossKernel):
 
 
 class CrossEntropyOfDistributions(LossKernel):
-    """Cross-entropy with a distribution a row, ``ℓ = −Σ_c a_c log q_c`` with ``a_c = w_c t_c``."""
+    """Cross-entropy with target distributions, ``ℓ = −Σ_c a_c log q_c`` with ``a_c = w_c t_c``."""
 
     arrays = CrossEntropyOfIndices.arrays
     values = CrossEntropyOfIndices.values
@@ -536,7 +535,7 @@ class DistillationKernel(LossKernel):
         result[1] = loss
 
 
-# The kernels of a loss, of which one takes class indices where two are given.
+# The kernels of each loss; if there are two, one takes class indices.
 KERNELS: dict[type[losses.Loss], tuple[type[LossKernel], ...]] = {
     losses.MSELoss: (MSEKernel,),
     losses.L1Loss: (L1Kernel,),

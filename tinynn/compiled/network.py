@@ -1,4 +1,4 @@
-"""A network taken apart: which kernel is called on what, one after the other.
+"""Turn a network into a list of calls: which kernel runs on which arrays, in order.
 
 For a linear layer, a ReLU and a loss the list of calls is ::
 
@@ -43,21 +43,21 @@ from tinynn.parameter import Parameter
 
 __all__: list[str] = []  # nothing here is for users
 
-# Modules that hand their rows on as they are, and those that are made of others.
+# Modules that return their rows unchanged, and modules that contain others.
 SAME_ROWS = (Flatten, Identity, Reshape)
 CONTAINERS = (ModuleList, Residual, Parallel, Concat)
 
 
 @dataclass
 class Room:
-    """One place in the table of addresses: an array that is there, or how much room it needs.
+    """One place in the table of addresses: an existing array, or the room for a new one.
 
     Attributes
     ----------
     per_row, fixed : int
-        How many numbers of the work space it takes: so many for each row, and so many at all.
+        How many numbers of the work space it takes: for each row, and in total.
     array : ndarray or None
-        An array that is there already.
+        An existing array.
     """
 
     per_row: int = 0
@@ -66,19 +66,19 @@ class Room:
 
 
 class Place(NamedTuple):
-    """Where an array is: its place in the table of addresses, and its lengths, rows left out."""
+    """The position of an array in the table of addresses, and its lengths without the rows."""
 
     room: int
     lengths: tuple[int, ...] = ()
 
 
-# What stands in the table of addresses for every network, in this order.
+# The first entries in the table of addresses of every network, in this order.
 X_ROOM, TARGET_ROOM, S_ROOM, RESULT_ROOM, NOTHING_ROOM = range(5)
 
 
 @dataclass
 class Leaf:
-    """A module that has a kernel, and where its numbers stand."""
+    """A module that has a kernel, and the places of its numbers."""
 
     module: Module
     kernel: type[Kernel]
@@ -86,12 +86,12 @@ class Leaf:
     output_shape: Shape
     # The place of each of its values: name, which table, position.
     values: list[tuple[str, str, int]] = field(default_factory=list)
-    # The room of what is drawn for it, by name, and where it is said how long a row is.
+    # The room of its random numbers, by name, and the words for the length of their rows.
     drawn: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
 
 
 class Call(NamedTuple):
-    """One call: of which kernel, and where the words begin that tell its arguments."""
+    """One call: the kernel's function, and where the words of its arguments begin."""
 
     function: Any
     start: int
@@ -110,7 +110,7 @@ class Network:
     sample_shape : tuple of int
         The shape of one row of X.
     dtype : numpy.dtype
-        Of all numbers: that of the parameters, where there are any.
+        Of all numbers: that of the parameters, if there are any.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ class Network:
     leaves : list of Leaf
         The modules, in forward order.
     output : Place
-        Where the output is, each row flat.
+        The place of the output, with each row flat.
     output_shape : tuple of int
         The shape of one row of the output.
     """
@@ -141,13 +141,13 @@ class Network:
         X = Place(X_ROOM, (math.prod(sample_shape),))
         self.output, self.output_shape, self._back = self._module(model, X, tuple(sample_shape))
 
-    # ---- forward, with the way back at hand -----------------------------------------------------
+    # ---- forward, each with its backward pass ---------------------------------------------------
 
     def _module(self, module: Module, X: Place, shape: Shape) -> tuple[Place, Shape, Way]:
-        """Add the forward pass; return the output, its shape, and the way back.
+        """Add the forward pass; return the output, its shape, and a function for the backward pass.
 
-        The way back takes delta, and whether ∂L/∂X is asked for; it adds the backward pass, and
-        returns ∂L/∂X.
+        That function takes delta, and whether ∂L/∂X is needed. It adds the backward pass, and
+        returns the place of ∂L/∂X.
         """
         if not _is_made_of(module, (*SAME_ROWS, *CONTAINERS)):
             return self._leaf(module, X, shape)
@@ -241,7 +241,7 @@ class Network:
 
     def _leaf(self, module: Module, X: Place, shape: Shape) -> tuple[Place, Shape, Way]:
         kernel = find_kernel(module)
-        assert kernel is not None  # `not_compilable` was asked before
+        assert kernel is not None  # `not_compilable` was called before
         leaf = Leaf(module, kernel, shape, _shape(module, shape))
         self.leaves.append(leaf)
         known: dict[str, Any] = {"X": X, "Y": self._rows(math.prod(leaf.output_shape))}
@@ -258,7 +258,7 @@ class Network:
     # ---- calls, and their arguments -------------------------------------------------------------
 
     def _call(self, function: Any, known: dict[str, Any], leaf: Leaf | None = None) -> None:
-        """Add a call, each of whose arguments is known or found by its name."""
+        """Add a call; each of its arguments is known, or found by its name."""
         call = Call(function, len(self.words))
         self.calls.append(call)
         for name, kind in arguments(function).items():
@@ -278,7 +278,7 @@ class Network:
                 self._number(argument, kind)
 
     def _number(self, value: float, kind: str) -> tuple[str, int]:
-        """Add a number; return in which table it stands, and where."""
+        """Add a number; return its table, and its position there."""
         if kind == "float":
             self.words.append(len(self.options))
             self.options.append(value)
@@ -287,7 +287,7 @@ class Network:
         return "words", len(self.words) - 1
 
     def _find(self, leaf: Leaf, name: str, kind: str, known: dict[str, Any]) -> None:
-        """Add what an argument of a module's kernel is by its name."""
+        """Add an argument of a module's kernel, found by its name."""
         kernel, module = leaf.kernel, leaf.module
         stem = name.removesuffix("_gradient")
         shapes = leaf.input_shape, leaf.output_shape
@@ -300,7 +300,7 @@ class Network:
         elif name in constants:
             known[name] = self._given(_plain(constants[name], self.dtype))
         elif name in kernel.draws:
-            # How long a row is, is said before each step: nothing where nothing is drawn.
+            # The length of a row is set before each step: 0 if nothing is drawn.
             number, places = leaf.drawn.setdefault(name, (self._new(Room()), []))
             self.words += [number, 0]
             places.append(len(self.words) - 1)
@@ -338,8 +338,8 @@ class Network:
         lying = leaf.kernel.laid_out(name, array)
         if not (lying.flags.c_contiguous and np.may_share_memory(lying, array)):
             raise OptionError(
-                f"{self._where(leaf.module)}: its {name} does not lie in memory as the module lays "
-                f"it out; fix: assign values to {name}.data, not another Parameter to {name}"
+                f"{self._where(leaf.module)}: its {name} has another memory order than the module "
+                f"gives it; fix: assign values to {name}.data, not another Parameter to {name}"
             )
         return Place(self._new(Room(array=array)), lying.shape)
 
@@ -365,12 +365,12 @@ class Network:
     # ---- what follows the forward pass ----------------------------------------------------------
 
     def end_in_output(self) -> None:
-        """Let the output be written to where targets are in training."""
+        """Write the output to the place that the targets have in training."""
         target = Place(TARGET_ROOM, self.output.lengths)
         self._call(composition.copy, {"A": self.output, "B": target})
 
     def end_in_loss(self, loss_fn: Any, kernel: type[LossKernel]) -> int:
-        """Add the loss and the backward pass; return the number of the loss among the calls."""
+        """Add the loss and the backward pass; return the position of the loss among the calls."""
         sample = self.output_shape
         D = self._rows(self.output.lengths[0])
         known: dict[str, Any] = {
@@ -391,7 +391,7 @@ class Network:
         return number
 
     def end_in_step(self, optimizer: Any, kernel: type[OptimizerKernel]) -> tuple[str, ...]:
-        """Add the update; return the names of the numbers that it takes before every step."""
+        """Add the update; return the names of the numbers to set before every step."""
         flat = optimizer._flat
         known: dict[str, Any] = {
             "p": self._given(flat.data),
@@ -403,7 +403,7 @@ class Network:
             if kind == "Vector" and name not in known:
                 vector = getattr(optimizer, f"_{name}", None)
                 known[name] = self._given(vector if name in optimizer.state_vectors else None)
-        # The first floating-point numbers are filled in before every step.
+        # The first floating-point numbers are set before every step.
         numbers: dict[str, int] = {}
         for function in (find_scale, kernel.update):
             call = Call(function, len(self.words))
@@ -437,7 +437,7 @@ def _is_made_of(module: Module, kinds: tuple[type[Module], ...]) -> bool:
 
 
 def not_compilable(model: Module) -> Iterator[str]:
-    """Yield each module that has no kernel, by its place."""
+    """Yield the place and the text of each module that has no kernel."""
     inner: set[int] = set()
     for name, module in model.named_modules():
         if id(module) in inner or _is_made_of(module, (*SAME_ROWS, *CONTAINERS)):
@@ -448,7 +448,7 @@ def not_compilable(model: Module) -> Iterator[str]:
 
 
 def values_now(leaf: Leaf, module: Module) -> Iterator[tuple[str, int, float]]:
-    """Yield what the numbers of a module are: which table, position, value."""
+    """Yield the table, the position and the value of each number of a module."""
     values: Mapping[str, float] = leaf.kernel.values(module, leaf.input_shape, leaf.output_shape)
     for name, table, position in leaf.values:
         yield table, position, values[name] if name in values else getattr(module, name)

@@ -1,7 +1,7 @@
 """Normalization: means and deviations over a batch, over a sample, or over groups of channels.
 
-A sample of C channels of P numbers each is one row of C · P numbers. What belongs to a channel is
-laid out once a batch for the whole row, so that the long loops run along rows.
+A sample of C channels of P numbers each is one row of C · P numbers. The numbers of a channel are
+laid out along the whole row once per batch, so that the long loops run along rows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def channel_sums(columns: Any, sums: Any) -> None:
 
 @loops
 def along_row(values: Any, row: Any) -> None:
-    """Lay one number for each channel out along a row: the way back of `channel_sums`."""
+    """Lay one number for each channel out along a row: the backward pass of `channel_sums`."""
     P = row.size // values.size
     for c in range(values.size):
         for p in range(c * P, (c + 1) * P):
@@ -55,7 +55,7 @@ class BatchNormKernel(Kernel):
 
     @staticmethod
     def room(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, int]:
-        """Return the sizes: of X − μ, of what belongs to channels, of what lies along a row."""
+        """Return the sizes of X − μ, of arrays with a number per channel, and of rows."""
         del output_shape
         C, row = module.num_features, math.prod(input_shape)
         per_channel = (
@@ -63,7 +63,7 @@ class BatchNormKernel(Kernel):
             *("sum_delta", "sum_delta_x"),
         )
         return dict.fromkeys(per_channel, C) | dict.fromkeys(
-            ("centred", "columns", "more_columns"), row
+            ("centered", "columns", "more_columns"), row
         )
 
     @staticmethod
@@ -81,7 +81,7 @@ class BatchNormKernel(Kernel):
     def forward(
         X: Rows,
         Y: Rows,
-        centred: Rows,
+        centered: Rows,
         mean: Vector,
         variance: Vector,
         inverse: Vector,
@@ -104,7 +104,7 @@ class BatchNormKernel(Kernel):
         T = X.dtype.type
         N, row = X.shape
         P = row // C
-        n = T(N * P)  # how many values μ and σ of a channel are taken over
+        n = T(N * P)  # the number of values behind μ and σ of a channel
         if own_statistics:
             clear(columns)
             for i in range(N):
@@ -123,7 +123,7 @@ class BatchNormKernel(Kernel):
         for i in range(N):
             for j in range(row):
                 t = X[i, j] - columns[j]
-                centred[i, j] = t
+                centered[i, j] = t
                 more_columns[j] += t * t
         if own_statistics:
             channel_sums(more_columns, variance)
@@ -145,14 +145,14 @@ class BatchNormKernel(Kernel):
         along_row(shift, more_columns)
         for i in range(N):
             for j in range(row):
-                Y[i, j] = centred[i, j] * columns[j] + more_columns[j]
+                Y[i, j] = centered[i, j] * columns[j] + more_columns[j]
 
     @staticmethod
     @loops
     def backward(
         delta: Rows,
         gradient: Rows,
-        centred: Rows,
+        centered: Rows,
         inverse: Vector,
         scale: Vector,
         sum_delta: Vector,
@@ -174,7 +174,7 @@ class BatchNormKernel(Kernel):
         for i in range(N):
             for j in range(row):
                 columns[j] += delta[i, j]
-                more_columns[j] += delta[i, j] * centred[i, j]
+                more_columns[j] += delta[i, j] * centered[i, j]
         channel_sums(columns, sum_delta)
         channel_sums(more_columns, sum_delta_x)
         for c in range(C):
@@ -184,18 +184,18 @@ class BatchNormKernel(Kernel):
                 bias_gradient[c] = sum_delta[c]
         if not gradient.size:
             return
-        # Each x also moves μ and σ of its n values:
+        # Each x also changes μ and σ of its n values:
         #   ∂L/∂x = γ/σ · (delta − Σ delta / n − x̂ · Σ(delta x̂) / n)
         n = T(N * P)
         for c in range(C):
-            # Where μ and σ are constants, nothing moves them.
+            # If μ and σ are constants, no x changes them.
             sum_delta[c] = sum_delta[c] / n if own_statistics else T(0)
             sum_delta_x[c] = sum_delta_x[c] * inverse[c] / n if own_statistics else T(0)
         along_row(sum_delta, columns)
         along_row(sum_delta_x, more_columns)
         for i in range(N):
             for j in range(row):
-                gradient[i, j] = delta[i, j] - columns[j] - centred[i, j] * more_columns[j]
+                gradient[i, j] = delta[i, j] - columns[j] - centered[i, j] * more_columns[j]
         along_row(scale, columns)
         for i in range(N):
             for j in range(row):
@@ -289,7 +289,7 @@ class LayerNormKernel(Kernel):
         bias_gradient: Vector,
         D: int,
     ) -> None:
-        """Compute ∂L/∂γ = Σ delta x̂, ∂L/∂β = Σ delta, and ∂L/∂X by way of ∂L/∂x̂ = γ delta."""
+        """Compute ∂L/∂γ = Σ delta x̂, ∂L/∂β = Σ delta, and ∂L/∂X from ∂L/∂x̂ = γ delta."""
         rows = (delta.size // D, D)
         d, s = delta.reshape(rows), standard.reshape(rows)
         clear(weight_gradient)
@@ -354,7 +354,7 @@ class RMSNormKernel(Kernel):
         weight_gradient: Vector,
         D: int,
     ) -> None:
-        """Compute ∂L/∂γ = Σ delta x̂, and ∂L/∂X by way of ∂L/∂x̂ = γ delta."""
+        """Compute ∂L/∂γ = Σ delta x̂, and ∂L/∂X from ∂L/∂x̂ = γ delta."""
         T = delta.dtype.type
         rows = (delta.size // D, D)
         d, s, by_row = delta.reshape(rows), standard.reshape(rows), inverse.reshape(inverse.size)
@@ -431,7 +431,7 @@ class GroupNormKernel(Kernel):
         D: int,
         P: int,
     ) -> None:
-        """Compute ∂L/∂γ = Σ delta x̂, ∂L/∂β = Σ delta, and ∂L/∂X by way of ∂L/∂x̂ = γ delta."""
+        """Compute ∂L/∂γ = Σ delta x̂, ∂L/∂β = Σ delta, and ∂L/∂X from ∂L/∂x̂ = γ delta."""
         T = delta.dtype.type
         clear(weight_gradient)
         clear(bias_gradient)

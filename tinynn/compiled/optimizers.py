@@ -1,6 +1,6 @@
-"""Optimizers: one pass over all parameters p, their gradients g and what is remembered of them.
+"""Optimizers: one pass over all parameters p, their gradients g and the optimizer's vectors.
 
-Clipping and weight decay are part of the same pass, so that g stays as the backward pass left it.
+Clipping and weight decay are part of the same pass, so g stays as the backward pass left it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__: list[str] = []  # nothing here is for users
 class OptimizerKernel:
     """The compiled form of an optimizer: ``update(p, g, ...)``.
 
-    The further arguments are found by their names: a vector that the optimizer remembers, or one of
-    `values`, which are asked for before every step.
+    The further arguments are found by their names: a vector of the optimizer's state, or one of
+    `values`, which is called before every step.
     """
 
     update: ClassVar[Any]
@@ -34,7 +34,7 @@ class OptimizerKernel:
 
 @loops
 def find_scale(g: Vector, clip_value: float, clip_norm: float, result: Result) -> None:
-    """Compute what the clipped gradients are multiplied by, or report that one is not finite."""
+    """Compute the factor of the clipped gradients, or report that one is not finite."""
     T = g.dtype.type
     squares = T(0)
     for i in range(g.size):
@@ -64,13 +64,13 @@ def find_scale(g: Vector, clip_value: float, clip_norm: float, result: Result) -
 
 @loops
 def clipped(g: Any, limit: Any) -> Any:
-    """Return a number cut off at both ends."""
+    """Return a number clipped at both ends."""
     low = -limit if g < -limit else g
     return limit if low > limit else low
 
 
 class SGDKernel(OptimizerKernel):
-    """``v ← μ v + g`` and ``p ← p − lr · v``, or ``p − lr · (g + μ v)`` after Nesterov."""
+    """``v ← μ v + g`` and ``p ← p − lr · v``, or ``p − lr · (g + μ v)`` with Nesterov."""
 
     @staticmethod
     def values(optimizer: Any) -> Mapping[str, float]:
@@ -108,7 +108,7 @@ class AdamKernel(OptimizerKernel):
 
     @staticmethod
     def values(optimizer: Any) -> Mapping[str, float]:
-        """Return the numbers of the next step, its corrections drawn out of the vectors."""
+        """Return the numbers of the next step, with the corrections of m and v as factors."""
         beta1, beta2 = optimizer.betas
         t = optimizer.step_count + 1
         root = math.sqrt(1 - beta2**t)
@@ -138,7 +138,7 @@ class AdamKernel(OptimizerKernel):
         correction: float,
         decoupled: float,
     ) -> None:
-        """Take a step; where the decay is decoupled, weights shrink first."""
+        """Take a step; if the decay is decoupled, weights shrink first."""
         T = p.dtype.type
         limit, s, rate, small = T(clip_value), T(result[3]), T(lr * correction), T(eps)
         b1, c1, b2, c2 = T(beta1), T(1 - beta1), T(beta2), T(1 - beta2)
@@ -154,7 +154,7 @@ class AdamKernel(OptimizerKernel):
 
 
 class RMSpropKernel(OptimizerKernel):
-    """``v ← α v + (1 − α) g²`` and ``p ← p − lr · g / (√v + eps)``, by way of a momentum or not."""
+    """``v ← α v + (1 − α) g²`` and ``p ← p − lr · g / (√v + eps)``, with or without momentum."""
 
     @staticmethod
     def values(optimizer: Any) -> Mapping[str, float]:

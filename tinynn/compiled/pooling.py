@@ -27,7 +27,7 @@ def raise_to(y: Any, pixels: Any, start: int, end: int, stride: int, shift: int)
 def give(
     rest: Any, y: Any, pixels: Any, by_pixels: Any, start: int, end: int, stride: int, shift: int
 ) -> None:
-    """Give what is left of a gradient to the pixels that are the maxima y."""
+    """Give the rest of a gradient to the pixels that are the maxima y."""
     T = rest.dtype.type
     for b in range(start, end):
         taken = rest[b] * (T(1) if pixels[b * stride + shift] == y[b] else T(0))
@@ -42,7 +42,7 @@ class MaxPool2dKernel(Kernel):
 
     @staticmethod
     def room(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, int]:
-        """Return the length of a row of the output: of a gradient, and what is left of it."""
+        """Return the length of a row of the output, for a gradient and for its rest."""
         del module, input_shape
         return {"rest": output_shape[2]}
 
@@ -110,7 +110,7 @@ class MaxPool2dKernel(Kernel):
         dilation_height: int,
         dilation_width: int,
     ) -> None:
-        """Give delta to the pixel that is the maximum, the first of equals."""
+        """Give delta to the pixel that is the maximum; the first of equals gets it."""
         T = X.dtype.type
         images = X.shape[0] * channels
         x, y = X.reshape((images, H, W)), Y.reshape((images, A, B))
@@ -143,7 +143,7 @@ class AvgPool2dKernel(Kernel):
 
     @staticmethod
     def constants(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, Array]:
-        """Return what the sum of each window is divided by."""
+        """Return the divisor of each window's sum."""
         divisor = module._divisor(*input_shape[1:])
         return {"divisor": np.broadcast_to(divisor, output_shape[1:])}
 

@@ -20,16 +20,16 @@ from tinynn.parameter import Parameter
 
 __all__: list[str] = []  # nothing here is for users
 
-_ALIGNED = 64  # bytes: all arrays in a work space begin at the same place in a cache line
+_ALIGNED = 64  # bytes: every array in a work space begins at the start of a cache line
 
 
 class Space:
-    """Room for the work on so many rows, and the addresses of all arrays.
+    """The work space for a number of rows, and the addresses of all arrays.
 
     Parameters
     ----------
     network : Network
-        What is computed.
+        The network to compute.
     N : int
         The number of rows.
     """
@@ -69,9 +69,9 @@ class Program:
     Parameters
     ----------
     network : Network
-        What is computed.
+        The network to compute.
     training : bool
-        Whether modules are in the mode in which they are; otherwise all are in evaluation.
+        Whether each module keeps its own mode; otherwise all are in evaluation.
     """
 
     def __init__(self, network: Network, training: bool) -> None:
@@ -84,9 +84,9 @@ class Program:
         self.tables = self.pointers, self.starts, self.words, self.options
         self._spaces: dict[int, Space] = {}
         self._halves: dict[int, tuple[Space, ...]] = {}
-        # In training the last two calls are the update. Further: what runs the calls, which of them
-        # is the loss, which numbers the update takes, all gradients, and whether what a mean is
-        # divided by is more than the weights of the rows.
+        # In training, the last two calls are the update. Then: the function that runs the calls,
+        # the position of the loss among them, the numbers of the update, all gradients, and whether
+        # the divisor of a mean is more than the weights of the rows.
         self.n_calls = len(network.calls)
         self.n_passes = self.n_calls - 2
         self.run: Any = None
@@ -98,7 +98,7 @@ class Program:
         leaves = network.leaves
         self.random = [leaf for leaf in leaves if leaf.drawn]
         self.mixing = [leaf.module for leaf in leaves if leaf.kernel.mixes_rows]
-        # How many multiply-adds the largest products have: for each row, and in any case.
+        # How many multiply-adds the largest products have: per row, and in total.
         self._per_row = max(map(_product_of_rows, leaves), default=0)
         self._per_image = max(map(_product_of_image, leaves), default=0)
         self._readers = [(leaf.module, _reader(leaf)) for leaf in leaves if leaf.values]
@@ -122,7 +122,7 @@ class Program:
         self.refresh()
 
     def is_current(self) -> bool:
-        """Tell whether the network is still made of the modules and arrays that it had."""
+        """Tell whether the network still has the same modules and arrays."""
         for module, modules in self._lists:
             if module._modules is not modules:
                 return False
@@ -132,7 +132,7 @@ class Program:
         return True
 
     def refresh(self) -> None:
-        """Take over the options and modes that modules have now."""
+        """Copy the current options and modes of the modules."""
         seen = [read(module) for module, read in self._readers]
         if seen == self._seen:
             return
@@ -145,7 +145,7 @@ class Program:
         self._seen = seen
 
     def space(self, N: int) -> Space:
-        """Return room for so many rows; that for the few latest numbers of rows is kept."""
+        """Return the work space for N rows; those for the latest few N are kept."""
         found = self._spaces.get(N)
         if found is None:
             while len(self._spaces) > 3:
@@ -154,7 +154,7 @@ class Program:
         return found
 
     def draw(self, N: int, spaces: tuple[Space, ...]) -> list[Any]:
-        """Draw the random numbers of a step; return what holds them."""
+        """Draw the random numbers of a step; return the arrays that hold them."""
         held = []
         for leaf in self.random:
             drawn = leaf.kernel.drawn(leaf.module, (N, *leaf.input_shape), self.network.dtype)
@@ -179,7 +179,7 @@ class Program:
     def run_on(
         self, space: Space, X: Array, y: Array, S: Array | None, numbers: Any, *calls: int
     ) -> tuple[float, float, float]:
-        """Run some of the calls; return what is wrong, the loss, and its divisor."""
+        """Run some of the calls; return the error code, the loss, and its divisor."""
         space.result[:] = 0
         S = space.ones if S is None else S
         return self.run(X, y, S, space.at, *self.tables, numbers, space.result, *calls)
@@ -199,7 +199,7 @@ class Program:
         )
 
     def halves(self, N: int) -> tuple[Space, ...]:
-        """Return room for two halves of a batch; the second one has gradients of its own."""
+        """Return work spaces for two halves of a batch; the second has its own gradients."""
         if N not in self._halves:
             self._halves = {N: (Space(self.network, N - N // 2), Space(self.network, N // 2))}
             second = self._halves[N][1]
@@ -219,7 +219,7 @@ class Program:
         numbers: Any,
         stop: int,
     ) -> tuple[float, float, float]:
-        """Run both passes on two halves of a batch, and add their gradients up."""
+        """Run both passes on two halves of a batch, and add their gradients."""
         total = float(len(X) if S is None else S.sum())
         outcomes: list[Any] = [None, None]
 
@@ -251,7 +251,7 @@ def _n_cores() -> int:
 
 
 def _reader(leaf: Leaf) -> Any:
-    """Return what reads the options of a module that the numbers of its kernel depend on."""
+    """Return a function that reads the options of a module that its kernel depends on."""
     names = {"training"} | {
         name
         for function in (leaf.kernel.forward, leaf.kernel.backward)

@@ -1,6 +1,6 @@
-"""Noise: what is random is drawn by the modules themselves, from their own generators.
+"""Noise: the modules themselves draw the random numbers, from their own generators.
 
-So a compiled step and one in the open draw the same numbers, and only the arithmetic is here.
+So compiled and uncompiled steps draw the same numbers, and only the arithmetic is here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DropoutKernel(Kernel):
 
     @staticmethod
     def drawn(module: Any, shape: Shape, dtype: np.dtype[Any]) -> dict[str, Array]:
-        """Return the mask, where there is one."""
+        """Return the mask, if there is one."""
         mask = module._draw_mask(shape, dtype)
         return {} if mask is None else {"mask": mask}
 
@@ -60,7 +60,7 @@ class GaussianNoiseKernel(Kernel):
 
     @staticmethod
     def drawn(module: Any, shape: Shape, dtype: np.dtype[Any]) -> dict[str, Array]:
-        """Return the noise, where there is any."""
+        """Return the noise, if there is any."""
         noise = module._draw_noise(shape, dtype)
         return {} if noise is None else {"noise": noise}
 

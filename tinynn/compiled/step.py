@@ -25,7 +25,7 @@ from tinynn.optimizers import Optimizer
 __all__ = ["CompiledModel", "CompiledStep", "compile"]
 
 _INDICES = np.dtype(np.int64)
-_PLAIN: Any = ("C", "A", "W")  # contiguous, aligned and not only for reading
+_PLAIN: Any = ("C", "A", "W")  # contiguous, aligned and writable
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -44,9 +44,9 @@ def compile(  # noqa: A001 - as in PyTorch
 ) -> CompiledModel | CompiledStep:
     """Compile a network: its training step, or its prediction, becomes one call; needs Numba.
 
-    What is compiled is the same arithmetic, on the very arrays of the same objects: compiled steps
-    and steps in the open may take turns, and between any two of them one may save, look at
-    gradients, change the learning rate or write a checkpoint.
+    The compiled code does the same arithmetic on the arrays of the same objects. So compiled and
+    uncompiled steps may take turns, and between any two of them you may save, look at gradients,
+    change the learning rate or write a checkpoint.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def compile(  # noqa: A001 - as in PyTorch
     optimizer : Optimizer, optional
         Made from ``model.parameters()``; goes with `loss_fn`.
     progress : bool, default True
-        Whether to say when something is compiled that is not in the cache on disk.
+        Whether to print a line when something is compiled that is not in the cache on disk.
 
     Returns
     -------
@@ -67,9 +67,9 @@ def compile(  # noqa: A001 - as in PyTorch
     Raises
     ------
     OptionError
-        Where a module, loss or optimizer has no compiled form: it names each, with its place.
+        If a module, loss or optimizer has no compiled form; it names each, with its place.
     ImportError
-        Without Numba.
+        If Numba is not installed.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class CompiledModel:
     model : Module
         The network.
     progress : bool
-        Whether to say when something is compiled.
+        Whether to print a line when something is compiled.
 
     Examples
     --------
@@ -139,14 +139,14 @@ class CompiledModel:
         self._programs: dict[Any, tuple[Program, list[Space]]] = {}
 
     def predict(self, X: ArrayLike, batch_size: int = 1024) -> Array:
-        """Compute the output in evaluation mode, batch by batch, leaving nothing behind.
+        """Compute the output in evaluation mode, batch by batch, and keep nothing.
 
         Several threads may predict at once.
 
         Parameters
         ----------
         X : array_like of shape (N, ...)
-            As many rows as there are, converted to the dtype of the model.
+            Any number of rows, converted to the dtype of the model.
         batch_size : int, default 1024
             How many rows are computed at once.
 
@@ -168,7 +168,7 @@ class CompiledModel:
             N = len(part)
             part = part if part.ndim == 2 else part.reshape(N, -1)
             try:
-                space = spare.pop()  # nobody else has it meanwhile
+                space = spare.pop()  # no other thread has it meanwhile
             except IndexError:
                 space = Space(program.network, N)
             if space.N != N:
@@ -209,7 +209,7 @@ class CompiledStep:
     optimizer : Optimizer
         Made from the model's parameters.
     progress : bool
-        Whether to say when something is compiled.
+        Whether to print a line when something is compiled.
 
     Examples
     --------
@@ -235,7 +235,7 @@ class CompiledStep:
         self._parameters = model.parameters()
         ours = {id(p) for p in self._parameters}
         stepped = {id(p) for p in optimizer._flat.parameters}
-        # Parameters that this optimizer does not step, and those that the model does not have.
+        # Parameters that this optimizer does not update, and those that the model does not have.
         self._frozen = [p for p in self._parameters if id(p) not in stepped]
         self._outside = [p for p in optimizer._flat.parameters if id(p) not in ours]
         self._latest: tuple[Program, tuple[Space, ...]] | Array | None = None
@@ -260,23 +260,23 @@ class CompiledStep:
         Raises
         ------
         DivergedError
-            Where a gradient is not finite. No parameter has been changed then.
+            If a gradient is not finite. No parameter has then changed.
         ShapeError, DataError, StateError
-            As the step in the open raises them.
+            As an uncompiled step raises them.
         """
         return self.run(X, y, sample_weight, stop=False)[1]
 
     def run(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, stop: bool
     ) -> tuple[bool, float]:
-        """Take a step, or with `stop` none where the loss is not finite.
+        """Take a step; with `stop`, none if the loss is not finite.
 
         Parameters
         ----------
         X, y, sample_weight
             The batch, as for a call.
         stop : bool
-            Whether to leave everything as it is where the loss is not finite.
+            Whether to change nothing if the loss is not finite.
 
         Returns
         -------
@@ -318,7 +318,7 @@ class CompiledStep:
                 outcome = program.run_on(spaces[0], X, target, S, numbers, 0, end, stop_at)
             in_two = end != program.n_calls
         if in_two and not outcome[0]:
-            # What follows both halves, or what was added up before.
+            # The update after both halves, or after accumulated gradients.
             for parameter, gradient in earlier:
                 parameter._grad += gradient
             for parameter in self._outside:
@@ -331,7 +331,7 @@ class CompiledStep:
         wrong, loss, total = outcome
         del held
         self._latest = program, spaces
-        # What an earlier call in the open kept does not belong to this step.
+        # Arrays kept by an earlier uncompiled call do not belong to this step.
         model._shapes = None
         loss_fn._saved, loss_fn._value = None, loss
         if program.own_divisor or S is None:
@@ -351,7 +351,7 @@ class CompiledStep:
 
     @property
     def prediction(self) -> Array:
-        """Return what the model gave for the latest batch, before the step."""
+        """Return the model's output for the latest batch, before the step."""
         if self._latest is None:
             raise StateError("no compiled step has been taken yet: there is no prediction")
         if isinstance(self._latest, np.ndarray):
@@ -363,7 +363,7 @@ class CompiledStep:
     # ---- the parts of a step --------------------------------------------------------------------
 
     def _targets(self, y: ArrayLike, N: int) -> tuple[Array, Any]:
-        """Return targets as a kernel takes them, with the kernel; None where none does."""
+        """Return targets as a kernel takes them, with the kernel; None if no kernel does."""
         target: Any = y if isinstance(y, np.ndarray) else np.asarray(y)
         kind = target.dtype.kind
         for kernel in self._kernels:
@@ -416,7 +416,7 @@ class CompiledStep:
     def _refused(
         self, wrong: float, loss: float, y: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[bool, float]:
-        """Raise what the step in the open would, or tell that no step was taken."""
+        """Raise the error of an uncompiled step, or tell that no step was taken."""
         if wrong == 1:
             self.loss_fn(self.prediction, y, sample_weight)
             raise AssertionError(
@@ -431,7 +431,7 @@ class CompiledStep:
     def _in_the_open(
         self, X: Array, y: ArrayLike, sample_weight: ArrayLike | None, stop: bool
     ) -> tuple[bool, float]:
-        """Take the step without compiled code: the parts themselves say what does not fit."""
+        """Take the step without compiled code, so that the parts themselves say what is wrong."""
         self._latest = prediction = self.model(X)
         loss = self.loss_fn(prediction, y, sample_weight)
         if stop and not math.isfinite(loss):
@@ -442,7 +442,7 @@ class CompiledStep:
 
 
 def _as_batch(model: Module, X: ArrayLike, dtype: np.dtype[Any]) -> Array:
-    """Return a batch as compiled code takes it, of whatever shape."""
+    """Return a batch of any shape as compiled code takes it."""
     if type(X) is np.ndarray and X.dtype is dtype and X.flags.carray:
         return X
     array = model._as_input(X)
@@ -457,7 +457,7 @@ def _float_of(X: Array) -> np.dtype[Any]:
 
 
 def _threads(size: int) -> Any:
-    """Return a with block in which products of this size are computed as fast as can be."""
+    """Return a with block with the fastest number of threads for products of this size."""
     if size <= threads.SMALL or (size >= threads.LARGE and threads._overruled != 1):
         return _AS_IT_IS
     return threads.of_scipy()
@@ -477,7 +477,7 @@ _NO_NUMBERS = (0.0,) * NUMBERS
 
 @contextlib.contextmanager
 def _progress(wanted: bool) -> Iterator[None]:
-    """Say what is compiled inside a with block, where anything is."""
+    """Print what is compiled inside a with block, if anything is."""
     if not wanted:
         yield
         return

@@ -1,4 +1,4 @@
-"""Which kernel belongs to which module."""
+"""The table of kernels: one for each class of modules."""
 
 from __future__ import annotations
 

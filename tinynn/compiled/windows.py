@@ -1,7 +1,7 @@
-"""Windows that move over an image: numbers that say how, and the loops along one row of pixels.
+"""Windows that move over an image: the numbers that define them, and loops over a row of pixels.
 
 Position o of the output reads, with tap k, position ``o · stride + k · dilation − before`` of the
-input, where that is inside of the image.
+input, if that is inside the image.
 """
 
 from __future__ import annotations

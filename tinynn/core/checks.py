@@ -1,4 +1,4 @@
-"""Checks of arguments, and what their messages are made of."""
+"""Check arguments, and write the parts of error messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-# ---- the checks, and what their messages are made of ------------------------------------------
+# ---- the checks, and the parts of their messages ----------------------------------------------
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 200
@@ -50,7 +50,7 @@ _short.maxlist = _short.maxtuple = _short.maxset = _short.maxdict = 10
 
 
 def shown(value: object) -> str:
-    """Write any value into a message: shortened where it is long or deep, and never failing."""
+    """Write any value for a message: shortened if it is long or deep, and never failing."""
     try:
         return _short.repr(value)
     except Exception:  # an integer of more digits than Python writes, or a `__repr__` that fails
@@ -58,14 +58,14 @@ def shown(value: object) -> str:
 
 
 def in_words(names: Iterable[str]) -> str:
-    """Write names that one may choose from, such as ``'min' or 'max'``."""
+    """Write a choice of names, such as ``'min' or 'max'``."""
     *others, last = map(repr, names)
     return f"{', '.join(others)} or {last}" if others else last
 
 
 @contextmanager
 def fitting_memory(what: str) -> Iterator[None]:
-    """Raise a SizeError where what is done inside a with block finds no memory."""
+    """Raise a SizeError if the code inside a with block finds no memory."""
     try:
         yield
     except SizeError:
@@ -75,7 +75,7 @@ def fitting_memory(what: str) -> Iterator[None]:
 
 
 def size_error(what: str, error: MemoryError) -> SizeError:
-    """Return the error for something that does not fit into memory."""
+    """Return the error for `what`, which does not fit into memory."""
     reason = f" ({error})" if str(error) else ""
     return SizeError(f"{what} does not fit into memory{reason}; ask for less")
 
@@ -89,30 +89,30 @@ def check_choice(where: str, name: str, value: object, choices: Iterable[str]) -
 
 
 def check_sequence(
-    where: str, name: str, value: object, kind: type, what: str, mend: str = ""
+    where: str, name: str, value: object, kind: type, what: str, fix: str = ""
 ) -> list[Any]:
     """Return the members of an iterable, all of one kind, or raise an OptionError.
 
-    They are looked at as they come, so that what never ends is refused at its first wrong one.
+    Each member is checked as it comes, so that an endless iterable ends at its first wrong one.
     """
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise OptionError(f"{where}: {name} must be a list of {what}s, but is {shown(value)}{mend}")
+        raise OptionError(f"{where}: {name} must be a list of {what}s, but is {shown(value)}{fix}")
     found = []
     for index, member in enumerate(value):
         if not isinstance(member, kind):
-            hint = instance_hint(member) or mend
+            hint = instance_hint(member) or fix
             raise OptionError(f"{where}[{index}] must be a {what}, but is {shown(member)}{hint}")
         found.append(member)
     return found
 
 
 def instance_hint(value: object) -> str:
-    """Say what is missing if a class was given in place of an instance."""
+    """Say how to fix a class that was given in place of an instance; empty for any other value."""
     return "; an instance is needed: add ()" if isinstance(value, type) else ""
 
 
 def check_functions(name: str, value: object) -> list[Any]:
-    """Return the members of an iterable, all of which can be called, or raise an OptionError."""
+    """Return the members of an iterable of functions, or raise an OptionError."""
     if not isinstance(value, Iterable):
         raise OptionError(f"{name} must be a list of functions, but is {shown(value)}")
     found = []
@@ -146,10 +146,10 @@ def check_shape(where: str, name: str, value: object) -> tuple[int, ...]:
 
 
 def as_array(name: str, values: object) -> Array:
-    """Return what is like an array as one, or raise a DataError."""
+    """Return an array-like value as an array, or raise a DataError."""
     if type(values) is np.ndarray:
         return values
-    masked = sys.modules.get("numpy.ma")  # which is imported by whoever uses it
+    masked = sys.modules.get("numpy.ma")  # imported by every program that uses it
     if masked is not None and masked.is_masked(values):
         raise DataError(
             f"{name} must be a plain array, but is one in which numbers are masked; fix: leave "
@@ -195,7 +195,7 @@ def check_number(
 ) -> float:
     """Return a finite number as a float, or raise an OptionError; `above`, `below` exclude a bound.
 
-    A float and not NumPy's own scalar, as times that one a float32 array would become float64.
+    Not NumPy's own scalar, as a float32 array times a float64 scalar would become float64.
     """
     number = np.nan
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
@@ -228,7 +228,7 @@ def check_dtype(where: str, dtype: DTypeLike) -> np.dtype[Any]:
     """Return a real floating-point dtype, or raise an OptionError."""
     try:
         found = np.dtype(dtype)
-    except Exception:  # nothing that NumPy knows, which it says in many ways
+    except Exception:  # not a dtype; NumPy says so in many ways
         found = np.dtype(object)
     if found.kind != "f" or dtype is None:
         raise OptionError(

@@ -1,4 +1,4 @@
-"""Where files of the user lie."""
+"""Find the folders for the user's files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def user_cache_folder() -> Path:
     'tinynn'
     """
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if xdg.is_absolute():  # a relative path is to be ignored, says the XDG specification
+    if xdg.is_absolute():  # the XDG specification says to ignore a relative path
         return xdg / "tinynn"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "tinynn"

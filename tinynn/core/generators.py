@@ -1,4 +1,4 @@
-"""Find the generators that a run draws from, keep their states and put them back."""
+"""Find the generators that a run draws from, and save and restore their states."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = ["find_generators", "own_streams", "restored", "set_state"]
 def set_state(generator: np.random.Generator, state: Any) -> None:
     """Set a generator to a state that may come from a file, after checking it.
 
-    NumPy takes some states on trust that would let a generator read beyond its own memory.
+    NumPy does not check some states that would let a generator read beyond its own memory.
 
     Parameters
     ----------
     generator : numpy.random.Generator
-        From then on it draws what the saved generator would have drawn.
+        It then draws the numbers that the saved generator would have drawn.
     state : dict
         The ``bit_generator.state`` of a generator of the same kind.
 
     Raises
     ------
     CheckpointError
-        For any other value. The generator stays as it was.
+        For any other value. The generator is then unchanged.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def set_state(generator: np.random.Generator, state: Any) -> None:
     before = generator.bit_generator.state
     try:
         generator.bit_generator.state = state
-        # Its position in the numbers that it has made in advance.
+        # Its position among the numbers that it has computed in advance.
         taken: Any = generator.bit_generator.state
         if not 0 <= taken["state"].get("pos", 0) <= 624 or not 0 <= taken.get("buffer_pos", 0) <= 4:
             raise ValueError("its position is beyond its end")
@@ -61,7 +61,7 @@ def set_state(generator: np.random.Generator, state: Any) -> None:
 
 # ---- which generators a run draws from -------------------------------------------------------
 
-# Nothing is looked for inside of these. A weak reference holds nothing, and may be dead.
+# Types that are not searched. A weak reference holds nothing, and may be dead.
 _PLAIN: tuple[Any, ...] = (
     int,
     float,
@@ -81,22 +81,22 @@ _PLAIN: tuple[Any, ...] = (
 
 
 def find_generators(owners: Mapping[str, object]) -> dict[str, np.random.Generator]:
-    """Return every generator that things hold, by the way that leads to it.
+    """Return every generator that objects hold, by the path that leads to it.
 
-    Attributes, lists, tuples and dictionaries are searched, and the object that a bound method or a
-    `functools.partial` belongs to. What a function encloses or names is not: a function should
-    draw from ``as_generator(None)``, the library's own generator, which every checkpoint keeps.
-    A generator that several share is found once.
+    Attributes, lists, tuples and dictionaries are searched, and also the object of a bound method
+    and the parts of a `functools.partial`. The variables that a function uses are not searched: a
+    function should draw from ``as_generator(None)``, the library's own generator, which every
+    checkpoint keeps. A generator that several objects share is found once.
 
     Parameters
     ----------
     owners : mapping of str to object
-        Where to begin, by name.
+        The objects to search, by name.
 
     Returns
     -------
     dict of str to numpy.random.Generator
-        In an order that depends on how things were built, and on nothing else.
+        In an order that depends only on how the objects were built.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def find_generators(owners: Mapping[str, object]) -> dict[str, np.random.Generat
     ['transforms.0.self', 'model._modules.1._generator']
     """
     found: dict[str, np.random.Generator] = {}
-    seen: dict[int, object] = {}  # by identity; holding the objects, so that none is replaced
+    seen: dict[int, object] = {}  # by identity; kept alive, so that no id is reused
     waiting = deque(owners.items())
     while waiting:
         name, value = waiting.popleft()
@@ -131,7 +131,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _members(value: Any) -> Iterable[tuple[object, object]]:
-    """Return what a thing holds, by name."""
+    """Return the members of an object, by name."""
     if isinstance(value, dict):
         return value.items()
     if isinstance(value, list | tuple):
@@ -144,7 +144,7 @@ def _members(value: Any) -> Iterable[tuple[object, object]]:
 
 
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
-    """Yield the attributes of an object, in slots as well, and those of its classes."""
+    """Yield the attributes of an object, including slots, and those of its classes."""
     state = object.__getstate__(value)
     for attributes in state if isinstance(state, tuple) else (state,):
         yield from (attributes or {}).items()
@@ -154,7 +154,7 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
 
 @contextlib.contextmanager
 def restored(owners: Mapping[str, object]) -> Iterator[None]:
-    """Let things draw at random inside a with block, and restore their generators after it.
+    """Let objects draw random numbers inside a with block, and restore their generators after it.
 
     Parameters
     ----------
@@ -184,9 +184,9 @@ def restored(owners: Mapping[str, object]) -> Iterator[None]:
 def own_streams(owners: Mapping[str, object]) -> Iterator[None]:
     """Let each of several processes draw its own numbers inside a with block.
 
-    What a process draws depends on the generator's state, which all processes share, and on its
-    rank. Afterwards all processes share one state again: the one before, where none has drawn from
-    the generator. So a checkpoint needs to keep a single state.
+    The numbers of a process depend on the generator's state, which all processes share, and on its
+    rank. After the block, all processes share one state again: the old one if none has drawn from
+    the generator. So a checkpoint needs only one state.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Names that people try first, since other libraries have them, and what to write here.
+"""Names from other libraries that people try first, and what to write in tinynn.
 
 Nothing in this file runs until a name is missing. `tests/core/test_guesses.py` checks that every
 answer runs, and that no guess hides a name that tinynn has.
@@ -20,7 +20,7 @@ __all__ = [
     "without_guesses",
 ]
 
-# What people look for in tinynn itself: PyTorch's names, then those of Keras and scikit-learn.
+# Names tried in tinynn itself: PyTorch's, then those of Keras and scikit-learn.
 NAMES = {
     "nn": "the modules are at the top, such as tinynn.Linear",
     "optim": "the optimizers are at the top, such as tinynn.Adam",
@@ -101,7 +101,7 @@ NAMES = {
     "one_hot": "data.one_hot([0, 2], 3)",
 }
 
-# In a module.
+# Names tried in a module.
 OF_MODULES = {
     "backward": "model.backpropagate(loss_fn.backpropagate())",
     "forward": "model(X)",
@@ -125,21 +125,21 @@ OF_MODULES = {
     "backprop": "model.backpropagate(loss_fn.backpropagate())",
 }
 
-# In a loss.
+# Names tried in a loss.
 OF_LOSSES = {
     "backward": "loss_fn.backpropagate()",
     "forward": "loss_fn(prediction, target)",
     "grad": "loss_fn.backpropagate()",
 }
 
-# In an optimizer.
+# Names tried in an optimizer.
 OF_OPTIMIZERS = {
     "param_groups": "optimizer.lr; build one optimizer for each group of parameters",
     "minimize": "model.backpropagate(loss_fn.backpropagate()), then optimizer.step()",
     "apply_gradients": "optimizer.step()",
 }
 
-# As the name of an activation, in an estimator and on the command line.
+# Names tried for an activation, in an estimator and on the command line.
 ACTIVATIONS = {
     "swish": "silu",
     "linear": "identity",
@@ -149,21 +149,21 @@ ACTIVATIONS = {
 
 
 def answer(name: str, guesses: dict[str, str], known: Iterable[str] = ()) -> str:
-    """Say what to write in place of a name that is not there.
+    """Say what to write in place of a missing name.
 
     Parameters
     ----------
     name : str
-        What was asked for.
+        The missing name.
     guesses : dict of str to str
         One of the tables of this file.
     known : iterable of str, optional
-        The names that are there, for a name that is nearly one of them.
+        The existing names, one of which may be close to the missing one.
 
     Returns
     -------
     str
-        The end of a message, such as ``"; in tinynn: BatchNorm(3)"``; empty where nothing is near.
+        The end of a message, such as ``"; in tinynn: BatchNorm(3)"``; empty if no name is close.
 
     Examples
     --------
@@ -174,7 +174,7 @@ def answer(name: str, guesses: dict[str, str], known: Iterable[str] = ()) -> str
     """
     if name in guesses:
         return f"; in tinynn: {guesses[name]}"
-    import difflib  # here, as importing tinynn never needs it
+    import difflib  # here, as `import tinynn` never needs it
 
     by_lower = {other.lower(): other for other in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.75)
@@ -182,7 +182,7 @@ def answer(name: str, guesses: dict[str, str], known: Iterable[str] = ()) -> str
 
 
 class _Guess:
-    """An attribute that is not there, and that says what to write in its place.
+    """A missing attribute, which says what to write in its place.
 
     A `__getattr__` would do the same in fewer lines, but while a class has one, Python looks up
     every attribute of its instances more slowly: a small training step took 7 % longer.
@@ -200,12 +200,12 @@ class _Guess:
 
 
 def answer_guesses(cls: type, guesses: dict[str, str]) -> None:
-    """Let the instances of a class say what to write where another library's name is tried.
+    """Let the instances of a class answer names of other libraries with tinynn's own.
 
     Parameters
     ----------
     cls : type
-        Such as `Module`. Attributes of its instances and of classes below it come first.
+        Such as `Module`. Attributes of its instances and of its subclasses take precedence.
     guesses : dict of str to str
         One of the tables of this file.
 
@@ -224,7 +224,7 @@ def answer_guesses(cls: type, guesses: dict[str, str]) -> None:
 
 
 def without_guesses(names: Iterable[str], cls: type) -> list[str]:
-    """Return the names that `dir` shows, without those that are not there.
+    """Return the names for `dir`, without those that only answer a guess.
 
     Examples
     --------

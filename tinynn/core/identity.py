@@ -1,7 +1,7 @@
-"""The check that the package `tinynn` which Python found is this one.
+"""Check that the package `tinynn` that Python found is this one.
 
 Another project's distribution is named ``tinynn`` and installs a package of the same name into the
-same folder. Where both were installed, files of either may replace those of the other.
+same folder. If both were installed, files of one may have replaced files of the other.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Hold Ctrl-C back until the step at hand is whole."""
+"""Delay Ctrl-C until the current step is complete."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Interrupts"]
 class Interrupts:
     """Let Ctrl-C end a loop between two of its steps, and never in the middle of one.
 
-    Python raises KeyboardInterrupt between any two instructions, so also between an update of some
-    parameters and of the rest. Inside a with block an interrupt is only noted, and raised by
-    `check`, or while `waiting` waits for data, when nothing is half done. A second one while the
-    first is still noted is raised at once, so that a step that never ends can be left.
+    Python raises KeyboardInterrupt between any two instructions, so possibly after the update of
+    some parameters and before that of the others. Inside a with block, an interrupt is only noted.
+    It is raised by `check`, or while `waiting` waits for data, when nothing is half done. A second
+    interrupt before that is raised at once, so that a step that never ends can be stopped.
 
     Parameters
     ----------
     hold : bool, default True
-        Whether to do so. False leaves everything as Python has it.
+        Whether to delay interrupts. False keeps Python's behavior.
 
     Attributes
     ----------
@@ -31,8 +31,8 @@ class Interrupts:
 
     Notes
     -----
-    Signals reach the main thread only, and a handler that another library has installed stays in
-    place. In both cases nothing is held back.
+    Signals reach only the main thread, and a handler that another library has installed stays in
+    place. In both cases, nothing is delayed.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class Interrupts:
     def __enter__(self) -> Self:
         is_main = threading.current_thread() is threading.main_thread()
         before = signal.getsignal(signal.SIGINT) if is_main and self._hold else None
-        # Also where a callback of one training runs another one.
+        # Or ours, if a callback of one training runs another one.
         if before is signal.default_int_handler or _is_ours(before):
             self._before = before
             signal.signal(signal.SIGINT, self._note)
@@ -77,7 +77,7 @@ class Interrupts:
             self._raise()
 
     def waiting(self, iterator: Iterator[Any]) -> Iterator[Any]:
-        """Yield what an iterator gives; while it is waited for, Ctrl-C takes effect at once.
+        """Yield the items of an iterator; while waiting for one, Ctrl-C takes effect at once.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class Interrupts:
 
     def _raise(self) -> None:
         self._is_open = self.pending = False
-        if _is_ours(self._before):  # the training around this one is to end as well
+        if _is_ours(self._before):  # the training around this one must end as well
             self._before.__self__.pending = True
         raise KeyboardInterrupt
 

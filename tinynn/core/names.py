@@ -19,7 +19,7 @@ def dotted(prefix: str, name: str) -> str:
 
 
 def taken_apart(name: str, value: object) -> Iterator[tuple[str, object]]:
-    """Yield the members of lists and dictionaries with dotted names, and anything else as it is.
+    """Yield the members of lists and dictionaries with dotted names; any other value as it is.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def taken_apart(name: str, value: object) -> Iterator[tuple[str, object]]:
 
 
 def place(module: object, name: str) -> str:
-    """Write the dotted name of a module inside another one as errors do.
+    """Write the dotted name of a module inside another one as in error messages.
 
     Examples
     --------

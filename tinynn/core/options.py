@@ -1,4 +1,4 @@
-"""How an object shows its options: as they would be typed to build it again."""
+"""Show the options of an object, as the call that builds it again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOT_KEPT = object()
 def options_repr(instance: object, keep: Callable[[object], bool] = lambda _: True) -> str:
     """Write the call that builds such an object, from its constructor's signature.
 
-    Required arguments come by position, the others by name and only where they are not the default.
+    Required arguments come by position, the others by name and only if they are not the default.
     The value of an option is the attribute of the same name; an option without one is left out.
 
     Parameters
@@ -25,7 +25,7 @@ def options_repr(instance: object, keep: Callable[[object], bool] = lambda _: Tr
     instance : object
         A module, a loss, an optimizer.
     keep : callable, optional
-        Tells for the value of an option whether it is written; by default all are.
+        Takes the value of an option, and returns whether to write it; by default, all are written.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def options_repr(instance: object, keep: Callable[[object], bool] = lambda _: Tr
             by_position = False
             continue
         if isinstance(option.default, bool) and not isinstance(value, bool):
-            value = value is not None  # `bias` is True where there is a parameter of that name
+            value = value is not None  # `bias` is True if there is a parameter of that name
         if option.kind is option.KEYWORD_ONLY or _same(value, option.default):
             by_position = False
         if by_position and not isinstance(value, bool):
@@ -63,7 +63,7 @@ def short_repr(instance: object) -> str:
     Parameters
     ----------
     instance : object
-        Such as a network, whose text has a line for every module.
+        Such as a network, whose text has one line per module.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def _typed(value: object) -> str:
         return repr(value.name)
     if isinstance(value, np.ndarray):
         return repr(value.tolist())
-    if type(value) is functools.partial:  # a schedule is one too, with a text of its own
+    if type(value) is functools.partial:  # not a schedule, which has a text of its own
         options = [f"{name}={_typed(option)}" for name, option in value.keywords.items()]
         return f"partial({', '.join([*map(_typed, [value.func, *value.args]), *options])})"
     return getattr(value, "__name__", None) or repr(value)

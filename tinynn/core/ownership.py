@@ -1,4 +1,4 @@
-"""Make arrays that come out of a pickle one's own, as they will be changed in place."""
+"""Make arrays from a pickle writable and unshared, as training changes them in place."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ __all__ = ["own_arrays"]
 
 
 def own_arrays(value: Any, depth: int = 3) -> Any:
-    """Return a value in which every array is writable and shares its memory with nobody.
+    """Return a value in which every array is writable and shares its memory with no other object.
 
-    What a pickle gives back may be read-only (a file mapped by ``joblib.load(mmap_mode="r")``, what
-    ``joblib.Parallel`` sends to its workers, immutable buffers), or lie in memory of the caller's.
+    The arrays from a pickle may be read-only (a file mapped by ``joblib.load(mmap_mode="r")``, the
+    arguments that ``joblib.Parallel`` sends to its workers, immutable buffers), or they may lie in
+    memory of the caller.
 
     Parameters
     ----------
@@ -25,7 +26,7 @@ def own_arrays(value: Any, depth: int = 3) -> Any:
     Returns
     -------
     Any
-        The same object, or where there are such arrays in it, one with copies of them.
+        The same object; if it holds read-only or shared arrays, a new one with copies of these.
 
     Examples
     --------
@@ -43,7 +44,7 @@ def own_arrays(value: Any, depth: int = 3) -> Any:
         return value
     items = value.values() if type(value) is dict else value
     owned = [own_arrays(item, depth - 1) for item in items]
-    # The object itself wherever it can be: others may refer to it, or be about to fill it.
+    # The object itself if possible: others may refer to it, or be about to fill it.
     if all(new is old for new, old in zip(owned, items, strict=True)):
         return value
     return dict(zip(value, owned, strict=True)) if type(value) is dict else type(value)(owned)

@@ -1,13 +1,13 @@
-"""The few array operations that are worth a faster form than the obvious one.
+"""Array operations that have a faster form than the obvious one.
 
-Each is one line of mathematics, said in its docstring. Modules and optimizers call them by name and
-so keep reading as formulas; what is fast on which kind of array is decided here and nowhere else.
-For matrices and vectors of float32 and float64 that lie plainly in memory the work is done by BLAS,
-which NumPy and SciPy bring along; for all other arrays by the plain formula.
+Each is one line of mathematics, given in its docstring. Modules and optimizers call them by name,
+so they read as formulas; this file alone decides which form is fastest for which kind of array.
+BLAS, which comes with NumPy and SciPy, handles contiguous matrices and vectors of float32 and
+float64. The plain formula handles all other arrays.
 
-SciPy's BLAS has threads of its own, beside those of NumPy's, and the two would fight for the same
-cores: additions of 10 µs have been seen to take 7 ms. So no call here is large enough to wake them,
-other than where `undivided` has put them to sleep.
+SciPy's BLAS has its own threads, beside those of NumPy's BLAS, and the two would compete for the
+same cores: additions of 10 µs have taken 7 ms. So no call here is large enough to start them,
+except inside `undivided`, which limits them to one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = [
     "add_scaled",
     "add_to_channels",
     "add_to_rows",
+    "along_channels",
     "blocks",
     "channelwise",
     "column_means",
@@ -52,11 +53,11 @@ __all__ = [
 ]
 
 
-# Measured: from so many numbers on, zeros in an array are faster than one zero; and so many of them
-# still share the fastest cache with what they are compared to.
+# Measured: from _FEW numbers on, comparing with an array of zeros is faster than with one zero; up
+# to _SHORT numbers, both arrays fit into the fastest cache.
 _FEW, _SHORT = 500, 1 << 14
 
-# Measured: so many numbers of each of an optimizer's vectors are best worked on at a time.
+# Measured: the best number of entries of an optimizer's vectors to work on at a time.
 _BLOCK = 1 << 16
 
 # OpenBLAS divides vectors of more than 10,000 numbers among threads, and rank-one updates of
@@ -64,14 +65,14 @@ _BLOCK = 1 << 16
 _VECTOR = 10_000
 _MATRIX = 8_192
 
-# Measured: for vectors of so many numbers and more, it takes less time to keep it from that than to
-# call it once for every 10,000.
+# Measured: for vectors of at least this size, limiting OpenBLAS to one thread takes less time than
+# calling it once for every 10,000 numbers.
 _LONG = 60_000
 _NO_BLOCK = nullcontext()
 
 
 class _Routine(dict[Any, Any]):
-    """SciPy's routine of one name for each dtype; None for a dtype that BLAS does not know."""
+    """SciPy's routine of one name, by dtype; None for a dtype that BLAS does not know."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -91,13 +92,13 @@ _AXPY, _DOT, _GER, _SCAL = map(_Routine, ("axpy", "dot", "ger", "scal"))
 
 
 class _Kept(dict[Any, Array]):
-    """Vectors that are needed again in every step, by what they are made from.
+    """Vectors that are needed again in every step, by the arguments that make them.
 
-    They are bounded in bytes: what is too long is made anew each time, which costs less than the
-    work on so many rows, and when there are too many, all are dropped.
+    Their total size in bytes is bounded. A vector that is too long is made again each time, which
+    costs less than the work on so many rows. When there are too many vectors, all are dropped.
     """
 
-    limit = 1 << 22  # bytes: of all together; an eighth of it for one
+    limit = 1 << 22  # bytes, of all vectors together; one may have an eighth of it
 
     def __init__(self, make: Callable[..., Array]) -> None:
         super().__init__()
@@ -121,7 +122,7 @@ _countings = _Kept(lambda n: np.arange(n))
 
 
 def constant(value: float, n: int, dtype: np.dtype[Any]) -> Array:
-    """Return a vector of n times the same number, which nobody can change.
+    """Return a read-only vector of n equal numbers.
 
     Examples
     --------
@@ -132,7 +133,7 @@ def constant(value: float, n: int, dtype: np.dtype[Any]) -> Array:
 
 
 def counting(n: int) -> Array:
-    """Return the whole numbers from 0 to n − 1, which nobody can change.
+    """Return the integers from 0 to n − 1, as a read-only vector.
 
     Examples
     --------
@@ -166,7 +167,7 @@ def column_sums(X: Array) -> Array:
 
 
 def column_means(X: Array) -> Array:
-    """Return the mean of every column or channel; zero where there is no row.
+    """Return the mean of every column or channel; zero if there is no row.
 
     Parameters
     ----------
@@ -190,15 +191,15 @@ def column_means(X: Array) -> Array:
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let this process keep the memory of arrays that come and go in every step.
+    """Let this process keep the memory of arrays that are made and freed in every step.
 
-    The C library of GNU/Linux gives freed memory back to the system, and has to ask for it again,
-    page by page, in the next step. From the first large block that it is asked for and given back,
-    it learns to keep twice as much (`mallopt(3)`, M_MMAP_THRESHOLD). Elsewhere this does nothing.
+    The C library of GNU/Linux returns freed memory to the system, and must request it again, page
+    by page, in the next step. After the first large block that is allocated and freed, it keeps up
+    to twice as much (`mallopt(3)`, M_MMAP_THRESHOLD). On other systems, this function does nothing.
 
-    A second block, a little smaller, already comes out of what is kept. For blocks of 4 MB or more
-    NumPy asks the system for large pages (`madvise(2)`, MADV_HUGEPAGE), and the smaller arrays that
-    come to lie there later have them too.
+    A second, slightly smaller block already comes from the memory that is kept. For blocks of 4 MB
+    or more, NumPy asks the system for large pages (`madvise(2)`, MADV_HUGEPAGE), which the smaller
+    arrays that are placed there later use too.
 
     Examples
     --------
@@ -209,7 +210,7 @@ def keep_freed_memory() -> None:
 
 
 def sum_of_squares(x: Array) -> float:
-    """Return ``Σ x²``; infinity or NaN, without a warning, where it is no finite number.
+    """Return ``Σ x²``; infinity or NaN, without a warning, if it is not finite.
 
     Parameters
     ----------
@@ -250,7 +251,7 @@ def add_to_rows(Y: Array, b: Array, factor: float = 1.0) -> None:
     b : ndarray of shape (F,)
         Added.
     factor : float, default 1
-        How many times it is added.
+        The multiple to add.
 
     Examples
     --------
@@ -267,7 +268,7 @@ def add_to_rows(Y: Array, b: Array, factor: float = 1.0) -> None:
         _check_writable(Y)
         Y += factor * b
     else:
-        # A rank-one update of Yᵀ by b and ones; it lies in memory as BLAS expects a matrix.
+        # A rank-one update of Yᵀ by b and ones; Yᵀ has the memory order of BLAS.
         ger(factor, b, constant(1.0, len(Y), dtype), 1, 1, Y.T, 1, 1, 1)
 
 
@@ -279,7 +280,7 @@ def channelwise(values: Array, X: Array) -> Array:
     values : ndarray of shape (C,)
         One number per column or channel.
     X : ndarray of shape (N, C) or (N, C, ...)
-        What they will be combined with.
+        The array to combine them with.
 
     Returns
     -------
@@ -291,7 +292,30 @@ def channelwise(values: Array, X: Array) -> Array:
     >>> channelwise(np.array([1.0, 2.0]), np.zeros((8, 2, 5, 5))).shape
     (2, 1, 1)
     """
-    return values if X.ndim == 2 else values.reshape(-1, *(1,) * (X.ndim - 2))
+    return values if X.ndim == 2 else along_channels(values, X.ndim)
+
+
+def along_channels(values: Array, n_axes: int) -> Array:
+    """Return one value per channel in the shape that broadcasts over n_axes axes, (N, C, ...).
+
+    Parameters
+    ----------
+    values : ndarray of shape (C,)
+        One number per column or channel.
+    n_axes : int
+        The number of axes of a batch, 2 or more.
+
+    Returns
+    -------
+    ndarray of shape (C,) or (C, 1, ...)
+        A view.
+
+    Examples
+    --------
+    >>> along_channels(np.array([1.0, 2.0]), 4).shape
+    (2, 1, 1)
+    """
+    return values.reshape(-1, *(1,) * (n_axes - 2))
 
 
 def add_to_channels(Y: Array, values: Array, factor: float = 1.0) -> None:
@@ -304,7 +328,7 @@ def add_to_channels(Y: Array, values: Array, factor: float = 1.0) -> None:
     values : ndarray of shape (C,)
         Added.
     factor : float, default 1
-        How many times they are added.
+        The multiple to add.
 
     Examples
     --------
@@ -393,7 +417,7 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def _beside_zero(extreme: np.ufunc, X: Array) -> Array:
-    # NumPy compares two arrays three times as fast as an array and a number: so zeros go along.
+    # NumPy compares two arrays three times as fast as an array and a number, so use zeros.
     n = X.size
     if n < _FEW:
         return extreme(X, _zeros((), X.dtype))
@@ -401,7 +425,7 @@ def _beside_zero(extreme: np.ufunc, X: Array) -> Array:
         return extreme(X, _zeros(X.shape, X.dtype))
     Y = np.empty_like(X)
     y = Y.ravel("K")
-    x = X.ravel("K")  # a view where X lies plainly in memory, in whatever order
+    x = X.ravel("K")  # a view if X is contiguous, in any order
     if x.base is None:
         return extreme(X, 0)
     for part in blocks(n):
@@ -429,8 +453,8 @@ def expm1_of_negative(X: Array) -> Array:
     """
     if X.dtype.kind == "f" and _is_vectorized("expm1"):
         return np.expm1(X)
-    # With t = tanh(x/2) it is 2 t / (1 − t), and tanh is vectorized on every processor: where
-    # expm1 is not, it takes five times as long.
+    # With t = tanh(x/2) it is 2 t / (1 − t). NumPy vectorizes tanh on every processor; an expm1
+    # that is not vectorized takes five times as long.
     T = np.tanh(0.5 * X)
     D = 1 - T
     T *= 2
@@ -439,7 +463,7 @@ def expm1_of_negative(X: Array) -> Array:
 
 
 def exp_of_minus_abs(X: Array) -> Array:
-    """Return ``exp(−|x|)`` for every number, which overflows nowhere.
+    """Return ``exp(−|x|)`` for every number, which never overflows.
 
     Parameters
     ----------
@@ -460,7 +484,7 @@ def exp_of_minus_abs(X: Array) -> Array:
         E = np.abs(X)
         np.negative(E, out=E)
     else:
-        E = np.minimum(X, -X)  # which is analytic, as −√(x²)
+        E = np.minimum(X, -X)  # analytic, as −√(x²)
     return np.exp(E, out=E)
 
 
@@ -482,8 +506,8 @@ def exp_of_minus_half_square(X: Array) -> Array:
     >>> exp_of_minus_half_square(np.array([0.0, 1.0])).round(4)
     array([1.    , 0.6065])
     """
-    # Rounding x² to the last digit would change the result by x² times as much. So x = h + l, where
-    # h has half of the digits and its square is exact: x² = h² + l (x + h).
+    # A rounding error of x² changes the result by x² times as much. So x = h + l, where h has half
+    # of the digits, so that its square is exact: x² = h² + l (x + h).
     many = X * (4097.0 if X.dtype in (np.float32, np.complex64) else 134217729.0)
     H = many - (many - X)
     E = np.exp(-0.5 * (H * H))
@@ -512,7 +536,7 @@ def logistic(X: Array) -> tuple[Array, Array]:
     array([0.00000000e+00, 1.92874985e-22, 5.00000000e-01, 1.00000000e+00])
     """
     E = exp_of_minus_abs(X)
-    # Above zero it is 1 / (1 + e), and below e / (1 + e), with e ≤ 1.
+    # Above zero it is 1 / (1 + e), and below zero e / (1 + e), with e ≤ 1.
     S = is_positive(X, E.dtype)
     np.maximum(S, E, out=S)
     S /= E + 1
@@ -539,11 +563,11 @@ def normal_distribution(X: Array) -> tuple[Array, Array]:
     """
     from scipy.special import erfcx, ndtr  # here: importing tinynn loads no SciPy
 
-    A = np.minimum(np.maximum(X, -X), 100.0)  # |x|; beyond 100 all of it is 0
+    A = np.minimum(np.maximum(X, -X), 100.0)  # |x|; beyond 100 both results are 0 or 1
     E = exp_of_minus_half_square(A)
     if X.dtype == np.float32:
-        return ndtr(X), E  # which computes in float64
-    # Φ(−|x|) = ½ exp(−x²/2) erfcx(|x|/√2) keeps its digits however small it is.
+        return ndtr(X), E  # ndtr computes in float64
+    # Φ(−|x|) = ½ exp(−x²/2) erfcx(|x|/√2) keeps all digits, even of the smallest numbers.
     Q = 0.5 * E * erfcx(A * math.sqrt(0.5))
     above = is_positive(X, E.dtype)
     return above * (1 - Q) + (1 - above) * Q, E
@@ -574,7 +598,7 @@ def logistic_slope(E: Array) -> Array:
 
 @functools.cache
 def _is_vectorized(ufunc: str) -> bool:
-    """Tell whether NumPy has an operation in a form made for this processor."""
+    """Tell whether NumPy has a vectorized form of an operation for this processor."""
     loops = np.lib.introspect.opt_func_info(func_name=f"^{ufunc}$", signature="float32")
     return any(
         not loop["current"].startswith("baseline")
@@ -619,10 +643,10 @@ def add_scaled(y: Array, a: float, x: Array) -> None:
 
 
 def _check_writable(y: Array) -> None:
-    """Raise a StateError for an array that is not to be changed.
+    """Raise a StateError for a read-only array.
 
-    BLAS would change it all the same, or fault where it is a file mapped into memory: so what is
-    given to BLAS to be written lies plainly in memory and is writable (`carray`).
+    BLAS would change it anyway, or crash if it is a file mapped into memory. So every array that
+    BLAS writes to is contiguous and writable (`carray`).
     """
     if not y.flags.writeable:
         raise StateError(
@@ -632,17 +656,17 @@ def _check_writable(y: Array) -> None:
 
 
 def undivided(n: int) -> AbstractContextManager[None]:
-    """Return a with block inside of which vectors of n numbers are worked on in one piece.
+    """Return a with block in which BLAS works on vectors of n numbers in one piece.
 
     Parameters
     ----------
     n : int
-        The length; only for long vectors it is worth it.
+        The length. For short vectors the block does nothing, as it would not pay off.
 
     Returns
     -------
     context manager
-        SciPy's BLAS takes one thread in it, and after it as many as before.
+        Inside it SciPy's BLAS uses one thread, and after it as many as before.
 
     Examples
     --------
@@ -656,7 +680,7 @@ def undivided(n: int) -> AbstractContextManager[None]:
 
 
 def _piece(n: int) -> int:
-    """Return how many numbers of a vector of n, a long one or none, BLAS may have at a time."""
+    """Return how many of the n numbers of a vector to pass to BLAS at a time."""
     return max(n, 1) if threads.of_scipy().entered else _VECTOR
 
 
@@ -668,9 +692,9 @@ def combine(y: Array, a: float, b: float, x: Array) -> None:
     y : ndarray of shape (n,)
         Changed.
     a, b : float
-        The factors: of a moving average, ``1 − weight`` and ``weight``.
+        The factors; for a moving average, ``1 − weight`` and ``weight``.
     x : ndarray of shape (n,)
-        What is combined with it.
+        The other vector.
 
     Examples
     --------
@@ -710,7 +734,7 @@ def blocks(n: int) -> Iterator[slice]:
 
 
 def flush_subnormals(y: Array) -> None:
-    """Set to zero, in place, what is too small for a normal floating-point number.
+    """Set subnormal numbers to zero, in place.
 
     Parameters
     ----------
@@ -737,14 +761,14 @@ def sums_by_index(indices: Array, rows: Array, n: int) -> Array:
     indices : ndarray of int of shape (N,)
         Each from 0 to n − 1.
     rows : ndarray of shape (N, D)
-        What is added up.
+        The rows to add.
     n : int
-        How many sums there are.
+        The number of sums.
 
     Returns
     -------
     ndarray of shape (n, D)
-        A new array; zeros where an index does not occur.
+        A new array; zeros for an index that does not occur.
 
     Examples
     --------
@@ -753,7 +777,7 @@ def sums_by_index(indices: Array, rows: Array, n: int) -> Array:
            [4.],
            [0.]])
     """
-    # It is a product with a matrix that has one 1 in every column. SciPy adds the rows up one after
+    # This is a product with a matrix that has one 1 in every column. SciPy adds the rows one after
     # another, in a seventh of the time of `np.add.at`.
     if rows.dtype not in (np.float32, np.float64):
         sums = np.zeros((n, rows.shape[1]), rows.dtype)

@@ -1,4 +1,4 @@
-"""Print without ever failing: for streams that are missing, closed, or know few characters."""
+"""Print without ever failing, even to a stream that is missing, closed, or of few characters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["is_terminal", "printable", "say"]
 
-# What stands for a character that a stream cannot encode.
+# Replacements for characters that a stream cannot encode.
 _PLAIN = str.maketrans(
     {
         "²": "2",
@@ -42,12 +42,12 @@ def printable(text: str, stream: Any = None) -> str:
     text : str
         Such as a table.
     stream : file-like, optional
-        Where it will be printed; by default stdout.
+        The stream to print to; by default stdout.
 
     Returns
     -------
     str
-        The same text, where the stream can encode all of it.
+        The same text, if the stream can encode all of it.
 
     Examples
     --------
@@ -67,19 +67,19 @@ def printable(text: str, stream: Any = None) -> str:
 
 
 def say(text: str, where: str = "stdout") -> None:
-    """Print a line, or nothing where there is no stream that could take it.
+    """Print a line, or nothing if there is no stream for it.
 
     Parameters
     ----------
     text : str
         The line.
     where : {"stdout", "stderr"}, default "stdout"
-        Which stream, as it is now.
+        Which stream; `sys` is asked for it at each call.
 
     Raises
     ------
     BrokenPipeError
-        Where the reader of a pipe has left, as Python does.
+        If the reader of a pipe has left, as in Python.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def say(text: str, where: str = "stdout") -> None:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Tell whether a stream is a terminal, whatever it is.
+    """Tell whether an object is a stream to a terminal.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """The processes that train one model together; by default this process, alone.
 
 `tinynn.distributed.init` replaces `current` by a group of several. Code that computes something
-over a batch asks the group for what the others have: a loss notes the divisor of its mean, an
-optimizer averages gradients, batch normalization sums over all rows, `fit` sums its losses.
+over a batch asks the group for the numbers of the others: a loss notes the divisor of its mean, an
+optimizer averages gradients, batch normalization sums over all rows, and `fit` sums its losses.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["Group", "alone"]
 
 
 class Group:
-    """Stand for one process alone: every sum is its own.
+    """A group of one process: every sum is its own.
 
     Attributes
     ----------
     rank, size : int
-        The number of this process, counted from 0, and how many there are.
+        The number of this process, counted from 0, and the number of processes.
     sync_batch_norm : bool
         Whether batch normalization takes its statistics over the rows of all processes.
     loss_is_finite : bool
@@ -76,7 +76,7 @@ class Group:
         return value
 
     def even_out(self, model: Any) -> None:
-        """Average the running averages that each process has kept over its own rows."""
+        """Average the running averages that each process keeps over its own rows."""
 
     def gather(self, value: Any) -> list[Any]:
         """Return the value of each process, in the order of the processes."""
@@ -91,7 +91,7 @@ class Group:
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def report(self, message: str, details: str = "") -> None:
-        """Write to stderr why this process ends; once, where all end for the same reason."""
+        """Write to stderr why this process ends; once if all end for the same reason."""
         say(details or message, "stderr")
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Tables: the same rows as lines of text, and as HTML for notebooks."""
+"""Write tables as lines of text, and as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def text_table(
     header : sequence of str
         The names of the columns.
     rows : iterable of sequence of str
-        As many texts each.
+        One text per column in each row.
     right : collection of int, default none
-        Which columns stand to the right, as numbers do.
+        The columns to align at the right, such as numbers.
 
     Returns
     -------
@@ -72,16 +72,16 @@ def html_table(
     header : sequence of str
         The names of the columns.
     rows : iterable of sequence of str
-        As many pieces of HTML each: what is plain text must have been through `escape`.
+        One piece of HTML per column in each row. Plain text must have been through `escape`.
     right : collection of int, default none
-        Which columns stand to the right, as numbers do.
+        The columns to align at the right, such as numbers.
     caption : str, default none
-        HTML that stands above the table.
+        HTML to show above the table.
 
     Returns
     -------
     str
-        A ``<table>``, with what it needs of style inside, in the colours of the page around it.
+        A ``<table>`` that brings its own style, and keeps the colors of the page around it.
 
     Examples
     --------

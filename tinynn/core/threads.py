@@ -1,9 +1,9 @@
-"""How many threads the work of a network is divided among.
+"""Threads: choose how many of them compute a matrix product.
 
-NumPy's matrix products run on all cores, and for large ones that is right. For smaller ones it is
-not: handing the work out takes longer than doing it, and much longer where another process wants
-the second core. So each `product` of a module takes one thread or all by its own size, and puts
-back what it found. `set_threads` overrules this.
+NumPy's matrix products run on all cores. That is right for large ones only: for smaller ones,
+distributing the work takes longer than doing it, and much longer if another process uses the second
+core. So each `product` of a module uses one thread or all, depending on its size, and then restores
+the number that it found. `set_threads` overrides this.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ __all__ = ["set_threads"]
 SMALL, LARGE = 400_000, 4_000_000
 
 _overruled: int | None = None
-_before: list[int] = []  # what NumPy's pools had when they were first overruled
+_before: list[int] = []  # the numbers of NumPy's pools when they were first overruled
 _lock = threading.Lock()
 
 
 class OneThread:
-    """A with block in which a BLAS takes one thread, and after which it has what it had before.
+    """A with block in which a BLAS uses one thread; after it, the old number is restored.
 
-    The pools belong to the process, but several threads of it may be inside at once: the first one
-    in remembers what there was, and the last one out puts it back.
+    The pools belong to the process, but several of its threads may be inside at once: the first one
+    in remembers the numbers, and the last one out restores them.
 
     Parameters
     ----------
     pools : list
-        Of threadpoolctl's controllers.
+        Controllers of threadpoolctl.
 
     Attributes
     ----------
     entered : bool
-        Whether anybody is inside.
+        Whether any thread is inside.
     """
 
     def __init__(self, pools: list[Any]) -> None:
@@ -75,7 +75,7 @@ class OneThread:
                     put(n)
 
     def change(self, numbers: list[int]) -> list[int]:
-        """Set what each pool has outside of such blocks, and return what it had."""
+        """Set the number of each pool outside such blocks, and return the old numbers."""
         with self._lock:
             if self._n_inside:
                 before, self._before = self._before, numbers
@@ -87,16 +87,16 @@ class OneThread:
 
 
 def set_threads(n: int | None) -> None:
-    """Fix the number of threads of NumPy's matrix products, or put back what it was.
+    """Fix the number of threads of NumPy's matrix products, or restore the default.
 
-    By itself tinynn computes products of fewer than 4 million multiply-adds on one thread, and
-    larger ones on all that NumPy has.
+    By default, tinynn computes products of fewer than 4 million multiply-adds on one thread, and
+    larger ones on all threads of NumPy.
 
     Parameters
     ----------
     n : int or None
-        The number, from now on. None puts back what was there before, and lets each product choose
-        by its size.
+        The number, from now on. None restores the number before, and lets each product choose by
+        its size.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def set_threads(n: int | None) -> None:
 
 
 def product(A: NDArray[Any], B: NDArray[Any], out: NDArray[Any] | None = None) -> Any:
-    """Return the matrix product ``A · B``, on as many threads as its size is worth.
+    """Return the matrix product ``A · B``, on one thread or all, depending on its size.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def product(A: NDArray[Any], B: NDArray[Any], out: NDArray[Any] | None = None) -
     B : ndarray of shape (K, N)
         Any dtype.
     out : ndarray of shape (M, N) or (N,), optional
-        Where to write it: C-contiguous, and of the dtype of the product.
+        The array for the result: C-contiguous, and of the dtype of the product.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def product(A: NDArray[Any], B: NDArray[Any], out: NDArray[Any] | None = None) -
     Raises
     ------
     ValueError
-        Where shapes do not belong together, or `out` is not as described; it is unchanged then.
+        If the shapes do not match, or `out` is not as described; `out` is then unchanged.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def of_numpy() -> OneThread:
 
 @functools.cache
 def of_scipy() -> OneThread:
-    """Return the with block for the BLAS that SciPy brings along: NumPy's, where they share one."""
+    """Return the with block for SciPy's own BLAS, or for NumPy's if they share one."""
     import scipy.linalg.blas  # noqa: F401 - a pool is found once its library is loaded
 
     pools = _blas_pools(of_scipy=True)
@@ -176,8 +176,8 @@ def _blas_pools(*, of_scipy: bool) -> list[Any]:
 
 
 def _controls(pool: Any) -> tuple[Callable[[], int], Callable[[int], Any]]:
-    """Return what gets and what sets the number of threads of a pool, as fast as can be."""
-    # OpenBLAS's own functions take 0.2 µs where the way round by Python takes 2.
+    """Return the fastest functions that get and set the number of threads of a pool."""
+    # OpenBLAS's own functions take 0.2 µs, those of threadpoolctl 2.
     for stem in ("openblas_", "scipy_openblas_"):
         for rest in ("_num_threads", "_num_threads64_", "_num_threads_64"):
             get, put = (getattr(pool.dynlib, f"{stem}{do}{rest}", None) for do in ("get", "set"))

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from tinynn._version import __version__
 from tinynn.core.checks import check_integer
+from tinynn.core.primitives import along_channels
 from tinynn.core.types import Array
 from tinynn.errors import OptionError
 from tinynn.files.atomic import check_writable, replacing
@@ -381,9 +382,9 @@ def _scale_and_shift(graph: Graph, module: BatchNorm | GroupNorm, X: str, shape:
     """Write γ x + β with one γ and one β a channel, where the module learns them."""
     if module.weight is None or module.bias is None:
         return X
-    wide = (-1, *(1,) * (len(shape) - 1))
-    X = graph.node("Mul", X, graph.constant("weight", module.weight.data.reshape(wide)))
-    return graph.node("Add", X, graph.constant("bias", module.bias.data.reshape(wide)))
+    weight, bias = (along_channels(p.data, len(shape) + 1) for p in (module.weight, module.bias))
+    X = graph.node("Mul", X, graph.constant("weight", weight))
+    return graph.node("Add", X, graph.constant("bias", bias))
 
 
 def _rms_norm(graph: Graph, module: RMSNorm, X: str, shape: Shape) -> str:
@@ -569,7 +570,7 @@ def _plain(operator: str, *options: str, **renamed: str) -> Form:
 def _prelu(graph: Graph, module: PReLU, X: str, shape: Shape) -> str:
     slopes = module.weight.data
     if module.num_parameters > 1:
-        slopes = slopes.reshape(-1, *(1,) * (len(shape) - 1))
+        slopes = along_channels(slopes, len(shape) + 1)
     return graph.node("PRelu", X, graph.constant("weight", slopes))
 
 

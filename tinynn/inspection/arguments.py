@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinynn.core.checks import shown
+from tinynn.core.checks import instance_hint, shown
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError
 from tinynn.inspection.derivatives import spaced_values, worst_place
@@ -59,8 +59,8 @@ def as_subject(
     """
     if isinstance(what, type):
         raise OptionError(
-            f"check_gradients takes a module, a loss or a function, but was given {what!r}; an "
-            "instance is needed: add ()"
+            f"check_gradients takes a module, a loss or a function, but was given {what!r}"
+            f"{instance_hint(what)}"
         )
     if (loss_fn is None) != (target is None):
         raise OptionError("check_gradients: loss_fn and target go together: give both or neither")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tinynn.core.checks import shown
+from tinynn.core.checks import instance_hint, shown
 from tinynn.core.options import options_repr, short_repr
 from tinynn.core.tables import escape
 from tinynn.errors import OptionError
@@ -77,8 +77,9 @@ def graph(model: Module, input_shape: Shape | None = None) -> Graph:
              Y
     """
     if not isinstance(model, Module):
-        hint = "; an instance is needed: add ()" if isinstance(model, type) else ""
-        raise OptionError(f"graph: model must be a Module, but is {shown(model)}{hint}")
+        raise OptionError(
+            f"graph: model must be a Module, but is {shown(model)}{instance_hint(model)}"
+        )
     if input_shape is None:
         shape = model._input_shape()
     else:

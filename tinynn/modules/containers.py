@@ -215,7 +215,7 @@ class ModuleList(Module, MutableSequence[Module]):
         before, self._modules = self._modules, modules
         try:
             self._check_members()
-            self._check_neighbours()
+            self._check_neighbors()
         except BaseException:
             self._modules = before
             raise
@@ -241,7 +241,7 @@ class ModuleList(Module, MutableSequence[Module]):
                     )
                 positions[id(inner)] = position
 
-    def _check_neighbours(self) -> None:
+    def _check_neighbors(self) -> None:
         shape, giver = UNKNOWN, ""
         for path, module in self._leaves():
             try:
