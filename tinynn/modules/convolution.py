@@ -47,8 +47,8 @@ class Conv2d(Module):
     Parameters
     ----------
     in_channels : int or None
-        C, the channels of an image. None leaves it open until the module stands in a `ModuleList`
-        behind one that tells it.
+        C, the channels of an image. None leaves it open until the module follows one with known
+        channels in a `ModuleList`.
     out_channels : int
         The channels of the output.
     kernel_size : int or tuple of (int, int)

@@ -46,8 +46,8 @@ class Conv1d(Module):
     Parameters
     ----------
     in_channels : int or None
-        C, the channels of a sequence. None leaves it open until the module stands in a
-        `ModuleList` behind one that tells it.
+        C, the channels of a sequence. None leaves it open until the module follows one with known
+        channels in a `ModuleList`.
     out_channels : int
         The channels of the output.
     kernel_size : int

@@ -32,8 +32,8 @@ class Linear(Module):
     Parameters
     ----------
     in_features : int or None
-        D, the features of a row. None leaves it open until the module stands in a `ModuleList`
-        behind one that tells it.
+        D, the features of a row. None leaves it open until the module follows one with known
+        features in a `ModuleList`.
     out_features : int
         F, the features of a row of the output.
     bias : bool, default True
@@ -55,7 +55,7 @@ class Linear(Module):
     Raises
     ------
     OptionError
-        For a size that is not a positive integer, and for any other option that cannot be.
+        For a size that is not a positive integer, and for any other invalid option.
 
     Examples
     --------
