@@ -321,7 +321,7 @@ X9, y9 = numbered([3, 3, 3])
         (
             (X9[..., None], y9),
             {},
-            r"X must be a table .* \(9, 1, 1\)\. For grey images pass X\[:, No",
+            r"X must be a table .* \(9, 1, 1\)\. For gray images pass X\[:, No",
         ),
         ((X9, y9[:, None]), {}, r"y must hold class labels of shape \(N,\), .* Pass y\.ravel\(\)"),
         ((X9, y9[:5]), {}, r"X has 9 and y has 5: row 5 of X has no partner in y"),

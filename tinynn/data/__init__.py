@@ -1,7 +1,7 @@
 """Data sets, cut into batches: `DataLoader`, and the factories that make three of them at once.
 
-Beside the neural network and independent of it: any iterable of pairs (X_batch, y_batch) with
-NumPy arrays can train a network, and these loaders can feed any other library.
+Loaders and networks do not depend on each other: any iterable of pairs (X_batch, y_batch) of NumPy
+arrays can train a network, and these loaders can feed any other library.
 """
 
 from tinynn.data.cache import IDXFile, cache_folder

@@ -1,8 +1,8 @@
-"""Check a data set before anybody trains on it.
+"""Check a data set before a model is trained on it.
 
-A NaN in one row, a label that is a string, two arrays of different lengths: each would surface
-hundreds of batches later as a loss that makes no sense. Here each is a `DataError` that names the
-first row at fault.
+A NaN in one row, a label that is a string, two arrays of different lengths: each would show up
+hundreds of batches later as a loss that makes no sense. Here each raises a `DataError` that names
+the first bad row.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from tinynn.core.checks import as_array, shown
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError
 
-# Of a memory map this process looks through one part of so many, the one with this index. Several
-# processes that train together look through all of it together.
+# (n_parts, index): this process checks only one part of a memory map, the one with this index.
+# Processes that train together check all of it between them.
 part_of_memmaps: tuple[int, int] = (1, 0)
 
-# Elements looked at in one go: temporaries stay in the cache, and a memory map larger than memory
-# is read piece by piece.
+# Elements checked at a time: temporaries stay in the cache, and a memory map larger than memory is
+# read piece by piece.
 CHUNK = 1 << 18
 
 
 def as_features(values: object, name: str) -> Array:
-    """Return `values` as an array of numbers that can be trained on, or say what is wrong."""
+    """Return `values` as an array of finite numbers, or raise a DataError."""
     return _as_numbers(
         values, name, strings="encode categories as numbers, for instance with tinynn.data.one_hot"
     )
 
 
 def as_targets(values: object, name: str) -> Array:
-    """Return `values` as an array of class indices or numbers, or say what is wrong."""
+    """Return `values` as an array of class indices or numbers, or raise a DataError."""
     return _as_numbers(
         values,
         name,
@@ -54,7 +54,7 @@ def check_lengths(X: Array, y: Array, where: str, names: tuple[str, str] = ("X",
 
 
 def as_function(value: object, name: str) -> Any:
-    """Return None or something that can be called."""
+    """Return `value` if it is None or callable, or raise an OptionError."""
     if value is not None and not callable(value):
         raise OptionError(f"{name} must be a function of a batch, or None, but is {shown(value)}")
     return value
@@ -70,14 +70,14 @@ def row_chunks(array: Array, part: tuple[int, int] = (1, 0)) -> Iterator[slice]:
 
 def _as_numbers(values: object, name: str, strings: str) -> Array:
     if isinstance(values, np.memmap):
-        array: Array = values  # stays a memory map: the pages come as they are asked for
+        array: Array = values  # stays a memory map: pages are read when needed
     else:
         array = as_array(name, values)
     if array.ndim == 0:
-        mend = ".toarray()" if hasattr(values, "toarray") else "[None] if it is one sample"
+        fix = ".toarray()" if hasattr(values, "toarray") else "[None] if it is one sample"
         raise DataError(
             f"{name} must be an array with a row for each sample, but is a single "
-            f"{type(values).__name__} of shape (). Pass {name.rsplit(maxsplit=1)[-1]}{mend}"
+            f"{type(values).__name__} of shape (). Pass {name.rsplit(maxsplit=1)[-1]}{fix}"
         )
     if array.size == 0:
         raise DataError(
@@ -92,27 +92,27 @@ def _as_numbers(values: object, name: str, strings: str) -> Array:
 
 
 def _refuse_dtype(array: Array, name: str, strings: str) -> None:
-    """Raise the `DataError` for an array that holds something else than plain numbers."""
+    """Raise the `DataError` for an array that holds anything but plain numbers."""
     row = 0
     if array.dtype.kind == "c":
-        mend = "pass the real and the imaginary part as numbers of their own"
+        fix = "pass the real and imaginary parts as separate numbers"
     elif (gap := first_gap(array)) >= 0:
-        row, mend = gap, "a value is missing there; leave such rows out, or fill them in"
+        row, fix = gap, "a value is missing there; leave such rows out, or fill them in"
     elif array.dtype.kind == "O" and len({isinstance(value, str) for value in array.flat}) > 1:
         row = next(row for row, value in enumerate(array) if not _converts(value))
-        mend = "texts and other values are mixed; give all rows one type, such as str"
+        fix = "texts and other values are mixed; give all rows one type, such as str"
     elif array.dtype.kind in "OSTU":
         row = next((row for row, value in enumerate(array) if not _converts(value)), -1)
-        mend = strings
+        fix = strings
         if row < 0:
-            row, mend = 0, "convert it, for instance with .astype(numpy.float32)"
+            row, fix = 0, "convert it, for instance with .astype(numpy.float32)"
         elif array.dtype.kind == "O" and not isinstance(array[row], str | bytes):
-            mend = "give every row plain numbers, then convert with .astype(numpy.float32)"
+            fix = "give every row plain numbers, then convert with .astype(numpy.float32)"
     else:
-        mend = "convert it to numbers, for instance with .astype(numpy.float32)"
+        fix = "convert it to numbers, for instance with .astype(numpy.float32)"
     raise DataError(
         f"{name} must hold booleans, integers or floats, but its dtype is {array.dtype}, and row "
-        f"{row} is {shown(array[row])}: {mend}"
+        f"{row} is {shown(array[row])}: {fix}"
     )
 
 
@@ -123,14 +123,14 @@ def first_gap(array: Array) -> int:
 
 
 def _is_missing(value: object) -> bool:
-    """Tell whether a value stands for a missing one: None, NaN, or that of pandas."""
+    """Return whether a value means a missing one: None, NaN, or pandas' own."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def _converts(value: object) -> bool:
-    """Tell whether a row of objects or strings reads as plain numbers."""
+    """Return whether a row of objects or strings converts to plain numbers."""
     try:
         return bool(np.isfinite(np.asarray(value).astype(np.float64)).all())
     except (TypeError, ValueError, OverflowError):
@@ -138,7 +138,7 @@ def _converts(value: object) -> bool:
 
 
 def _check_finite(array: Array, name: str) -> None:
-    """Refuse NaN and infinity, naming the first row (and where in the row)."""
+    """Refuse NaN and infinity, naming the first row and the place in it."""
     part = part_of_memmaps if isinstance(array, np.memmap) else (1, 0)
     for rows in row_chunks(array, part):
         finite = np.isfinite(np.asarray(array[rows]))

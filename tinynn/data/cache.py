@@ -1,9 +1,9 @@
-"""Files of data sets: fetched once, checked each time they are read.
+"""Files of data sets: downloaded once, checked each time they are read.
 
-The digest of a file is compared with the published one before anything is made of it, so that a
-damaged or cut file is fetched again and never trained on. A download goes into a folder of its own
-first, and moves to its place in one atomic step after its digest was found right: neither a broken
-connection nor two processes at once, nor one that is killed, can leave half a file in the cache.
+The digest of a file is compared with the published one before the file is used, so a damaged or
+truncated file is downloaded again and never trained on. A download goes to a separate folder first,
+and moves to its place in one atomic step once its digest is right. So neither a broken connection,
+nor two processes at once, nor a killed one can leave half a file in the cache.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tinynn.errors import DataError, OptionError
 
 __all__ = ["IDXFile", "cache_folder", "load_idx_files", "read_idx"]
 
-PATIENCE = 60  # so many times its `timeout` a host may take for one file
-STAGING = ".fetching-"  # so the folders begin in which downloads wait to be checked
-GZIP = b"\x1f\x8b"  # so a gzipped file begins
-LONG_AGO = 24 * 3600  # seconds; nobody is still working in a staging folder that is so old
+PATIENCE = 60  # one file may take this many times the `timeout`
+STAGING = ".fetching-"  # prefix of the folders in which downloads are checked
+GZIP = b"\x1f\x8b"  # first bytes of a gzipped file
+LONG_AGO = 24 * 3600  # seconds; a staging folder this old is abandoned
 
 
 class IDXFile(NamedTuple):
-    """A file in the IDX format of MNIST, gzipped or not, and how to know the right one.
+    """Describe a file in the IDX format of MNIST, gzipped or not, and how to recognize it.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class IDXFile(NamedTuple):
         Shape of the array of uint8 inside.
     digest : str
         Either ``"sha256:..."`` of the content, which stays the same when a host compresses it
-        anew, or ``"md5:..."`` of the compressed file, where that is what was published.
+        again, or ``"md5:..."`` of the compressed file, if only that was published.
 
     Examples
     --------
@@ -63,9 +63,9 @@ def cache_folder() -> Path:
     Returns
     -------
     pathlib.Path
-        What the environment variable ``TINYNN_DATA`` names; otherwise ``tinynn`` in the user's
-        cache: ``$XDG_CACHE_HOME`` if set, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on
-        Windows, ``~/.cache`` elsewhere.
+        The folder named by the environment variable ``TINYNN_DATA``; otherwise ``tinynn`` in the
+        user's cache: ``$XDG_CACHE_HOME`` if set, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%``
+        on Windows, ``~/.cache`` elsewhere.
 
     Examples
     --------
@@ -78,29 +78,29 @@ def cache_folder() -> Path:
 
 
 def read_idx(path: Path, file: IDXFile) -> Array:
-    """Read an IDX file, provided that it is the published one.
+    """Read an IDX file, after checking that it is the published one.
 
     Parameters
     ----------
     path : pathlib.Path
-        Where it lies.
+        The file to read.
     file : IDXFile
-        What it must be.
+        The published file that it must be.
 
     Returns
     -------
     numpy.ndarray of uint8
-        Its content, read-only, of shape ``file.shape``.
+        The content, read-only, of shape ``file.shape``.
 
     Raises
     ------
     DataError
-        Where it is not that file. No more of it is decompressed than the right one would hold.
+        If it is not that file. No more of it is decompressed than the right file would hold.
     OSError
-        Where it cannot be read.
+        If it cannot be read.
     """
-    # One byte more than the right file has tells the wrong one, and a hostile one of gigabytes is
-    # never unpacked.
+    # One byte more than the right file has is enough to recognize a wrong one, so a hostile file of
+    # gigabytes is never unpacked.
     size, limit = _size(file), _longest(file)
     header = b"".join(
         number.to_bytes(4, "big") for number in (0x0800 + len(file.shape), *file.shape)
@@ -143,25 +143,25 @@ def load_idx_files(
     where: str,
     timeout: float,
 ) -> list[Array]:
-    """Return the contents of files, from the cache as far as it has them, or from the first host.
+    """Return the contents of files, from the cache if it has them, else from the first host.
 
     Parameters
     ----------
     files : sequence of IDXFile
         All files of the data set.
     folder : str
-        Their folder inside the cache. Files that lie in the cache itself are found too, and so are
-        unzipped ones, but neither is ever written.
+        Their folder inside the cache. Files directly in the cache and unzipped files are found too,
+        but never written.
     dataset_type : {"default", "fashion"}
-        What mnist_datasets calls the data set.
+        The name of the data set in mnist_datasets.
     hosts : sequence of str or None
-        Addresses to which a file name is appended, tried in this order. None is the host that
-        mnist_datasets knows by itself.
+        Addresses to which a file name is appended, tried in this order. None is the default host
+        of mnist_datasets.
     where : str
         Name of the caller, for messages.
     timeout : float
-        Seconds of silence after which a host is left for the next; for a whole file it has
-        60 times as long.
+        Seconds of silence after which the next host is tried; a whole file may take 60 times as
+        long.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def load_idx_files(
     Raises
     ------
     DataError
-        Where a file is not in the cache and no host gives the right one.
+        If a file is not in the cache and no host has the right one.
     """
     timeout = check_number(where, "timeout", timeout, minimum=0, above=True)
     if not isinstance(hosts, tuple | list) or not all(isinstance(h, str | None) for h in hosts):
@@ -213,7 +213,7 @@ def load_idx_files(
 
 
 def _places(file: IDXFile, target: Path) -> Iterator[Path]:
-    """Yield where a file may lie, under its own name and under those that unzipped ones have."""
+    """Yield the paths that a file may have, also those of an unzipped one."""
     unzipped = file.name.removesuffix(".gz")
     for name in (file.name, unzipped, unzipped.replace("-idx", ".idx")):
         for folder in (target, cache_folder()):
@@ -228,7 +228,7 @@ def _fetch(
     host: str | None,
     timeout: float,
 ) -> Iterator[tuple[str, Array]]:
-    """Yield each file that the host gives rightly and is not present, after moving it to target."""
+    """Yield each missing file that the host delivers correctly, after moving it to `target`."""
     from http.client import HTTPException
 
     from mnist_datasets import MNISTLoader
@@ -236,7 +236,7 @@ def _fetch(
     wanted = [file for file in files if file.name not in present]
 
     class Download(MNISTLoader):  # type: ignore[misc]  # it ships no types
-        """The loader of mnist_datasets, within bounds: it waits, and takes bytes, without end."""
+        """Limit the loader of mnist_datasets, which has no limit of time or size of its own."""
 
         def download(self) -> None:
             for file in wanted:
@@ -244,7 +244,7 @@ def _fetch(
                 _fetch_file(self.base_url + file.name, place, _longest(file), timeout)
 
         def extract(self) -> None:
-            """Leave out the unpacking: `read_idx` does it."""
+            """Skip the unpacking: `read_idx` does it."""
 
     target.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target)
@@ -257,7 +257,7 @@ def _fetch(
         try:
             Download(dataset_type, base_url=host, folder=staging)
         except (OSError, HTTPException, ValueError) as error:
-            failure = str(error) or type(error).__name__  # what came before it is worth having
+            failure = str(error) or type(error).__name__  # keep the files that came before
         for file in wanted:
             staged = Path(staging, file.name)
             try:
@@ -265,9 +265,9 @@ def _fetch(
             except FileNotFoundError:
                 continue
             except DataError:
-                failure = failure or f"what came is not the published {file.name}"
+                failure = failure or f"the download is not the published {file.name}"
                 continue
-            # On Windows a file that another process reads at this moment stays as it is.
+            # Windows does not replace a file while another process reads it.
             with contextlib.suppress(PermissionError):
                 staged.replace(target / file.name)
             yield file.name, content
@@ -276,10 +276,10 @@ def _fetch(
 
 
 def _fetch_file(address: str, place: Path, longest: int, timeout: float) -> None:
-    """Fetch one file, or raise: what comes, and how long it takes, are limited.
+    """Fetch one file, or raise; its size and the time that it takes are limited.
 
-    A host that is silent for `timeout` seconds is given up, and so is one that sends a byte now and
-    then. As that may be so before any answer has come, the fetching is done in a thread.
+    Give up on a host that is silent for `timeout` seconds, and on one that sends a byte now and
+    then. The latter may happen before any answer arrives, so the download runs in a thread.
     """
     import threading
     from urllib.error import HTTPError
@@ -295,7 +295,7 @@ def _fetch_file(address: str, place: Path, longest: int, timeout: float) -> None
                 while not given_up.is_set() and (part := response.read1(1 << 16)):
                     file.write(part)
                     if file.tell() > longest:
-                        return  # it cannot be the file, as will be found
+                        return  # too long to be the file; the digest will show it
                 if promised is not None and file.tell() < promised:
                     raise OSError(f"it broke off after {file.tell()} of {promised} bytes")
         except Exception as error:
@@ -316,7 +316,7 @@ def _fetch_file(address: str, place: Path, longest: int, timeout: float) -> None
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove what processes that were killed while fetching have left, long ago."""
+    """Remove the old staging folders of processes that were killed while downloading."""
     import shutil
 
     for folder in target.glob(f"{STAGING}*"):
@@ -326,16 +326,16 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _longest(file: IDXFile) -> int:
-    """Return how many bytes a file can have at most: compression may add a little to the content.
+    """Return the largest number of bytes a file can have: compression may add a little.
 
-    What is longer is not the file, and is neither fetched nor read in full.
+    A longer file is not the right one, and is neither downloaded nor read in full.
     """
     size = _size(file)
     return size + size // 100 + 4096
 
 
 def _size(file: IDXFile) -> int:
-    """Return how many bytes are in a file once it is unpacked: the header and the array."""
+    """Return the number of bytes in a file once it is unpacked: the header and the array."""
     shape = check_shape(file.name, "shape", file.shape)
     if max(shape, default=0) >= 2**32:
         raise OptionError(f"{file.name}: an IDX file has lengths of 4 bytes, but shape is {shape}")

@@ -1,4 +1,4 @@
-"""Class indices in their other form, one column for each class."""
+"""Convert class indices to one-hot rows, with one column for each class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["one_hot"]
 
 
 def one_hot(y: ArrayLike, n_classes: int, *, dtype: DTypeLike = np.float32) -> Array:
-    """Turn class indices into rows that are one at the class and zero elsewhere.
+    """Convert class indices to rows that are one at the class and zero elsewhere.
 
     Parameters
     ----------
@@ -23,18 +23,18 @@ def one_hot(y: ArrayLike, n_classes: int, *, dtype: DTypeLike = np.float32) -> A
     n_classes : int
         Number of classes, C.
     dtype : data type, default numpy.float32
-        Of the result.
+        The dtype of the result.
 
     Returns
     -------
     numpy.ndarray, shape (N, C)
-        A fresh array.
+        A new array.
 
     Raises
     ------
     DataError
-        Where `y` is not one-dimensional, not of integers, or out of range, naming the first such
-        row.
+        If `y` is not one-dimensional, not of integers, or out of range. The message names the first
+        bad row.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def one_hot(y: ArrayLike, n_classes: int, *, dtype: DTypeLike = np.float32) -> A
     indices = as_class_indices(y, C, "one_hot: y")
     try:
         found = np.dtype(dtype)
-    except Exception:  # nothing that NumPy knows, which it says in many ways
+    except Exception:  # NumPy refuses an unknown dtype with various errors
         found = np.dtype(object)
     if found.kind not in "fiub":
         raise OptionError(
@@ -60,14 +60,14 @@ def one_hot(y: ArrayLike, n_classes: int, *, dtype: DTypeLike = np.float32) -> A
 
 
 def as_class_indices(y: ArrayLike, n_classes: int, name: str) -> Array:
-    """Return class indices as int64, or say which row is none."""
+    """Return class indices as int64, or raise a DataError that names the first bad row."""
     indices = as_targets(y, name)
     if indices.ndim != 1 or indices.dtype.kind == "f":
-        mend = "y.ravel()" if indices.shape[1:] == (1,) else "y.argmax(axis=1)"
+        fix = "y.ravel()" if indices.shape[1:] == (1,) else "y.argmax(axis=1)"
         raise DataError(
             f"{name} must be class indices, integers of shape (N,), but is {indices.dtype} of "
             f"shape {indices.shape}, and row 0 is {indices[0]}. "
-            + (f"Pass {mend}" if indices.ndim != 1 else "Convert with y.astype(numpy.int64)")
+            + (f"Pass {fix}" if indices.ndim != 1 else "Convert with y.astype(numpy.int64)")
         )
     wrong = np.flatnonzero((indices < 0) | (indices >= n_classes))
     if wrong.size:

@@ -1,8 +1,8 @@
 """From raw arrays to loaders: split, scale, batch.
 
-The order of the steps is the point. Rows are split first, class by class; then the mean and the
-scale are taken from the training rows alone; then all splits are scaled with these. Statistics of
-all rows would let the training look at the data it is judged on.
+The order of the steps matters. Rows are split first, class by class; then the mean and the scale
+are computed from the training rows alone; then all splits are scaled with them. Statistics of all
+rows would let the training look at the data it is judged on.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from tinynn.random import RNG, as_generator
 
 __all__ = ["DataLoaderFactory", "RawArrays"]
 
-# From more different integers than this on, which are also most of the rows, y is no class labels.
+# If y has more distinct integers than this, and they make up most rows, they are no class labels.
 MANY_CLASSES = 20
 
 
 class RawArrays(NamedTuple):
-    """What `DataLoaderFactory.arrays` returns; a plain tuple of the first two or four will do.
+    """Hold what `DataLoaderFactory.arrays` returns; a tuple of the first two or four also works.
 
     Attributes
     ----------
     X : array_like, shape (N, D) or (N, C, H, W)
-        Features, as they come. Images of dtype uint8 are taken for pixels from 0 to 255.
+        Raw features. Images of dtype uint8 are read as pixels from 0 to 255.
     y : array_like, shape (N,) or (N, K)
         Integers, booleans or strings of shape (N,) are class labels; floats are the targets of a
         regression.
     X_test, y_test : array_like, optional
-        The official test set, where there is one.
+        The official test set, if there is one.
     class_names : sequence of str, optional
-        Names of the classes, where `y` holds indices into them. Otherwise class k is the k-th of
-        the sorted labels, and is named after it.
+        Names of the classes, if `y` holds indices into them. Otherwise class k is the k-th of the
+        sorted labels, and has its name.
 
     Examples
     --------
@@ -83,24 +83,24 @@ class DataLoaderFactory:
     batch_size : int, default 32
         Rows in a batch, for all three loaders.
     validation_fraction : float, default 0.2
-        Fraction of the rows (those outside of an official test set) held out for validation; with
-        0, `validation_loader` is None.
+        Fraction of the rows (not counting an official test set) held out for validation; with 0,
+        `validation_loader` is None.
     flatten : bool, default True
-        Whether a sample is one row of numbers, (N, D), or keeps its axes, as images do:
-        (N, C, H, W).
+        Whether each sample becomes one row of numbers, (N, D), or keeps its axes, such as
+        (N, C, H, W) for images.
     rng : numpy.random.Generator, int or None, default 0
         Draws the splits and the orders of the training batches. None is the library's own
         generator.
     test_fraction : float, optional
-        Likewise for testing, in a data set without an official test set: 0.2 unless given; with
-        0, `test_loader` is None. An official test set is used as it is.
+        The same for testing, in a data set without an official test set; 0.2 by default; with 0,
+        `test_loader` is None. An official test set is used as it is.
     scale : bool, default True
         Whether features get mean 0 and standard deviation 1 over the training rows: column by
-        column for tables, channel by channel for images. Without, they stay as they are (but
+        column for tables, channel by channel for images. If False, they stay as they are (but
         pixels of dtype uint8 are divided by 255).
     scale_targets : bool, default True
-        Whether the targets of a regression are standardized likewise. Turn it off for targets
-        that are probabilities.
+        Whether to standardize the targets of a regression too. Turn it off for targets that are
+        probabilities.
     dtype : data type, default numpy.float32
         Floating dtype of the features, and of the targets of a regression.
     train_transform : callable, optional
@@ -110,8 +110,8 @@ class DataLoaderFactory:
     ----------
     train_loader, validation_loader, test_loader : DataLoader or None
         The same objects on each access. Only the training loader shuffles. Targets are class
-        indices (int64, shape (N,)), or for a regression numbers of shape (N, K), with K = 1 where
-        they came as (N,).
+        indices (int64, shape (N,)), or for a regression numbers of shape (N, K), with K = 1 if
+        they were given as (N,).
     feature_shape : tuple of int
         Shape of one sample in the loaders, without the batch axis.
     n_classes : int or None
@@ -119,25 +119,24 @@ class DataLoaderFactory:
     class_names : tuple of str or None
         Their names; None for a regression.
     feature_mean, feature_scale : numpy.ndarray
-        The features in the loaders are ``(raw - feature_mean) / feature_scale``, which
-        `prepare` does for new ones.
+        The features in the loaders are ``(raw - feature_mean) / feature_scale``; `prepare`
+        computes the same for new ones.
     target_mean, target_scale : numpy.ndarray of shape (K,), or None
         For a regression, ``target_mean + target_scale * prediction`` is in the units of the raw
         targets; None for classes.
     rng : numpy.random.Generator
-        The generator that `rng` stands for, which `arrays` may draw from.
+        The generator given by `rng`; `arrays` may draw from it.
 
     Raises
     ------
     DataError
-        Where the raw arrays cannot be trained on, or a class has fewer samples than there are
-        splits.
+        If the raw arrays cannot be trained on, or a class has fewer samples than there are splits.
     OptionError
-        Where an option has a value that it cannot take.
+        If an option is invalid.
 
     Notes
     -----
-    Splits are stratified: each class is split on its own, so that it has its share in each split,
+    Splits are stratified: each class is split separately, so it has its share of each split,
     rounded, and at least one row.
 
     Examples
@@ -209,13 +208,13 @@ class DataLoaderFactory:
         self.feature_shape: tuple[int, ...] = self.train_loader.X.shape[1:]
 
     def arrays(self) -> tuple[Any, ...]:
-        """Return the raw data set: the one method that a subclass defines.
+        """Return the raw data set; the one method that a subclass defines.
 
         Returns
         -------
         RawArrays or tuple
-            ``(X, y)``, ``(X, y, X_test, y_test)`` or a `RawArrays`. What is to be random draws
-            from ``self.rng``.
+            ``(X, y)``, ``(X, y, X_test, y_test)`` or a `RawArrays`. Draw random numbers from
+            ``self.rng``.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must define arrays(self), which returns the raw data set: "
@@ -223,7 +222,7 @@ class DataLoaderFactory:
         )
 
     def prepare(self, X: ArrayLike) -> Array:
-        """Bring new raw features into the form of those in the loaders.
+        """Convert new raw features to the form that the loaders give.
 
         Parameters
         ----------
@@ -233,12 +232,12 @@ class DataLoaderFactory:
         Returns
         -------
         numpy.ndarray, shape (N,) + feature_shape
-            Scaled with the statistics of the training rows, flat where the loaders are.
+            Scaled with the statistics of the training rows, and flat if the loaders are.
 
         Raises
         ------
         DataError
-            Where the features are not numbers, not finite, or of another shape.
+            If the features are not numbers, not finite, or of another shape.
 
         Examples
         --------
@@ -264,10 +263,10 @@ class DataLoaderFactory:
         target = "regression" if self.n_classes is None else f"{self.n_classes} classes"
         return f"<{self._where}: {rows} rows of shape {self.feature_shape}, {target}>"
 
-    # The steps, in the order in which the constructor takes them.
+    # The steps, in the order in which the constructor runs them.
 
     def _raw_arrays(self) -> RawArrays:
-        """Return what the subclass supplies, in its one form."""
+        """Return what the subclass supplies, as a `RawArrays`."""
         with fitting_memory(f"{self._where}: the data set"):
             raw = self.arrays()
         if not isinstance(raw, tuple) or len(raw) not in (2, 4, 5):
@@ -279,7 +278,7 @@ class DataLoaderFactory:
         return RawArrays(*raw)
 
     def _checked(self, raw: RawArrays) -> tuple[Array, Array, Array | None, Array | None]:
-        """Check the raw arrays, and turn labels into class indices."""
+        """Check the raw arrays, and convert labels to class indices."""
         X = as_features(raw.X, f"{self._where}: X")
         if X.ndim < 2:
             raise DataError(
@@ -289,7 +288,7 @@ class DataLoaderFactory:
         if X.ndim == 3:
             raise DataError(
                 f"{self._where}: X must be a table of shape (N, D) or images of shape "
-                f"(N, C, H, W), but has shape {X.shape}. For grey images pass X[:, None]"
+                f"(N, C, H, W), but has shape {X.shape}. For gray images pass X[:, None]"
             )
         self._raw_shape = X.shape[1:]
         X_test = None
@@ -353,7 +352,7 @@ class DataLoaderFactory:
         return y, y_test
 
     def _check_few(self, labels: Array, n: int) -> None:
-        """Refuse integers that are nearly all different: prices, and no classes."""
+        """Refuse integers that are nearly all different: they look like prices, not classes."""
         if labels.dtype.kind in "iu" and len(labels) > max(MANY_CLASSES, n / 2):
             raise DataError(
                 f"{self._where}: y has {len(labels)} different integers in {n} rows, so they seem "
@@ -362,7 +361,7 @@ class DataLoaderFactory:
             )
 
     def _looked_up(self, labels: Array, y_test: Array) -> Array:
-        """Return the places of the test labels among the sorted labels of the training rows."""
+        """Return the positions of the test labels among the sorted labels of the training rows."""
         places = {label: place for place, label in enumerate(labels.tolist())}
         for row, label in enumerate(y_test.tolist()):
             if not isinstance(label, str | bytes | int) or label not in places:
@@ -402,7 +401,7 @@ class DataLoaderFactory:
                 )
             shuffled = self.rng.permutation(members)
             n = len(shuffled)
-            # Each split that is wanted leaves a row for those still to come.
+            # Each split leaves at least one row for every later one.
             n_test = _share(test_fraction, n, leave=n_splits - 1)
             n_validation = _share(validation_fraction, n, leave=n_test + 1)
             for split, part in zip(
@@ -415,7 +414,7 @@ class DataLoaderFactory:
         return train, validation, test
 
     def _strata(self, y: Array) -> Iterator[tuple[str, Array]]:
-        """Yield the groups of rows that are split each on its own: the classes, or all rows."""
+        """Yield the groups of rows that are split separately: the classes, or all rows."""
         if self.class_names is None:
             yield "the data", np.arange(len(y))
         else:
@@ -423,25 +422,25 @@ class DataLoaderFactory:
                 yield f"class {index} ({name})", np.flatnonzero(y == index)
 
     def _feature_statistics(self, X_train: Array, scale: bool) -> tuple[Array, Array]:
-        """Return mean and scale; where nothing is scaled, those that change nothing but pixels."""
+        """Return mean and scale; without scaling, 0 and 1, or 255 for pixels."""
         mean, deviation = _statistics(X_train, scale)
         if not scale and X_train.dtype == np.uint8 and X_train.ndim == 4:
             deviation = deviation * 255
         return mean, deviation
 
     def _scaled(self, X: Array) -> Array:
-        """Return features as the model is to see them."""
+        """Return features in the form that the model gets."""
         scaled = _standardized(X, self.feature_mean, self.feature_scale, self._dtype)
         return scaled.reshape(len(scaled), -1) if self._flatten else scaled
 
     def _scaled_targets(self, y: Array) -> Array:
-        """Return targets as the loss is to see them."""
+        """Return targets in the form that the loss gets."""
         if self.target_mean is None or self.target_scale is None:
             return y
         return _standardized(y, self.target_mean, self.target_scale, self._dtype)
 
     def _fixed_loader(self, X: Array, y: Array | None, batch_size: int) -> DataLoader | None:
-        """Return a loader that takes the rows in their order, or None for an empty split."""
+        """Return a loader that takes the rows in order, or None for an empty split."""
         if y is None or len(y) == 0:
             return None
         return DataLoader(self._scaled(X), self._scaled_targets(y), batch_size)
@@ -464,7 +463,7 @@ class DataLoaderFactory:
 
 
 def _class_names(where: str, names: Any) -> tuple[str, ...]:
-    """Return names of classes as texts, or raise an OptionError."""
+    """Return class names as strings, or raise an OptionError."""
     listed = isinstance(names, Sized) and isinstance(names, Iterable)
     if not listed or isinstance(names, str | bytes | Mapping | Set):
         raise OptionError(
@@ -478,15 +477,15 @@ def _class_names(where: str, names: Any) -> tuple[str, ...]:
 
 
 def _as_labels(values: ArrayLike, name: str) -> Array:
-    """Return targets or labels as an array; here, and only here, labels may be strings."""
+    """Return targets or labels as an array; only here may labels be strings."""
     if not isinstance(values, np.memmap):
         array = as_array(name, values)
         if array.dtype.kind == "U" and isinstance(values, list | tuple):
-            # NumPy makes the text 'nan' of a missing label in a list of texts.
+            # NumPy turns a missing label in a list of strings into the string 'nan'.
             listed = np.array(values, object)
             if first_gap(listed) >= 0:
                 values = array = listed
-        # Columns of strings come as objects from pandas, and in a dtype of their own from NumPy.
+        # Columns of strings are objects in pandas, and have their own dtype in NumPy.
         if array.dtype.kind in "OT" and all(isinstance(label, str) for label in array.flat):
             array = np.array(array.tolist())
         if array.dtype.kind == "U" and array.size:
@@ -500,21 +499,21 @@ def _as_columns(y: Array) -> Array:
 
 
 def _share(fraction: float, n: int, leave: int) -> int:
-    """Return how many of `n` rows a split takes: its share, one at least, and not the last."""
+    """Return how many of `n` rows a split takes: its share, at least one, and never all."""
     return min(max(round(fraction * n), 1), n - leave) if fraction else 0
 
 
 def _statistics(array: Array, scale: bool) -> tuple[Array, Array]:
     """Return mean and standard deviation of axis 1, the features or channels, over all others.
 
-    Both are float64, and shaped to be broadcast against `array`. What is constant gets the scale 1.
+    Both are float64, and broadcast against `array`. A constant feature gets the scale 1.
     """
     axes = (0, *range(2, array.ndim))
     shape = array.shape[1:2] + (1,) * (array.ndim - 2)
     if not scale:
         return np.zeros(shape), np.ones(shape)
-    # Two passes, in chunks: exact to rounding, where the mean of squares minus the square of the
-    # mean is not, and without a float64 copy of all the images.
+    # Two passes, in chunks: exact up to rounding, unlike the mean of squares minus the square of
+    # the mean, and without a float64 copy of all the images.
     n = array.size // array.shape[1]
     mean: Array = np.zeros(array.shape[1])
     for rows in row_chunks(array):
@@ -533,7 +532,7 @@ def _statistics(array: Array, scale: bool) -> tuple[Array, Array]:
 def _standardized(array: Array, mean: Array, scale: Array, dtype: np.dtype[Any]) -> Array:
     """Return ``(array - mean) / scale``, computed in float64, chunk by chunk, and then rounded."""
     result = np.empty(array.shape, dtype)
-    with np.errstate(over="ignore"):  # what does not fit the dtype is found by the DataLoader
+    with np.errstate(over="ignore"):  # the DataLoader finds values that do not fit the dtype
         for rows in row_chunks(array):
             result[rows] = (array[rows] - mean) / scale
     return result

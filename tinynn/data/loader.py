@@ -27,9 +27,9 @@ Batch: TypeAlias = tuple[Array, Array]
 
 
 class Loader:
-    """What loaders share: their options, and the state that a checkpoint keeps of them."""
+    """Share what all loaders have: their options, and their state for checkpoints."""
 
-    # How many shares each batch is cut into, and which of them is given; None for whole batches.
+    # How many shares each batch is cut into, and which of them to give; None for whole batches.
     _share: tuple[int, int] | None = None
 
     def __init__(
@@ -51,15 +51,15 @@ class Loader:
     def shard(self, num_shards: int, index: int) -> Self:
         """Return a loader of the same data that gives one share of every batch.
 
-        It draws its orders from the same generator; in each of several processes, which
-        `tinynn.distributed.shard` calls this for, that is in the same state.
+        It draws its orders from the same generator. `tinynn.distributed.shard` calls this in each
+        of several processes, where that generator is in the same state.
 
         Parameters
         ----------
         num_shards : int
             How many shares there are; 1 gives whole batches.
         index : int
-            Which one is wanted, counted from 0.
+            The share to give, counted from 0.
 
         Returns
         -------
@@ -69,7 +69,7 @@ class Loader:
         Raises
         ------
         OptionError
-            Where there is no such share.
+            If there is no such share.
 
         Examples
         --------
@@ -90,7 +90,7 @@ class Loader:
         return share
 
     def _transformed(self, X_batch: Array) -> Array:
-        """Apply `transform`, and catch the one that forgot its ``return``."""
+        """Apply `transform`, and refuse the result of one without a ``return``."""
         if self.transform is None:
             return X_batch
         name, rows = type(self).__name__, len(X_batch)
@@ -105,15 +105,14 @@ class Loader:
         return changed
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs to go on with the same orders.
+        """Return what a checkpoint needs to continue with the same orders.
 
         Returns
         -------
         dict
             Under "rng" the state of the loader's generator as NumPy gives it (for the usual PCG64
-            made of strings and ints, so JSON can hold it), or None where the loader draws from the
-            library's generator. Where the transform has a ``state_dict()`` of its own, that under
-            "transform".
+            only strings and ints, so JSON can hold it), or None if the loader draws from the
+            library's generator. Under "transform" the transform's ``state_dict()``, if it has one.
 
         Examples
         --------
@@ -133,18 +132,17 @@ class Loader:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` returned.
+        """Continue from a state that `state_dict` returned.
 
         Parameters
         ----------
         state : dict
-            From a loader with the same `rng`: a seed or generator on both sides, or None on both.
+            From a loader with the same kind of `rng`: a seed or generator in both, or None in both.
 
         Raises
         ------
         CheckpointError
-            Where the state is of another kind of generator, or of none. The loader stays as it
-            was.
+            If the state is of another kind of generator, or of none. The loader is not changed.
         """
         name, wanted = type(self).__name__, list(self.state_dict())
         if not isinstance(state, dict) or set(state) != set(wanted):
@@ -165,7 +163,7 @@ class Loader:
         if self.rng is not None:
             kind = type(self.rng.bit_generator)
             try:
-                # A damaged state is found on a generator that nobody uses.
+                # Try the state on an unused generator first, in case it is damaged.
                 set_state(np.random.Generator(kind()), saved)
             except CheckpointError as error:
                 raise CheckpointError(
@@ -193,16 +191,16 @@ class Loader:
 class DataLoader(Loader):
     """Cut features and targets into batches.
 
-    Iterating gives pairs ``(X_batch, y_batch)``. Every ``iter(loader)`` is a pass of its own, with
-    its own place and its own order, so two passes at once do not disturb each other. The batches
-    are fresh arrays: writing to one never changes the data set.
+    Iterating gives pairs ``(X_batch, y_batch)``. Every ``iter(loader)`` is a separate pass, with
+    its own position and order, so two passes at once do not disturb each other. The batches are new
+    arrays: writing to one never changes the data set.
 
     Parameters
     ----------
     X : array_like, shape (N, ...)
         Features, one row for each sample: booleans, integers or finite floats, kept in their
-        dtype. A `numpy.memmap` larger than memory is read batch by batch, and nothing else of it
-        is kept.
+        dtype. A `numpy.memmap` larger than memory is read batch by batch; no other part of it
+        stays in memory.
     y : array_like, shape (N,) or (N, ...)
         Targets: class indices, or finite numbers.
     batch_size : int, default 32
@@ -210,21 +208,21 @@ class DataLoader(Loader):
     shuffle : bool, default False
         Whether each pass takes the rows in a new random order.
     rng : numpy.random.Generator, int or None, default None
-        Where the orders come from. An int seeds a generator once, here, so that successive passes
-        differ and a second run repeats them. None is the library's own generator, which
+        Draws the orders. An int seeds a generator once, in the constructor, so that passes differ
+        from each other and a second run repeats them. None is the library's own generator, which
         `tinynn.manual_seed` sets.
     drop_last : bool, default False
         Whether to leave out a last batch that is shorter than `batch_size`.
     transform : callable, optional
-        ``transform(X_batch)`` is called with each fresh batch of features and returns what the
-        model is to see instead, with as many rows; it may work in place. One that draws random
-        numbers does well to draw them from ``tinynn.random.as_generator(None)``, which
-        `tinynn.manual_seed` covers.
+        ``transform(X_batch)`` is called with each new batch of features and returns what the model
+        gets instead, with as many rows; it may work in place. A transform that draws random
+        numbers should draw them from ``tinynn.random.as_generator(None)``, which
+        `tinynn.manual_seed` seeds.
 
     Attributes
     ----------
     X, y : numpy.ndarray
-        The whole features and targets. They are not copied where they came as arrays.
+        All features and targets. Arrays are not copied.
     batch_size, shuffle, drop_last, transform
         As given.
     rng : numpy.random.Generator or None
@@ -235,10 +233,10 @@ class DataLoader(Loader):
     Raises
     ------
     DataError
-        Where the lengths differ, an array is empty, holds NaN or infinity, or is not made of
-        numbers. The message names the first such row.
+        If the lengths differ, or an array is empty, holds NaN or infinity, or does not hold
+        numbers. The message names the first bad row.
     OptionError
-        Where an option has a value that it cannot take.
+        If an option is invalid.
 
     Examples
     --------
@@ -271,7 +269,7 @@ class DataLoader(Loader):
 
     @property
     def n_samples(self) -> int:
-        """Number of rows in the data set."""
+        """Return the number of rows in the data set."""
         return len(self.X)
 
     def __len__(self) -> int:
@@ -279,15 +277,15 @@ class DataLoader(Loader):
         return full if self.drop_last or rest == 0 else full + 1
 
     def __iter__(self) -> Iterator[Batch]:
-        # The order is drawn here, not with the first batch, so that what a seed gives does not
-        # depend on when the caller begins to take batches.
+        # Draw the order now, not with the first batch, so that a seed's result does not depend on
+        # when the caller begins to take batches.
         if self.shuffle:
             return self._passing(as_generator(self.rng).permutation(self.n_samples))
         return self._passing(None)
 
     def _passing(self, order: Array | None) -> Iterator[Batch]:
         """Yield the batches of one pass, in `order` or in the order of the rows."""
-        # As plain arrays (views, no copy): batches of a memory map are not memory maps.
+        # Use plain arrays (views, no copy), so that batches of a memory map are not memory maps.
         X, y = np.asarray(self.X), np.asarray(self.y)
         size = self.batch_size
         for start in range(0, len(self) * size, size):
@@ -311,9 +309,9 @@ class DataLoader(Loader):
 
 
 def _gather(array: Array, rows: Array) -> Array:
-    """Return the given rows as a fresh, contiguous array."""
-    # `take` is the fastest way, but it first copies an array that does not lie plainly in memory,
-    # and would do so in full for each batch.
+    """Return the given rows as a new, contiguous array."""
+    # `take` is the fastest way, but it first copies an array that is not contiguous, and would copy
+    # all of it for each batch.
     flags = array.flags
     if flags.c_contiguous and flags.aligned and array.dtype.isnative:
         return array.take(rows, 0)

@@ -1,4 +1,4 @@
-"""MNIST, and Fashion-MNIST that was made to take its place."""
+"""MNIST, and its harder replacement, Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ __all__ = ["FashionMNISTDataLoaderFactory", "MNISTDataLoaderFactory"]
 
 
 class MNISTDataLoaderFactory(DataLoaderFactory):
-    """MNIST: 70,000 handwritten digits as images of 28 × 28, of which 10,000 are the test set.
+    """Load MNIST: 70,000 handwritten digits of 28 × 28 pixels, 10,000 of them for testing.
 
-    The files are fetched once, about 12 MB, and kept in `cache_folder`, in ``mnist``. To bring
-    them by hand, put the four files there, zipped or not, or set the environment variable
-    ``TINYNN_DATA`` to a folder that has them (or has a folder ``mnist`` that does).
+    The files, about 12 MB, are downloaded once and kept in the folder ``mnist`` of `cache_folder`.
+    To supply them yourself, put the four files there, zipped or not, or set the environment
+    variable ``TINYNN_DATA`` to a folder that holds them, or holds a folder ``mnist`` that does.
 
     Parameters
     ----------
     batch_size : int, default 32
         Rows in a batch.
     validation_fraction : float, default 0.1
-        Fraction of the 60,000 images outside of the test set held out for validation.
+        Fraction of the other 60,000 images held out for validation.
     flatten : bool, default True
         Whether a sample has the shape (784,), or (1, 28, 28).
     rng : numpy.random.Generator, int or None, default 0
         Draws the split and the orders of the training batches.
     **options
-        The others of `DataLoaderFactory`. Without scaling, pixels are from 0 to 1.
+        Other options of `DataLoaderFactory`. Without scaling, pixels are from 0 to 1.
 
     Attributes
     ----------
     hosts : tuple of str or None
-        Where the files are asked for, in this order: addresses to which a file name is appended.
-        None is the host that mnist_datasets knows by itself. A subclass may name others.
+        Hosts to download from, in this order: addresses to which a file name is appended. None is
+        the default host of mnist_datasets. A subclass may name others.
     timeout : float
-        Seconds of silence after which a host is left for the next one; 30. For a whole file it has
-        60 times as long. Assign to the class for another number.
+        Seconds of silence after which the next host is tried; 30. A whole file may take 60 times
+        as long. Assign to the class to change it.
     files : tuple of IDXFile
         Training images and labels, test images and labels.
 
     Raises
     ------
     DataError
-        Where a file is not in the cache and no host gives it.
+        If a file is not in the cache and no host has it.
 
     References
     ----------
@@ -103,7 +103,7 @@ class MNISTDataLoaderFactory(DataLoaderFactory):
         super().__init__(batch_size, validation_fraction, flatten, rng, **options)
 
     def arrays(self) -> RawArrays:
-        """Return images as uint8 of shape (N, 1, 28, 28) and their classes, the test set apart."""
+        """Return images as uint8 of shape (N, 1, 28, 28) and their classes, with the test set."""
         X, y, X_test, y_test = load_idx_files(
             self.files,
             self._folder,
@@ -116,7 +116,7 @@ class MNISTDataLoaderFactory(DataLoaderFactory):
 
 
 class FashionMNISTDataLoaderFactory(MNISTDataLoaderFactory):
-    """Fashion-MNIST: 70,000 articles of clothing in the format of MNIST, and harder.
+    """Load Fashion-MNIST: 70,000 articles of clothing in the format of MNIST, but harder.
 
     Parameters and attributes are those of `MNISTDataLoaderFactory`; the files, about 30 MB, are
     kept in ``fashion-mnist``.

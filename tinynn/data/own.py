@@ -1,4 +1,4 @@
-"""The user's own arrays."""
+"""Loaders for the user's own arrays."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["ArrayDataLoaderFactory"]
 
 
 class ArrayDataLoaderFactory(DataLoaderFactory):
-    """Split, scale and batch arrays that are already there.
+    """Split, scale and batch arrays of your own.
 
     Parameters
     ----------
     X : array_like, shape (N, D) or (N, C, H, W)
-        Features: booleans, integers or finite floats. Images of dtype uint8 are taken for pixels
+        Features: booleans, integers or finite floats. Images of dtype uint8 are read as pixels
         from 0 to 255.
     y : array_like, shape (N,) or (N, K)
         Integers, booleans or strings of shape (N,) are class labels; floats are the targets of a
         regression, which are standardized unless ``scale_targets=False``.
     X_test, y_test : array_like, optional
-        A test set. Without one, `test_fraction` of the rows are held out.
+        A test set. Without one, a `test_fraction` of the rows is held out.
     class_names : sequence of str, optional
-        Names of the classes, where `y` holds indices into them. Otherwise class k is the k-th of
-        the sorted labels, and is named after it.
+        Names of the classes, if `y` holds indices into them. Otherwise class k is the k-th of the
+        sorted labels, and has its name.
     **options
-        Those of `DataLoaderFactory`: `batch_size`, `validation_fraction`, and so on.
+        Options of `DataLoaderFactory`: `batch_size`, `validation_fraction`, and so on.
 
     Notes
     -----
@@ -65,6 +65,6 @@ class ArrayDataLoaderFactory(DataLoaderFactory):
         """Return the arrays that the constructor was given."""
         if self._raw is None:
             raise StateError(
-                "ArrayDataLoaderFactory keeps no raw arrays once it is built; the loaders have them"
+                "ArrayDataLoaderFactory keeps no raw arrays once it is built; fix: use its loaders"
             )
         return self._raw

@@ -1,4 +1,4 @@
-"""Points in the plane, in classes that a straight line cannot part."""
+"""Points in the plane, in classes that a straight line cannot separate."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ __all__ = ["PlaneDataLoaderFactory"]
 
 
 class PlaneDataLoaderFactory(DataLoaderFactory):
-    """Points in the plane, for seeing what a network does.
+    """Make points in the plane, to see what a network does.
 
-    The points are not scaled unless ``scale=True``, as the axes of a plot mean something.
+    The points are scaled only with ``scale=True``, so that a plot shows the original axes.
 
     Parameters
     ----------
     kind : {"sine", "quadrants", "moons", "circles", "spirals"}, default "sine"
         - ``"sine"``: three classes around a normal cloud at (-1, -1): above a noisy sine wave, and
           below it to the right and to the left of a noisy border.
-        - ``"quadrants"``: uniform in [-2, 2]², the class being whether x and y have the same sign.
+        - ``"quadrants"``: uniform in [-2, 2]²; the class is whether x and y have the same sign.
         - ``"moons"``, ``"circles"``: scikit-learn's interleaved half circles, and its circle
           within a circle.
         - ``"spirals"``: two arms that wind around each other, one and a half turns each.
     n_samples : int, default 1500
-        Points in all, before the split.
+        Number of points, before the split.
     noise : float, optional
-        Standard deviation of a normal shift of the points after they got their class: 0 for
-        ``"sine"`` and ``"quadrants"``, 0.1 for ``"moons"``, 0.05 for ``"circles"`` and
-        ``"spirals"`` unless given.
+        Standard deviation of a normal shift of the points, added after they got their class. By
+        default 0 for ``"sine"`` and ``"quadrants"``, 0.1 for ``"moons"``, 0.05 for ``"circles"``
+        and ``"spirals"``.
     scale : bool, default False
         As in `DataLoaderFactory`.
     **options
-        The others of `DataLoaderFactory`: `batch_size`, `validation_fraction`, and so on.
+        Other options of `DataLoaderFactory`: `batch_size`, `validation_fraction`, and so on.
 
     Attributes
     ----------
     kind, n_samples, noise
-        As given, or the default that stands for None.
+        As given, or the default of `kind` for None.
 
     References
     ----------
@@ -97,7 +97,7 @@ Points = tuple[Array, Array]
 
 
 def _sine(n: int, rng: np.random.Generator) -> Points:
-    """Class 0 above a noisy sine wave; below it, class 1 right and class 2 left of a border."""
+    """Return class 0 above a noisy sine wave; below it, class 1 right and 2 left of a border."""
     x, y = rng.normal(-1, 2, n), rng.normal(-1, 1, n)
     U, U_ = rng.random(n), rng.random(n)
     above = np.sin(np.pi * x / 2) - 1.2 * U < y
@@ -106,7 +106,7 @@ def _sine(n: int, rng: np.random.Generator) -> Points:
 
 
 def _quadrants(n: int, rng: np.random.Generator) -> Points:
-    """Class 1 where x and y have the same sign."""
+    """Return class 1 where x and y have the same sign, else 0."""
     X = rng.uniform(-2, 2, (n, 2))
     return X, (X[:, 0] * X[:, 1] > 0).astype(np.int64)
 
@@ -126,7 +126,7 @@ def _circles(n: int, rng: np.random.Generator) -> Points:
 
 
 def _spirals(n: int, rng: np.random.Generator) -> Points:
-    """Two Archimedean spirals, the second being the first turned by half a circle."""
+    """Return two Archimedean spirals; the second is the first turned by half a circle."""
     arm = np.arange(n) % 2
     # The square root spreads the points evenly along the arm, which grows longer outwards.
     turns = np.sqrt(rng.random(n))

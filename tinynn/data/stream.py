@@ -1,4 +1,4 @@
-"""Data sets larger than memory: a stream of chunks, cut into batches as it comes."""
+"""Data sets larger than memory: a stream of chunks, cut into batches as they arrive."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ Chunk: TypeAlias = tuple[Any, Any]
 
 
 class StreamDataLoader(Loader):
-    """Cut a stream of chunks into batches, with no more of it in memory than a few thousand rows.
+    """Cut a stream of chunks into batches, and keep only a few thousand rows in memory.
 
-    Iterating gives pairs ``(X_batch, y_batch)``, whose rows are those of one chunk after the other;
-    a batch may hold rows of several. How many there are is known only when a pass has ended, so
-    there is no ``len``. Each chunk is checked as it comes.
+    Iterating gives pairs ``(X_batch, y_batch)``. Rows come from one chunk after another, and a
+    batch may hold rows of several. The number of batches is known only at the end of a pass, so
+    there is no ``len``. Each chunk is checked when it arrives.
 
     Parameters
     ----------
     chunks : sequence or callable
         A sequence of chunks: each is a pair of arrays (X, y), or a function without arguments that
-        reads one and returns it. Or a function without arguments that returns an iterable of pairs,
-        such as a generator function; each pass calls it anew.
+        reads and returns one. Or a function without arguments that returns an iterable of pairs,
+        such as a generator function; each pass calls it again.
     batch_size : int, default 32
         Rows in a batch.
     shuffle : bool, default False
         Whether to take the chunks of a sequence in a new random order in each pass, and to mix rows
-        inside of a buffer: it is filled first, and then every row given away is drawn from it, and
-        replaced by the next one that comes.
+        in a buffer. The buffer is filled first; then every row of a batch is drawn from it at
+        random, and replaced by the next row of the stream.
     buffer_size : int, default 10000
-        How many rows the buffer holds. Rows further apart than that are mixed by the order of the
-        chunks alone, and those of a function not at all.
+        How many rows the buffer holds. Rows further apart than that are mixed only by the order of
+        the chunks; if `chunks` is a function, not at all.
     rng : numpy.random.Generator, int or None, default None
-        Where orders come from, as for a `DataLoader`.
+        Draws the orders, as for a `DataLoader`.
     drop_last : bool, default False
         Whether to leave out a last batch that is shorter than `batch_size`.
     transform : callable, optional
@@ -52,10 +52,10 @@ class StreamDataLoader(Loader):
     Raises
     ------
     DataError
-        In a pass, where a chunk is not as described, differs from the first one in the shape or
+        During a pass, if a chunk is not as described, differs from the first one in the shape or
         dtype of its rows, or holds NaN or infinity. The message names the chunk and the row.
     OptionError
-        Where an option has a value that it cannot take.
+        If an option is invalid.
 
     Examples
     --------
@@ -93,8 +93,8 @@ class StreamDataLoader(Loader):
         self._rows: tuple[Any, ...] | None = None  # shape and dtype, as of the first chunk seen
 
     def __iter__(self) -> Iterator[Batch]:
-        # All that this pass draws comes from one number, drawn here: so passes do not disturb each
-        # other, and several processes agree on the order of the chunks.
+        # A pass draws everything from one seed, drawn here: so passes do not disturb each other,
+        # and several processes agree on the order of the chunks.
         n_shards, index = self._share or (1, 0)
         key = int(as_generator(self.rng).integers(1 << 62)) if self.shuffle else 0
         chunks = self._checked(self._in_order(np.random.default_rng(key), n_shards, index))
@@ -124,14 +124,14 @@ class StreamDataLoader(Loader):
             yield number, chunk() if callable(chunk) else chunk
 
     def _checked(self, chunks: Iterator[tuple[int, Any]]) -> Iterator[Batch]:
-        """Yield what can be trained on, and raise for anything else."""
+        """Yield checked pairs of arrays, and raise a DataError for anything else."""
         for number, chunk in chunks:
             where = f"StreamDataLoader: chunk {number}"
             if not isinstance(chunk, tuple | list) or len(chunk) != 2:
                 raise DataError(
                     f"{where} must be a pair of arrays (X, y), but is a {type(chunk).__name__}"
                 )
-            # As plain arrays, without a copy: also of a memory map all rows are looked at.
+            # Plain arrays, without a copy, so that all rows of a memory map are checked too.
             X, y = (np.asarray(part) for part in chunk)
             if X.shape[:1] == y.shape[:1] == (0,):
                 continue
@@ -170,7 +170,7 @@ class StreamDataLoader(Loader):
 
 
 class _Plain:
-    """Rows of chunks as they come."""
+    """Give the rows of chunks in order."""
 
     def __init__(self, chunks: Iterator[Batch]) -> None:
         self._chunks = chunks
@@ -178,9 +178,9 @@ class _Plain:
         self._next = 0
 
     def take(self, n: int) -> Batch | None:
-        """Return the next rows, at most n and at least one; None at the end."""
+        """Return the next rows, at least one and at most n; None at the end."""
         if self._chunk is None or self._next == len(self._chunk[0]):
-            self._chunk = None  # let go of, before the next one is read
+            self._chunk = None  # free it before the next one is read
             self._chunk, self._next = next(self._chunks, None), 0
             if self._chunk is None:
                 return None
@@ -191,17 +191,17 @@ class _Plain:
 
 
 class _Mixed:
-    """Rows of chunks drawn at random from a buffer, which those that come next fill up again."""
+    """Draw rows at random from a buffer, which is refilled from the chunks that follow."""
 
     def __init__(self, chunks: Iterator[Batch], size: int, rng: np.random.Generator) -> None:
         self._plain = _Plain(chunks)
         self._size = size
         self._rng = rng
         self._buffer: Batch | None = None
-        self._held = 0  # how many rows it has; they stand first
+        self._held = 0  # how many rows it holds, all at the front
 
     def take(self, n: int) -> Batch | None:
-        """Return random rows, at most n and at least one; None at the end."""
+        """Return random rows, at least one and at most n; None at the end."""
         if self._buffer is None:
             self._fill()
         if self._buffer is None or not self._held:
@@ -225,7 +225,7 @@ class _Mixed:
                 part[start : self._held] = rows
 
     def _replace(self, places: Array) -> Array:
-        """Put the next rows into these places, and return the places for which there was none."""
+        """Put the next rows into these places, and return the places left over."""
         assert self._buffer is not None
         while len(places) and (piece := self._plain.take(len(places))) is not None:
             n = len(piece[0])

@@ -1,4 +1,4 @@
-"""The small data sets that come with scikit-learn: nothing is downloaded."""
+"""Small data sets that come with scikit-learn, so nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = [
     "WineDataLoaderFactory",
 ]
 
-# scikit-learn is imported where it is used: `import tinynn.data` would wait for it otherwise.
+# scikit-learn is imported where it is used, so that `import tinynn.data` does not wait for it.
 
 
 class IrisDataLoaderFactory(DataLoaderFactory):
-    """Iris: 150 flowers of 3 species, 4 lengths each.
+    """Load iris: 150 flowers of 3 species, 4 lengths each.
 
     Parameters and attributes are those of `DataLoaderFactory`.
 
@@ -35,7 +35,7 @@ class IrisDataLoaderFactory(DataLoaderFactory):
     """
 
     def arrays(self) -> RawArrays:
-        """Return lengths in centimetres, shape (150, 4), and species."""
+        """Return lengths in centimeters, shape (150, 4), and species."""
         from sklearn.datasets import load_iris
 
         bunch = load_iris()
@@ -43,7 +43,7 @@ class IrisDataLoaderFactory(DataLoaderFactory):
 
 
 class DigitsDataLoaderFactory(DataLoaderFactory):
-    """Digits: 1,797 handwritten digits as images of 8 × 8.
+    """Load digits: 1,797 handwritten digits as images of 8 × 8 pixels.
 
     Parameters and attributes are those of `DataLoaderFactory`. With ``flatten=False`` the
     `feature_shape` is (1, 8, 8).
@@ -62,7 +62,7 @@ class DigitsDataLoaderFactory(DataLoaderFactory):
     """
 
     def arrays(self) -> RawArrays:
-        """Return grey values from 0 to 1, shape (1797, 1, 8, 8), and digits."""
+        """Return gray values from 0 to 1, shape (1797, 1, 8, 8), and digits."""
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
@@ -70,7 +70,7 @@ class DigitsDataLoaderFactory(DataLoaderFactory):
 
 
 class WineDataLoaderFactory(DataLoaderFactory):
-    """Wine: 178 wines from 3 growers, 13 chemical measurements each.
+    """Load wine: 178 wines from 3 growers, 13 chemical measurements each.
 
     Parameters and attributes are those of `DataLoaderFactory`.
 
@@ -94,7 +94,7 @@ class WineDataLoaderFactory(DataLoaderFactory):
 
 
 class BreastCancerDataLoaderFactory(DataLoaderFactory):
-    """Breast cancer: 569 tumours, malignant (0) or benign (1), 30 measurements of their cells each.
+    """Load breast cancer: 569 tumors, malignant (0) or benign (1), 30 measurements of each.
 
     Parameters and attributes are those of `DataLoaderFactory`.
 
@@ -119,11 +119,12 @@ class BreastCancerDataLoaderFactory(DataLoaderFactory):
 
 
 class DiabetesDataLoaderFactory(DataLoaderFactory):
-    """Diabetes: how far the disease went in a year, for 442 patients, from 10 measurements each.
+    """Load diabetes: the progress of the disease in a year, for 442 patients.
 
-    A regression. Parameters and attributes are those of `DataLoaderFactory`. The targets, of shape
-    (N, 1), are standardized with the mean and deviation of the training rows;
-    ``target_mean + target_scale * prediction`` is in the units of the study, 25 to 346.
+    A regression from 10 measurements each. Parameters and attributes are those of
+    `DataLoaderFactory`. The targets, of shape (N, 1), are standardized with the mean and deviation
+    of the training rows; ``target_mean + target_scale * prediction`` is in the units of the study,
+    25 to 346.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Texts: a vocabulary, and batches of tokens with the tokens that follow them."""
+"""Texts: a vocabulary, and batches of tokens, each with the token that follows it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["SequenceDataLoader", "TextDataLoaderFactory"]
 
 Level = Literal["character", "word", "byte"]
 
-# Texts of more bytes are encoded piece by piece into a file, which is then mapped into memory.
+# Longer texts, in bytes, are encoded piece by piece to a file, which is then memory-mapped.
 LARGE = 1 << 26
 _PIECE = 1 << 20
 
@@ -38,35 +38,34 @@ _WORD = re.compile(r"\w+|[^\w\s]|\n")
 
 
 class SequenceDataLoader(Loader):
-    """Cut sequences of differing length into batches, padded to the longest of each batch.
+    """Batch sequences of different lengths, padded to the longest one in each batch.
 
-    Sequences of about the same length go into one batch, so that little of it is padding: with
-    `shuffle` they are mixed first, and sorted by length within every fifty batches; then the
-    batches are mixed.
+    Sequences of similar length share a batch, so that there is little padding: with `shuffle` they
+    are mixed first, then sorted by length within every fifty batches; then the batches are mixed.
 
     Parameters
     ----------
     sequences : sequence of array_like of shape (T,) or (T, D)
-        Each a sequence of indices, or of vectors.
+        Each one is a sequence of indices, or of vectors.
     targets : array_like of shape (N,), or sequence of array_like of shape (T,)
-        One target a sequence; or one for every position, padded like the sequences.
+        One target for each sequence; or one for each position, padded like the sequences.
     batch_size : int, default 32
         Sequences in a batch.
     shuffle : bool, default False
-        Whether to take another order in each pass.
+        Whether each pass takes the sequences in a new random order.
     rng : numpy.random.Generator, int or None, default None
-        Where orders come from, as for a `DataLoader`.
+        Draws the orders, as for a `DataLoader`.
     drop_last : bool, default False
         Whether to leave out a batch that is shorter than `batch_size`.
     padding_value : float, default 0
-        What follows behind the shorter sequences.
+        The value that fills up shorter sequences.
     target_padding : int, default 0
-        What follows behind their targets; ``CrossEntropyLoss(ignore_index=0)`` leaves it out.
+        The value that fills up their targets; ``CrossEntropyLoss(ignore_index=0)`` ignores it.
 
     Raises
     ------
     DataError
-        For a sequence that is empty, or as long as its targets are not.
+        If a sequence is empty, or its targets have another length.
 
     Examples
     --------
@@ -98,7 +97,7 @@ class SequenceDataLoader(Loader):
         self.sequences = [as_array(f"{name}: sequence {i}", s) for i, s in enumerate(sequences)]
         if len(self.sequences) != len(targets) or not self.sequences:
             raise DataError(
-                f"{name}: sequences and targets must be as many, and at least one, but there are "
+                f"{name}: sequences and targets must be equally many, at least one, but there are "
                 f"{len(self.sequences)} and {len(targets)}"
             )
         self._lengths = np.array([len(s) if s.ndim else 0 for s in self.sequences])
@@ -123,7 +122,7 @@ class SequenceDataLoader(Loader):
 
     @property
     def n_samples(self) -> int:
-        """Int : the number of sequences."""
+        """Return the number of sequences."""
         return len(self.sequences)
 
     def __len__(self) -> int:
@@ -134,7 +133,7 @@ class SequenceDataLoader(Loader):
         return self._passing(self._groups())
 
     def _groups(self) -> list[Array]:
-        """Return which sequences each batch of this pass holds."""
+        """Return the indices of the sequences in each batch of this pass."""
         size, order = self.batch_size, np.arange(self.n_samples)
         generator = as_generator(self.rng) if self.shuffle else None
         if generator is not None:
@@ -164,7 +163,7 @@ class SequenceDataLoader(Loader):
 
 
 def _padded(sequences: list[Array], value: float) -> Array:
-    """Return sequences as one array, as long as the longest."""
+    """Return sequences as one array, padded to the longest."""
     longest = max((len(s) for s in sequences), default=0)
     shape = (len(sequences), longest, *(sequences[0].shape[1:] if sequences else ()))
     batch = np.full(shape, value, sequences[0].dtype if sequences else np.intp)
@@ -176,36 +175,36 @@ def _padded(sequences: list[Array], value: float) -> Array:
 class TextDataLoaderFactory:
     """Make the loaders of a language model: blocks of tokens, each with the token that follows it.
 
-    A batch is a pair (X, y) of indices (N, T): ``y[n, t]`` is the token behind ``X[n, t]``. A whole
-    text is cut into blocks; with `separator` it is cut into separate texts first, such as one name
-    a line, each of which is a sequence of its own.
+    A batch is a pair (X, y) of indices (N, T): ``y[n, t]`` is the token after ``X[n, t]``. A text
+    is cut into blocks; with `separator` it is cut into separate texts first, such as one name per
+    line, and each of them is its own sequence.
 
     Parameters
     ----------
     path_or_text : path_like or str
-        A file in UTF-8; or the text itself, if it is a str that names no file.
+        A file in UTF-8; or the text itself, if it is a str that does not name a file.
     block_size : int, default 64
-        T, how many tokens a block has. Separate texts are cut there.
+        T, the number of tokens in a block. Separate texts are cut to this length.
     batch_size : int, default 32
         Blocks in a batch.
     level : {"character", "word", "byte"}, default "character"
-        What a token is. Words and punctuation marks are tokens of their own at the level of words;
-        bytes need no vocabulary: there are 256.
+        The kind of token. With "word", words and punctuation marks are separate tokens; bytes need
+        no vocabulary: there are 256.
     validation_fraction, test_fraction : float, default 0.1 and 0
-        How much of the text is held out. A text is cut into three consecutive parts, in the order
-        training, validation, test, and no block reaches over a cut; of separate texts some are
-        drawn. With 0, that loader is None.
+        How much of the text is held out. A text is cut into three consecutive parts, for training,
+        validation and test, and no block crosses a cut; separate texts are drawn at random. With 0,
+        that loader is None.
     stride : int, optional
-        How far training blocks of a text are apart; by default `block_size`, so that they touch.
+        The distance between training blocks of a text; by default `block_size`, so that they touch.
     separator : str, optional
-        What stands between separate texts, such as a line break. The vocabulary then begins with
-        two tokens of its own: padding, 0, and the beginning and end of a text, 1.
+        The string between separate texts, such as a line break. The vocabulary then begins with two
+        extra tokens: padding, 0, and the beginning and end of a text, 1.
     stateful : bool, default False
-        Whether row n of a batch goes on where row n of the batch before ended, for recurrences with
-        ``stateful=True``. Nothing is shuffled then, and a rest of the text is left out.
+        Whether row n of a batch continues where row n of the previous batch ended, for recurrences
+        with ``stateful=True``. Then nothing is shuffled, and the end of the text may be left out.
     memory_map : bool, optional
-        Whether the tokens lie in a temporary file that is mapped into memory; by default for files
-        of more than 64 MB.
+        Whether to keep the tokens in a temporary memory-mapped file; by default for files of more
+        than 64 MB.
     rng : numpy.random.Generator, int or None, default 0
         Draws the splits of separate texts, and the orders of the training batches.
 
@@ -214,20 +213,20 @@ class TextDataLoaderFactory:
     train_loader, validation_loader, test_loader : DataLoader or SequenceDataLoader, or None
         Only the training loader shuffles.
     vocabulary : tuple of str
-        The token of every index.
+        The token for every index.
     n_classes : int
-        How many tokens there are.
+        The number of different tokens.
     padding_idx, end_idx : int or None
         0 and 1 for separate texts.
     tokens : ndarray of int, or list of them
-        The whole text as indices; with `separator`, one array a text.
+        The whole text as indices; with `separator`, one array for each text.
 
     Raises
     ------
     DataError
-        For a text that is too short for its blocks and splits, and for a file that is not UTF-8.
+        If a text is too short for its blocks and splits, or a file is not UTF-8.
     OptionError
-        For an invalid option.
+        If an option is invalid.
 
     Examples
     --------
@@ -269,7 +268,9 @@ class TextDataLoaderFactory:
             )
         ]
         if sum(fractions) >= 1:
-            raise OptionError(f"{name}: validation_fraction and test_fraction must leave a rest")
+            raise OptionError(
+                f"{name}: validation_fraction and test_fraction must add up to less than 1"
+            )
         stride = self.block_size if stride is None else stride
         self.stride = check_integer(name, "stride", stride, minimum=1)
         if separator is not None and (not isinstance(separator, str) or not separator):
@@ -278,7 +279,7 @@ class TextDataLoaderFactory:
         self.stateful = check_flag(name, "stateful", stateful)
         if separator is not None and (self.stateful or self.level == "byte"):
             what = "stateful" if self.stateful else "level='byte'"
-            raise OptionError(f"{name}: {what} is for one text; fix: leave separator away")
+            raise OptionError(f"{name}: {what} is for one text; fix: remove separator")
         self.rng = as_generator(rng)
         source = _Source(name, path_or_text, self.level)
         self.padding_idx: int | None = None if separator is None else 0
@@ -313,22 +314,22 @@ class TextDataLoaderFactory:
         self.train_loader, self.validation_loader, self.test_loader = loaders
 
     def encode(self, text: str) -> Array:
-        """Return the indices of a text's tokens.
+        """Return the indices of the tokens of a text.
 
         Parameters
         ----------
         text : str
-            Made of what the vocabulary has.
+            Made of tokens in the vocabulary.
 
         Returns
         -------
         ndarray of int of shape (T,)
-            One index a token.
+            One index for each token.
 
         Raises
         ------
         DataError
-            For a token that is not in the vocabulary, with its place.
+            If a token is not in the vocabulary. The message gives its position.
 
         Examples
         --------
@@ -350,22 +351,22 @@ class TextDataLoaderFactory:
             ) from None
 
     def decode(self, indices: ArrayLike) -> str:
-        """Return the text of some indices; padding, and the ends of texts, are left out.
+        """Return the text of some indices, without padding and the ends of texts.
 
         Parameters
         ----------
         indices : array_like of int of shape (T,)
-            Of a vocabulary's tokens.
+            Indices of tokens in the vocabulary.
 
         Returns
         -------
         str
-            Words are joined by spaces.
+            The text; words are joined by spaces.
 
         Raises
         ------
         DataError
-            For an index that is not in the vocabulary.
+            If an index is not in the vocabulary.
 
         Examples
         --------
@@ -400,7 +401,7 @@ class TextDataLoaderFactory:
             file.flush()
             if not file.tell():
                 return np.zeros(0, dtype)
-            # The map keeps the file's content alive; its name is gone with the block.
+            # The map keeps the content of the file alive after its name is removed.
             return np.memmap(file, dtype, "r")
 
     def _blocks(self, fractions: list[float]) -> list[Any]:
@@ -435,7 +436,7 @@ class TextDataLoaderFactory:
             return tuple(  # type: ignore[return-value]  # two of them; views, no copies
                 sliding_window_view(tokens, T)[::stride] for tokens in (part[:-1], part[1:])
             )
-        # N streams that run beside each other, and of each a block in every batch.
+        # N streams side by side, each with one block in every batch.
         n_batches = (len(part) - 1) // (N * T)
         pairs = []
         for tokens in (part[:-1], part[1:]):
@@ -479,7 +480,7 @@ class TextDataLoaderFactory:
 
 
 class _Source:
-    """A text, or a file that is read piece by piece."""
+    """Hold a text, or a file that is read piece by piece."""
 
     def __init__(self, name: str, path_or_text: object, level: str) -> None:
         self.name, self.level = name, level
@@ -500,7 +501,7 @@ class _Source:
         self.size = self.path.stat().st_size if self.path else len(self.content)
 
     def pieces(self) -> Iterator[str]:
-        """Yield the text piece by piece, cut where no token is."""
+        """Yield the text piece by piece, cut between tokens."""
         if self.path is None:
             yield self.content
             return

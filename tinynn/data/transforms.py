@@ -1,8 +1,8 @@
 """Transforms: small random changes of a batch, so that no two epochs show quite the same images.
 
-A transform is called with a fresh batch of features and returns what the model is to see; give one
-to a `DataLoader` as ``transform``, or to a factory as ``train_transform``. Each draws from ``rng``,
-or from the library's generator, which `tinynn.manual_seed` sets.
+A transform is called with a new batch of features and returns what the model gets. Pass one to a
+`DataLoader` as ``transform``, or to a factory as ``train_transform``. Each draws from ``rng``, or
+from the library's generator, which `tinynn.manual_seed` sets.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ __all__ = ["Compose", "RandomFlip", "RandomNoise", "RandomShift"]
 
 
 class _Random:
-    """What transforms share: a generator, and its state for checkpoints."""
+    """Share what random transforms have: a generator, and its state for checkpoints."""
 
     def __init__(self, rng: RNG) -> None:
         self.rng = None if rng is None else as_generator(rng)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the transform's own generator; None where it has none."""
+        """Return the state of the transform's own generator, or None if it has none."""
         return {"rng": None if self.rng is None else self.rng.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state that `state_dict` returned.
+        """Continue from a state that `state_dict` returned.
 
         Parameters
         ----------
         state : dict
-            Of a transform with the same kind of `rng`.
+            From a transform with the same kind of `rng`.
         """
         name = type(self).__name__
         saved = check_state(name, state, ["rng"])["rng"]
         if (saved is None) != (self.rng is None):
             raise CheckpointError(
-                f"{name}: one of this transform and the saved one has a generator of its own, the "
+                f"{name}: one of this transform and the saved one has its own generator, the "
                 "other draws from the library's. Build it with the rng that the saved one had"
             )
         if self.rng is not None:
@@ -57,16 +57,16 @@ class _Random:
 
 
 class RandomShift(_Random):
-    """Move every image by a random number of pixels, up to a limit, along both axes.
+    """Shift every image by a random number of pixels, up to a limit, along both axes.
 
-    What comes in at a border repeats the border's own pixels, so it is background where that was.
+    Pixels that enter at a border repeat the border's own, so background stays background.
 
     Parameters
     ----------
     pixels : int, default 2
         The largest shift, in each of the four directions.
     rng : numpy.random.Generator, int or None, default None
-        What the shifts are drawn from.
+        Draws the shifts.
 
     Examples
     --------
@@ -88,10 +88,10 @@ class RandomShift(_Random):
         down, right = as_generator(self.rng).integers(
             -self.pixels, self.pixels, (2, N, 1), endpoint=True
         )
-        rows = np.clip(np.arange(H) + down, 0, H - 1)  # (N, H): where each row comes from
+        rows = np.clip(np.arange(H) + down, 0, H - 1)  # (N, H): the source of each row
         columns = np.clip(np.arange(W) + right, 0, W - 1)
         by_image = np.arange(N)[:, np.newaxis, np.newaxis]
-        # The channel axis comes last while single places are picked, see NumPy's advanced indexing.
+        # The channel axis moves to the end, as NumPy's advanced indexing wants it.
         moved = X.transpose(0, 2, 3, 1)[by_image, rows[:, :, np.newaxis], columns[:, np.newaxis, :]]
         return np.ascontiguousarray(moved.transpose(0, 3, 1, 2))
 
@@ -107,7 +107,7 @@ class RandomFlip(_Random):
     p : float, default 0.5
         The probability.
     rng : numpy.random.Generator, int or None, default None
-        What decides.
+        Draws which images to mirror.
 
     Examples
     --------
@@ -139,7 +139,7 @@ class RandomNoise(_Random):
     std : float, default 0.1
         Standard deviation, in the units of the features.
     rng : numpy.random.Generator, int or None, default None
-        What the noise is drawn from.
+        Draws the noise.
 
     Examples
     --------
@@ -167,7 +167,7 @@ class RandomNoise(_Random):
 
 
 class Compose:
-    """Several transforms, one after the other.
+    """Apply several transforms, one after the other.
 
     Parameters
     ----------
@@ -198,12 +198,12 @@ class Compose:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state that `state_dict` returned.
+        """Continue from a state that `state_dict` returned.
 
         Parameters
         ----------
         state : dict
-            Of the same transforms.
+            From the same transforms.
         """
         for i, saved in check_state("Compose", state, self.state_dict()).items():
             self.transforms[int(i)].load_state_dict(saved)
@@ -213,7 +213,7 @@ class Compose:
 
 
 def _batch(where: str, X: Array) -> Array:
-    """Return a batch, which the transforms of this file may change in place: so an array."""
+    """Return a batch if it is an array, which transforms may change in place, or raise."""
     if not isinstance(X, np.ndarray):
         raise DataError(f"{where} takes a batch as a NumPy array, but was given {shown(X)}")
     return X
