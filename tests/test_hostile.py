@@ -241,7 +241,7 @@ CASES = {
     "no state of a transform": (
         lambda: RandomNoise(rng=0).load_state_dict({"rng": None}),
         CheckpointError,
-        "one of this transform and the saved one has a generator of its own",
+        "one of this transform and the saved one has its own generator",
     ),
     # The right call at the wrong place.
     "no training state": (lambda: tnn.EarlyStopping()("x"), OptionError, "takes the TrainingState"),

@@ -3,18 +3,18 @@
 ::
 
     TinyNNError
-    ├── ShapeError       (ValueError)           an array, or a neighbour, has the wrong shape
+    ├── ShapeError       (ValueError)           an array, or a neighbor, has the wrong shape
     ├── StateError       (RuntimeError)         right call, wrong moment: backward before forward
-    ├── OptionError      (ValueError, TypeError)  an argument that no option of that name can take
+    ├── OptionError      (ValueError, TypeError)  an argument has an invalid value
     ├── GradientError    (AssertionError)       a backward pass is not the derivative of its forward
     ├── DivergedError    (FloatingPointError, ValueError)  training produced NaN or infinity
     ├── DataError        (ValueError)           labels, features or files that cannot be trained on
-    ├── SizeError        (MemoryError)          more was asked for than the memory holds
+    ├── SizeError        (MemoryError)          an array does not fit into memory
     └── CheckpointError  (ValueError)           a saved state that does not fit, or is damaged
 
 Each is also the built-in exception that a NumPy or PyTorch user would expect, so that
-``except ValueError`` keeps working. Every message says where, what was expected, what came, and
-how to mend it.
+``except ValueError`` keeps working. Every message says where it happened, what was expected, what
+came, and how to fix it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = [
 
 
 class TinyNNError(Exception):
-    """Root of the tree: catches everything tinynn raises on purpose.
+    """Root of the tree: ``except TinyNNError`` catches everything tinynn raises on purpose.
 
     Attributes
     ----------
     path : str
-        Where inside a container it happened, such as ``"[2]"`` or ``"[2][0]"``; empty outside of
-        one. The message begins with it, and with the class of the outermost container.
+        The position inside a container, such as ``"[2]"`` or ``"[2][0]"``; empty outside of one.
+        The message begins with the class of the outermost container and this position.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class TinyNNError(Exception):
     path: str = ""
 
     def locate(self, step: str, container: str = "ModuleList") -> None:
-        """Say, one container further out, where it happened.
+        """Add the position inside the next container further out.
 
         Parameters
         ----------
@@ -82,12 +82,12 @@ class TinyNNError(Exception):
 
 
 class ShapeError(TinyNNError, ValueError):
-    """An array, or a neighbour in a `ModuleList`, has a shape that does not fit.
+    """An array, or a neighbor in a `ModuleList`, has a shape that does not fit.
 
     Attributes
     ----------
     takes, comes, mend : str
-        Where a module refuses its input: what it takes, what came, and what to do. Empty elsewhere.
+        If a module refuses its input: what it takes, what came, and how to fix it. Otherwise empty.
 
     Examples
     --------
@@ -105,7 +105,7 @@ Linear(784, 100) gives 100
 
 
 class StateError(TinyNNError, RuntimeError):
-    """A call that is right in itself came at the wrong moment.
+    """A valid call came at the wrong moment, such as a backward pass before a forward pass.
 
     Examples
     --------
@@ -119,7 +119,7 @@ class StateError(TinyNNError, RuntimeError):
 
 
 class OptionError(TinyNNError, ValueError, TypeError):
-    """An argument has a value that no option of that name can take.
+    """An argument has an invalid value.
 
     Examples
     --------
@@ -137,10 +137,9 @@ class GradientError(TinyNNError, AssertionError):
     Attributes
     ----------
     report : GradientReport or None
-        What was found about every gradient; None where no check was run.
+        The findings for every gradient; None if no check was run.
     returned : tuple
-        What a backward pass returned that is not even an array of its input's shape; empty
-        elsewhere.
+        The result of a backward pass, if it is not an array of its input's shape; otherwise empty.
     """
 
     report: object | None = None
@@ -153,7 +152,7 @@ class DivergedError(TinyNNError, FloatingPointError, ValueError):
     Attributes
     ----------
     history : History or None
-        What `fit` had recorded until then; None outside of `fit`.
+        The records of `fit` until then; None outside of `fit`.
     """
 
     history: object | None = None
@@ -164,9 +163,9 @@ class DataError(TinyNNError, ValueError):
 
 
 class SizeError(TinyNNError, MemoryError):
-    """More was asked for than the memory holds."""
+    """An array, or a batch, does not fit into memory."""
 
-    # Python would find MemoryError's and refuse it where others call it, as Dask does to send one.
+    # Otherwise Python finds MemoryError's, and fails when others call it, as Dask does to send one.
     __new__ = Exception.__new__  # type: ignore[assignment]
 
 

@@ -3,11 +3,11 @@ r"""Initial weights: pure functions of a shape and a generator.
 Each returns float64 numbers of the given shape, ``(out, in)`` for a linear module and
 ``(out, in, height, width)`` for a convolution. *Fan-in* is the number of inputs that one output
 sums over, *fan-out* the number of outputs that one input reaches. A sum of ``fan_in`` terms of
-variance 1 keeps variance 1 where weights have variance ``1 / fan_in``; all the schemes below say
-that, for different activations and for the forward or the backward pass.
+variance 1 keeps variance 1 if weights have variance ``1 / fan_in``; all the schemes below follow
+from that, for different activations and for the forward or the backward pass.
 
-A module takes one by name (``init="xavier_uniform"``) or as any function of (shape, rng), so
-``init=functools.partial(kaiming_normal, mode="fan_out")`` sets an option.
+Modules take an initializer by name (``init="xavier_uniform"``) or as any function of (shape, rng);
+so ``init=functools.partial(kaiming_normal, mode="fan_out")`` sets an option.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 Shape: TypeAlias = tuple[int, ...]
-# In quotes, as importing numpy.random takes its time.
+# In quotes, because importing numpy.random is slow.
 Initializer: TypeAlias = Callable[[Shape, "np.random.Generator"], NDArray[Any]]
 Mode: TypeAlias = Literal["fan_in", "fan_out"]
 
@@ -53,14 +53,14 @@ SQRT2 = math.sqrt(2)
 
 
 def zeros(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:  # noqa: ARG001 - one signature for all
-    """Return zeros, which suit a bias and no weight: all units of a layer would stay the same.
+    """Return zeros, for a bias; with zero weights all units of a layer would stay the same.
 
     Parameters
     ----------
     shape : tuple of int
         The shape of the result.
     rng : numpy.random.Generator
-        Not drawn from.
+        Not used.
 
     Returns
     -------
@@ -328,7 +328,7 @@ def lecun_uniform(shape: Shape, rng: np.random.Generator) -> NDArray[Any]:
 
 
 def get_initializer(init: str | Initializer) -> Initializer:
-    """Return the function that an ``init`` argument stands for.
+    """Return the function for an ``init`` argument.
 
     Parameters
     ----------
@@ -343,7 +343,7 @@ def get_initializer(init: str | Initializer) -> Initializer:
     Raises
     ------
     OptionError
-        For an unknown name, and for anything that cannot be called.
+        If the name is unknown, or `init` is neither a name nor callable.
 
     Examples
     --------
@@ -364,7 +364,7 @@ def get_initializer(init: str | Initializer) -> Initializer:
 def initial(
     init: str | Initializer, shape: Shape, rng: np.random.Generator, dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """Draw a parameter's initial values, and check what a user's own function returns."""
+    """Draw a parameter's initial values, and check the result of a user's own function."""
     values = as_array(_name(init), get_initializer(init)(shape, rng))
     if values.shape != shape:
         raise ShapeError(
@@ -388,7 +388,7 @@ def _fan(shape: Shape, mode: Mode) -> int:
 
 
 def _deviation(where: str, gain: float, fan: float) -> float:
-    # Without inputs there is no weight either, so any deviation will do.
+    # Without inputs there are no weights, so any deviation will do.
     return check_number(where, "gain", gain, minimum=0) / math.sqrt(max(fan, 1))
 
 

@@ -1,8 +1,8 @@
 """Metrics: how good predictions are, over a whole data set at once.
 
 A metric is a function of (prediction, target), called once with all rows of a loader. So it is
-exact, and not an average over batches. `fit` and `evaluate` take metrics by name, or any such
-function of your own.
+exact, not an average over batches. `fit` and `evaluate` take metrics by name, or your own functions
+of this kind.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     Parameters
     ----------
     prediction : array_like of shape (N, C), (N, 1) or (N,)
-        A score or probability for every class, of which the largest counts; or one column, where
-        class 1 is predicted above `threshold`. Sequences of shape (N, T, C) have a row at every
+        A score or probability for every class; the largest is the predicted class. Or one column:
+        class 1 is predicted above `threshold`. Sequences of shape (N, T, C) have one row per
         position.
     target : array_like
-        Class indices of shape (N,), or for one column (N, 1); or probabilities of shape (N, C).
+        Class indices of shape (N,), or (N, 1) for one column; or probabilities of shape (N, C).
     threshold : float, default 0
-        Zero suits raw scores. For probabilities use ``functools.partial(accuracy, threshold=0.5)``.
+        Zero for raw scores. For probabilities use ``functools.partial(accuracy, threshold=0.5)``.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
     Returns
     -------
     float
-        Between 0 and 1. Equal scores count for the class, if any of them is among the k.
+        Between 0 and 1. A tie with the k-th score counts as correct.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
 
 
 def macro_f1(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -> float:
-    """Return the mean F1 score over classes, by scikit-learn's ``f1_score(average="macro")``.
+    """Return the mean F1 score over classes, as scikit-learn's ``f1_score(average="macro")``.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def mean_absolute_error(prediction: ArrayLike, target: ArrayLike) -> float:
 
 
 def perplexity(prediction: ArrayLike, target: ArrayLike) -> float:
-    """Return ``exp`` of the mean cross-entropy: among how many classes a model seems to guess.
+    """Return ``exp`` of the mean cross-entropy: the number of classes a model seems to guess among.
 
     Parameters
     ----------
@@ -215,8 +215,8 @@ def perplexity(prediction: ArrayLike, target: ArrayLike) -> float:
     Returns
     -------
     float
-        1 for a model that is certain and right, C for one that takes all classes for equally
-        likely.
+        1 for a model that is certain and right, C for one that gives every class the same
+        probability.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def perplexity(prediction: ArrayLike, target: ArrayLike) -> float:
 
 
 def r2(prediction: ArrayLike, target: ArrayLike) -> float:
-    """Return the share of the targets' variance that is explained, by scikit-learn's ``r2_score``.
+    """Return the explained share of the targets' variance, as scikit-learn's ``r2_score``.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ def r2(prediction: ArrayLike, target: ArrayLike) -> float:
 
 
 def predicted_classes(prediction: Array, threshold: float) -> Array:
-    """Return the class of the largest score in each row; of one column, 1 above the threshold."""
+    """Return the class of the largest score in each row; for one column, 1 above the threshold."""
     if prediction.ndim == 2 and prediction.shape[1] > 1:
         return prediction.argmax(axis=1)
     return (prediction.reshape(-1) > threshold).astype(int)
@@ -327,7 +327,7 @@ _BY_NAME: dict[str, Metric] = {name: globals()[name] for name in __all__}
 
 
 def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
-    """Return the functions that a ``metrics`` argument stands for, by name.
+    """Return the functions of a ``metrics`` argument, by name.
 
     Parameters
     ----------
@@ -342,7 +342,7 @@ def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
     Raises
     ------
     OptionError
-        For an unknown name, a name that occurs twice, and anything that is not a sequence.
+        If a name is unknown or occurs twice, or `metrics` is not a sequence.
 
     Examples
     --------
@@ -364,8 +364,8 @@ def get_metrics(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
             )
         if name in found or name == "loss":
             raise OptionError(
-                f"metrics must have different names, but {name!r} is taken; fix: write a "
-                "function of another name around one of them"
+                f"metrics must have different names, but {name!r} is taken; fix: wrap one "
+                "of them in a function of another name"
             )
         found[name] = function
     return found

@@ -1,9 +1,8 @@
 """Optimizers: what a step does with the gradients.
 
-An optimizer lays its parameters out in one flat buffer, so every update below is a handful of
-operations on whole vectors and reads as in the paper: ``p`` are all parameters, ``g`` all
-gradients. A step consumes the gradients: they stay readable, and the next backward pass overwrites
-them.
+An optimizer places its parameters in one flat buffer, so every update below is a few operations on
+whole vectors and reads as in its paper: ``p`` are all parameters, ``g`` all gradients. A step
+consumes the gradients: they stay readable until the next backward pass overwrites them.
 """
 
 from __future__ import annotations
@@ -43,30 +42,30 @@ __all__ = ["SGD", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
 
 
 class Optimizer:
-    """What all optimizers share: the flat buffer, the checks, clipping, weight decay, the state.
+    """Base class of optimizers: the flat buffer, checks, clipping, weight decay and the state.
 
-    A subclass names in `state_vectors` what it remembers for every number, and writes
-    ``_update(p, g, lr)``, which changes ``p`` in place and leaves ``g`` as it is.
+    A subclass lists in `state_vectors` the vectors that it remembers, and writes
+    ``_update(p, g, lr)``, which changes ``p`` in place and does not change ``g``.
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to train, as `Module.parameters` gives it.
+        The parameters to train, from `Module.parameters`.
     lr : float or callable
         The learning rate: a number, or a function of the number of steps taken.
     weight_decay : float, default 0
         λ: the gradient of ``½ λ Σ p²`` is added for weights, not for biases and normalizations.
     clip_norm : float, optional
-        Gradients are scaled down together where their common norm is larger.
+        Gradients are scaled down together if their common norm is larger.
     clip_value : float, optional
-        Every number of the gradients is limited to this size, before `clip_norm`.
+        Every number of the gradients is limited to this size, before `clip_norm` applies.
 
     Attributes
     ----------
     lr : float or callable
         As given; assign another one at any time.
     step_count : int
-        How many steps have been taken.
+        The number of steps taken.
 
     Examples
     --------
@@ -84,9 +83,9 @@ class Optimizer:
 
     state_vectors: tuple[str, ...] = ()
 
-    # What is remembered of a weight that has died shrinks with every step, until it is so small
-    # that processors take ten times as long for it (a subnormal number). Every so many steps such
-    # numbers are set to zero; steps of all other numbers stay what they are, to the last bit.
+    # The remembered numbers of a dead weight shrink with every step, until they are subnormal:
+    # so small that processors take ten times as long for them. After this many steps such numbers
+    # are set to zero; the steps of all other numbers do not change, to the last bit.
     flush_interval: int | None = 64
 
     def __init__(
@@ -126,15 +125,15 @@ class Optimizer:
         return rate_at(self._lr, self.step_count)
 
     def step(self) -> None:
-        """Change the parameters by their gradients, and consume these.
+        """Change the parameters along their gradients, and consume the gradients.
 
         Raises
         ------
         DivergedError
-            Where a gradient is not finite. No parameter has been changed then.
+            If a gradient is not finite. Then no parameter is changed.
         StateError
-            Where a parameter has been taken over by another optimizer, or converted; and where no
-            backward pass has given any parameter a gradient since the last step.
+            If a parameter has been taken over by another optimizer, or converted; or if no backward
+            pass has given any parameter a gradient since the last step.
         """
         with undivided(self._flat.grad.size):
             g = self._flat.collect()
@@ -144,7 +143,7 @@ class Optimizer:
                 squares = sum_of_squares(g)
                 self._check_finite(g, squares)
             except DivergedError:
-                # They stay readable, but must not be added to by the next backward pass.
+                # They stay readable, but the next backward pass must not add to them.
                 self._flat.consume()
                 raise
             lr = self.current_lr
@@ -153,14 +152,14 @@ class Optimizer:
         self._flat.consume(squares)
 
     def _count_step(self) -> None:
-        """Count a step, and now and then set what has become too small to zero."""
+        """Count a step, and now and then set subnormal numbers to zero."""
         self.step_count += 1
         if self.flush_interval and self.step_count % self.flush_interval == 0:
             for name in self.state_vectors:
                 flush_subnormals(getattr(self, f"_{name}"))
 
     def zero_grad(self) -> None:
-        """Discard all gradients: those of backward passes whose step is not wanted after all."""
+        """Discard all gradients of the backward passes since the last step."""
         self._flat.discard()
 
     def _update(self, p: Array, g: Array, lr: float) -> None:
@@ -169,7 +168,7 @@ class Optimizer:
     # ---- what comes before an update --------------------------------------------------------
 
     def _check_finite(self, g: Array, squares: float) -> None:
-        # The sum of squares tells nearly always. Where it overflows, each number is looked at.
+        # The sum of squares is nearly always enough. If it overflows, check each number.
         if math.isfinite(squares) or np.isfinite(g).all():
             return
         for index, parameter in enumerate(self._flat.parameters):
@@ -199,13 +198,13 @@ class Optimizer:
     # ---- state ------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of what the next steps depend on, apart from the parameters.
+        """Return copies of all that the next steps depend on, except the parameters.
 
         Returns
         -------
         dict
-            The number of steps, the learning rate where it is a number, and a vector of each kind
-            that this optimizer remembers, in the order of the flat buffer.
+            The number of steps, the learning rate if it is a number, and each vector that this
+            optimizer remembers, in the order of the flat buffer.
         """
         state: dict[str, Any] = {"step_count": self.step_count}
         if not callable(self._lr):
@@ -213,7 +212,7 @@ class Optimizer:
         return state | {name: getattr(self, f"_{name}").copy() for name in self.state_vectors}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state, for the same parameters in the same order.
+        """Load a saved state, for the same parameters in the same order.
 
         Parameters
         ----------
@@ -223,7 +222,7 @@ class Optimizer:
         Raises
         ------
         CheckpointError
-            Where it does not fit. Nothing has been changed then.
+            If it does not fit. Then nothing is changed.
         """
         name = type(self).__name__
         state = check_state(name, state)
@@ -253,7 +252,7 @@ class Optimizer:
             np.copyto(getattr(self, f"_{vector}"), values, casting="same_kind")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # What it remembers is changed in place by every step.
+        # Every step changes these vectors in place.
         vars(self).update(own_arrays(state))
 
     def __repr__(self) -> str:
@@ -266,19 +265,19 @@ answer_guesses(Optimizer, OF_OPTIMIZERS)
 class SGD(Optimizer):
     """Stochastic gradient descent: ``p ← p − lr · g``, with or without momentum.
 
-    With momentum μ the step follows a velocity, ``v ← μ v + g`` and ``p ← p − lr · v``; Nesterov's
-    form looks one step of the velocity ahead, ``p ← p − lr · (g + μ v)``.
+    With momentum μ the step follows a velocity, ``v ← μ v + g`` and ``p ← p − lr · v``. Nesterov's
+    form looks ahead by one step of the velocity, ``p ← p − lr · (g + μ v)``.
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to train.
+        The parameters to train.
     lr : float or callable
         The learning rate: a number, or a function of the number of steps taken.
     momentum : float, default 0
         μ, from 0 up to but not including 1.
     nesterov : bool, default False
-        Whether to look ahead; needs momentum.
+        Whether to look ahead; it needs momentum.
     weight_decay : float, default 0
         λ: the gradient of ``½ λ Σ p²`` is added for weights.
     clip_norm, clip_value : float, optional
@@ -316,7 +315,7 @@ class SGD(Optimizer):
         self.momentum = check_number("SGD", "momentum", momentum, minimum=0, maximum=1, below=True)
         self.nesterov = check_flag("SGD", "nesterov", nesterov)
         if nesterov and not momentum:
-            raise OptionError("SGD: nesterov looks ahead along a momentum; give momentum=0.9, say")
+            raise OptionError("SGD: nesterov=True needs a momentum above 0; fix: momentum=0.9")
         if not momentum:
             self.state_vectors = ()
         super().__init__(parameters, lr, weight_decay, clip_norm, clip_value)
@@ -343,7 +342,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to train.
+        The parameters to train.
     lr : float or callable, default 1e-3
         The learning rate: a number, or a function of the number of steps taken.
     betas : tuple of two floats, default (0.9, 0.999)
@@ -391,7 +390,7 @@ class Adam(Optimizer):
     def _update(self, p: Array, g: Array, lr: float) -> None:
         beta1, beta2 = self.betas
         t = self.step_count + 1
-        # The two corrections are drawn out of the vectors: m̂ / (√v̂ + eps) is
+        # Both corrections are numbers, and leave the vectors alone: m̂ / (√v̂ + eps) is
         #   m / (√v + eps · root) · root / (1 − β₁ᵗ)   with   root = √(1 − β₂ᵗ).
         root = math.sqrt(1 - beta2**t)
         rate = lr * root / (1 - beta1**t)
@@ -407,14 +406,14 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: weights shrink by ``lr · λ``, apart from the averages.
+    """Adam with decoupled weight decay: weights shrink by ``lr · λ``, outside of the averages.
 
     ``p ← p − lr · λ · p`` for weights, and then Adam's own step.
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to train.
+        The parameters to train.
     lr : float or callable, default 1e-3
         The learning rate: a number, or a function of the number of steps taken.
     betas : tuple of two floats, default (0.9, 0.999)
@@ -470,7 +469,7 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to train.
+        The parameters to train.
     lr : float or callable, default 1e-2
         The learning rate: a number, or a function of the number of steps taken.
     alpha : float, default 0.99
@@ -538,20 +537,20 @@ class RMSprop(Optimizer):
 
 
 class Lion(Optimizer):
-    """Evolved sign momentum: every number moves by the same amount, in one of two directions.
+    """Evolved sign momentum: every number moves by the same amount, up or down.
 
     ``p ← p − lr · (sign(β₁ m + (1 − β₁) g) + λ p)``, and then ``m ← β₂ m + (1 − β₂) g``.
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to train.
+        The parameters to train.
     lr : float or callable, default 1e-4
         The learning rate, three to ten times smaller than for Adam.
     betas : tuple of two floats, default (0.9, 0.99)
         β₁ and β₂, from 0 up to but not including 1.
     weight_decay : float, default 0
-        λ, for weights alone, apart from the momentum.
+        λ, for weights alone, outside of the momentum.
     clip_norm, clip_value : float, optional
         Limits of the gradients' common norm, and of each of their numbers.
 
@@ -571,7 +570,7 @@ class Lion(Optimizer):
     """
 
     state_vectors: tuple[str, ...] = ("m",)
-    flush_interval = None  # the sign of the smallest number still moves a weight
+    flush_interval = None  # the sign of even the smallest number moves a weight
     _m: Array
 
     def __init__(
@@ -603,7 +602,7 @@ def _limit(where: str, name: str, value: float | None) -> float | None:
 
 
 def _norm(g: Array) -> float:
-    """Return the Euclidean norm, also where the squares would overflow."""
+    """Return the Euclidean norm, even if the squares overflow."""
     largest = float(np.abs(g).max(initial=0))
     return largest * float(np.linalg.norm(g / largest)) if largest else 0.0
 

@@ -1,9 +1,9 @@
-"""Parameters, and the one flat buffer over which an optimizer steps.
+"""Parameters, and the flat buffer that an optimizer works on.
 
-A `Parameter` is an array with its gradient. On its own it holds both. An optimizer moves the
-parameters that it is given into a `FlatBuffer`: one vector for all data and one for all gradients,
-of which every parameter is from then on a view. So a step, a norm, a clip, an average over
-processes or a checkpoint is one pass over one vector.
+A `Parameter` is an array with its gradient. On its own it holds both. An optimizer moves its
+parameters into a `FlatBuffer`: one vector for all data and one for all gradients. From then on
+every parameter is a view of these. So a step, a norm, a clip, an average over processes or a
+checkpoint is one pass over one vector.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from tinynn.errors import OptionError, ShapeError, StateError
 
 __all__ = ["FlatBuffer", "Parameter", "filled", "in_backward"]
 
-# Whether a backward pass is running, in which a consumed gradient counts as zero.
+# Whether a backward pass is running; in it a consumed gradient counts as zero.
 in_backward: ContextVar[bool] = ContextVar("in_backward", default=False)
 
 
 class Parameter:
-    """An array that is trained, together with its gradient.
+    """An array to train, together with its gradient.
 
     Gradients accumulate until an optimizer consumes them: after ``step()`` the next backward pass
-    overwrites instead of adding, and until then the consumed gradient stays readable.
+    overwrites them instead of adding, and until then they stay readable.
 
     Parameters
     ----------
     data : array_like of float
-        The initial value. It is copied, in the memory order in which it comes.
+        The initial value. It is copied, and keeps its memory order.
     decay : bool, default True
-        Whether an optimizer's weight decay applies: to weights yes, to biases and to the scale and
-        shift of a normalization no.
+        Whether an optimizer's weight decay applies: True for weights, False for biases and for the
+        scale and shift of a normalization.
 
     Raises
     ------
     OptionError
-        Where `data` is not real floating-point numbers.
+        If `data` is not an array of real floating-point numbers.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class Parameter:
 
     _data: Array
     _grad: Array
-    _turned: Array | None  # the gradient transposed, where that is what lies in memory row by row
+    _turned: Array | None  # the transposed gradient, if that is the one in C order
 
     def __init__(self, data: ArrayLike, decay: bool = True) -> None:
         array = np.array(as_array("Parameter: data", data), order="K")
@@ -84,7 +84,7 @@ class Parameter:
 
     @property
     def data(self) -> Array:
-        """Return the values; assigning copies into place, and the shape must be the same."""
+        """Return the values. Assigning copies an array of the same shape into place."""
         return self._data
 
     @data.setter
@@ -93,10 +93,10 @@ class Parameter:
 
     @property
     def grad(self) -> Array:
-        """Return the gradient, of the shape and dtype of `data`; assigning copies into place.
+        """Return the gradient, of the shape and dtype of `data`. Assigning copies into place.
 
-        A gradient that an optimizer has consumed stays readable until a backward pass asks for it,
-        in which it starts anew at zero.
+        A gradient that an optimizer has consumed stays readable until a backward pass asks for it;
+        then it starts again at zero.
         """
         if self._consumed and in_backward.get():
             self.discard_gradient()
@@ -116,7 +116,7 @@ class Parameter:
 
     @property
     def size(self) -> int:
-        """Return how many numbers it holds."""
+        """Return the number of elements."""
         return self._data.size
 
     @property
@@ -130,12 +130,12 @@ class Parameter:
         Parameters
         ----------
         gradient : ndarray
-            Exactly of this parameter's shape: nothing is broadcast.
+            Of exactly this parameter's shape: nothing is broadcast.
 
         Raises
         ------
         ShapeError
-            Where the shape differs.
+            If the shape differs.
 
         Examples
         --------
@@ -162,17 +162,17 @@ class Parameter:
             self._grad += gradient
 
     def accumulate_product(self, A: Array, B: Array) -> None:
-        """Accumulate the matrix product ``A @ B``, written straight into place where it can be.
+        """Accumulate the matrix product ``A @ B``, computed directly into place if possible.
 
         Parameters
         ----------
         A, B : ndarray
-            Matrices, or a vector and a matrix, whose product has this parameter's shape.
+            Matrices, or a vector and a matrix; their product has this parameter's shape.
 
         Raises
         ------
         ShapeError
-            Where the product has another shape.
+            If the product has another shape.
 
         Examples
         --------
@@ -189,7 +189,7 @@ class Parameter:
                     else:
                         product(B.T, A.T, self._turned)  # (A B)ᵀ = Bᵀ Aᵀ
                 except ValueError:
-                    pass  # of another shape or dtype, or the gradient lies in another order
+                    pass  # another shape or dtype, or a gradient in another memory order
                 else:
                     self._consumed = False
                     return
@@ -214,7 +214,7 @@ class Parameter:
     def astype(self, dtype: DTypeLike) -> None:
         """Convert data and gradient in place.
 
-        An optimizer that holds the parameter loses it, and says so at its next ``step()``.
+        An optimizer that holds the parameter loses it, and its next ``step()`` raises.
 
         Parameters
         ----------
@@ -236,9 +236,9 @@ class Parameter:
 
     @contextmanager
     def substituted(self, data: Array) -> Iterator[None]:
-        """Let the parameter read as `data`, of any dtype, inside a with block.
+        """Replace the values by `data`, of any dtype, inside a with block.
 
-        This is how `check_gradients` puts a complex number into a parameter.
+        `check_gradients` puts complex numbers into a parameter in this way.
 
         Examples
         --------
@@ -270,7 +270,7 @@ class Parameter:
         np.copyto(place, array, casting="unsafe")
 
     def _waits_for_a_step(self) -> bool:
-        """Tell whether an optimizer holds this parameter that has yet to consume its gradient."""
+        """Return whether an optimizer that holds this parameter has yet to consume its gradient."""
         return self._home is not None and not self._home.lost and not self._consumed
 
     def _leave(self, why: str) -> None:
@@ -279,7 +279,7 @@ class Parameter:
             self._home = None
 
     def _move(self, home: FlatBuffer, data: Array, grad: Array, keep_gradient: bool) -> None:
-        """Become a view of one stretch of a flat buffer, in the memory order of now."""
+        """Become a view of one stretch of a flat buffer, in the present memory order."""
         self._leave("was taken over by another optimizer")
         outermost_first = np.argsort([-stride for stride in self._data.strides], kind="stable")
         lengths = [self.shape[axis] for axis in outermost_first]
@@ -298,8 +298,8 @@ class Parameter:
         self._turned = None if grad.flags.c_contiguous else grad.T
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy stands alone: it does not drag a whole flat buffer along, and, as PyTorch's, it
-        # starts without a gradient.
+        # A copy stands alone: it does not copy a whole flat buffer, and starts without a gradient,
+        # as in PyTorch.
         return Parameter, (self._data.copy(order="K"), self.decay)
 
     def __repr__(self) -> str:
@@ -308,23 +308,23 @@ class Parameter:
 
 
 def filled(where: str, shape: int | tuple[int, ...], value: float, dtype: DTypeLike) -> Parameter:
-    """Return a parameter of equal numbers, without weight decay: a bias, a scale or a shift.
+    """Return a parameter filled with one number, without weight decay: a bias, scale or shift.
 
     Parameters
     ----------
     where : str
-        Names the module in messages.
+        The name of the module, for messages.
     shape : int or tuple of int
-        Its shape.
+        The shape of the parameter.
     value : float
-        Every number.
+        The number.
     dtype : dtype_like
         A real floating-point dtype.
 
     Returns
     -------
     Parameter
-        New.
+        A new parameter.
 
     Raises
     ------
@@ -346,26 +346,26 @@ class FlatBuffer:
     Parameters
     ----------
     parameters : iterable of Parameter
-        At least one, each once, all of one dtype. Each becomes a view of the buffer. Those to which
-        weight decay applies are laid first, so that decay is a pass over a prefix. A gradient that
-        is waiting for the step of another optimizer moves along. All others are stale and become
-        zero: one that was consumed, and what has piled up while no optimizer held the parameter.
+        At least one, each once, all of one dtype. Each becomes a view of the buffer. Those with
+        weight decay come first, so that decay is a pass over a prefix. A gradient that waits for
+        the step of another optimizer moves along. All others are stale and become zero: consumed
+        ones, and those that accumulated while no optimizer held the parameter.
 
     Attributes
     ----------
     data, grad : ndarray of shape (n,)
         All values, and all gradients.
     n_decayed : int
-        How many of the first numbers are subject to weight decay.
+        The length of the prefix that weight decay applies to.
     parameters : list of Parameter
-        In the order in which they were given.
+        In the given order.
     lost : str
         Why the buffer no longer holds its parameters; empty as long as it does.
 
     Raises
     ------
     OptionError
-        Where the parameters are not as described. None of them has been moved then.
+        If the parameters are not as described. Then none of them is moved.
 
     Examples
     --------
@@ -387,16 +387,16 @@ class FlatBuffer:
         self.data = np.empty(size, dtype)
         self.grad = np.zeros(size, dtype)
         self.n_decayed = sum(p.size for p in self.parameters if p.decay)
-        # Σ g² of the gradients that were consumed last, by which they are known again.
+        # Σ g² of the gradients that were consumed last, to recognize them again.
         self._consumed_squares = 0.0
-        # Before any of them moves, as its old buffer is lost with the first one.
+        # Before any of them moves: moving the first one already loses its old buffer.
         waiting = {id(p) for p in self.parameters if p._waits_for_a_step()}
         for parameter, part in self.stretches():
             keep_gradient = id(parameter) in waiting
             parameter._move(self, self.data[part], self.grad[part], keep_gradient)
 
     def stretches(self) -> list[tuple[Parameter, slice]]:
-        """Return the parameters as they lie in the buffer, and which stretch of it each one has.
+        """Return the parameters in the order of the buffer, each with its stretch.
 
         Examples
         --------
@@ -412,10 +412,10 @@ class FlatBuffer:
         return found
 
     def collect(self) -> Array:
-        """Return the gradients for one step, all of them as of now.
+        """Return the gradients for one step.
 
-        A parameter that no backward pass has reached since the last step counts as zero. Where none
-        was reached, gradients that were written into the buffer by hand are taken as they stand.
+        The gradient of a parameter that no backward pass has reached since the last step is zero.
+        If none was reached, gradients that were written into the buffer by hand are used.
 
         Returns
         -------
@@ -425,8 +425,7 @@ class FlatBuffer:
         Raises
         ------
         StateError
-            Where a parameter has since been taken over or converted, and where there is no new
-            gradient at all.
+            If a parameter has been taken over or converted, or if there is no new gradient at all.
 
         Examples
         --------
@@ -460,7 +459,7 @@ class FlatBuffer:
         Parameters
         ----------
         squares : float, optional
-            ``Σ g²``, where it is known: by it the next `collect` knows these gradients again.
+            ``Σ g²``, if it is known: the next `collect` recognizes these gradients by it.
         """
         for parameter in self.parameters:
             parameter._consumed = True
@@ -485,7 +484,7 @@ def _no_array(method: str, value: object) -> OptionError:
 
 
 def _checked(parameters: Iterable[Parameter]) -> list[Parameter]:
-    """Return the parameters as a list, or say what is wrong with them."""
+    """Return the parameters as a list, or raise an OptionError."""
     fix = "; an optimizer takes parameters, as model.parameters() gives them"
     found = check_sequence("parameters", "parameters", parameters, Parameter, "Parameter", fix)
     if not found:

@@ -118,7 +118,7 @@ def test_every_sequence_comes_once_and_padded_little(seed, lengths, batch_size, 
         (
             lambda: TextDataLoaderFactory(TEXT, validation_fraction=0.5, test_fraction=0.5),
             OptionError,
-            "must leave a rest",
+            "must add up to less than 1",
         ),
         (
             lambda: TextDataLoaderFactory(TEXT, separator="\n", stateful=True),
@@ -127,7 +127,7 @@ def test_every_sequence_comes_once_and_padded_little(seed, lengths, batch_size, 
         ),
         (lambda: TextDataLoaderFactory(TEXT).decode([999]), DataError, "takes indices from 0 to"),
         (lambda: SequenceDataLoader([[1], []], [0, 1]), DataError, "sequence 1 is empty"),
-        (lambda: SequenceDataLoader([[1]], [0, 1]), DataError, "must be as many"),
+        (lambda: SequenceDataLoader([[1]], [0, 1]), DataError, "must be equally many"),
         (lambda: SequenceDataLoader([[1, 2]], [[1]]), DataError, "has 2 positions, but 1 targets"),
     ],
 )

@@ -1,11 +1,11 @@
 """Losses: one number to minimize, and exactly its derivative with respect to the prediction.
 
 A loss is called on a batch of predictions and targets and returns a float; ``backpropagate()``
-then returns the derivative of that very number with respect to the prediction. The backward pass
-of a model begins with it. The derivative already holds the division by the batch size, so nothing
-behind it has to divide.
+then returns the derivative of exactly that number with respect to the prediction. The backward
+pass of a model begins with it. The derivative already includes the division by the batch size, so
+no later step divides.
 
-All losses share two options of weighting. With sample weights ``s_n`` (one by default) and the
+All losses can be weighted in two ways. With sample weights ``s_n`` (one by default) and the
 loss ``ℓ_n`` of a row, ``reduction="mean"`` gives ``Σ s_n ℓ_n / Σ s_n`` and ``"sum"`` gives
 ``Σ s_n ℓ_n``.
 """

@@ -1,4 +1,4 @@
-"""Share what all losses have in common: checks, the weights of rows, and the text."""
+"""The base classes of losses: checks of arrays, weights of rows, and the representation."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["ElementwiseLoss", "Loss", "Reduction"]
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
-# By how much probabilities may be off in sum, or above 1: float16 rounds them by less.
+# How far a sum of probabilities may be from 1, or one of them above 1: float16 rounds by less.
 TOLERANCE = 1e-3
 
-# Weights of classes that float32 holds, together with their sums over rows and their products.
+# Class weights in this range fit into float32, and so do their sums over rows and their products.
 WEIGHTS = 1e-30, 1e30
 
 
 class _NoRows(NamedTuple):
-    """What a loss saves for a batch without rows, which one of several processes may get."""
+    """Saved by a loss for a batch without rows, which one of several processes may get."""
 
     prediction: Array
 
 
 class Loss:
-    """What all losses share: the checks of arrays, the weights of rows, and the text.
+    """Base class of losses: checks arrays, and weights rows.
 
-    A subclass writes ``_forward(prediction, target, sample_weight)``, which keeps in ``_saved``
+    A subclass writes ``_forward(prediction, target, sample_weight)``, which saves in ``_saved``
     what the derivative needs, and under it ``_derivative()``.
 
     Parameters
@@ -60,7 +60,7 @@ class Loss:
 
     _saved: Any = None
 
-    # The latest loss, and by what it was divided if it is a mean: rows, or the sum of weights.
+    # The latest loss, and the divisor of its mean: the number of rows, or the sum of weights.
     _value: float | complex = 0.0
     _divisor: float = 0.0
 
@@ -78,23 +78,23 @@ class Loss:
         prediction : ndarray of shape (N, ...)
             The output of the model.
         target : ndarray
-            The output that it should have given.
+            The output that the model should have given.
         sample_weight : ndarray of shape (N,), optional
             How much each row counts, zero or more.
 
         Returns
         -------
         float
-            The loss. (A complex number for complex predictions, as proofs of gradients use them.)
+            The loss. (A complex number for complex predictions, which proofs of gradients use.)
 
         Raises
         ------
         ShapeError
-            Where the shapes do not fit each other.
+            If the shapes do not fit each other.
         DataError
-            For invalid targets or weights; it names the first such row.
+            If targets or weights are invalid. The message names the first bad row.
         """
-        self._saved = None  # should this call fail, there is nothing to backpropagate
+        self._saved = None  # if this call fails, there is nothing to backpropagate
         P = as_array("prediction", prediction)
         if P.dtype.kind not in "fc":
             P = self._numbers("prediction", P).astype(np.float64)
@@ -125,7 +125,7 @@ class Loss:
         Raises
         ------
         StateError
-            Before any call.
+            If the loss has not been called.
         """
         if self._saved is None:
             raise StateError(f"{self!r} has nothing to backpropagate: call it on a batch first")
@@ -142,7 +142,7 @@ class Loss:
         raise NotImplementedError(f"{type(self).__name__} has no _derivative")
 
     def _row_factors(self, n: int, weights: Array | None) -> Any:
-        """Return what each row's loss is multiplied by: a number, or an array of shape (N,)."""
+        """Return the factor of each row's loss: a number, or an array of shape (N,)."""
         if weights is None:
             return 1 / n if self.reduction == "mean" else 1.0
         return weights / (weights.sum() or 1.0) if self.reduction == "mean" else weights
@@ -178,7 +178,7 @@ class Loss:
             row = first_row(S < 0)
             raise DataError(f"{self!r} takes no negative sample_weight, but row {row} is {S[row]}")
         S = self._in_dtype(S, prediction)
-        # Among several processes, the rows that count may be another one's.
+        # With several processes, another one may have the rows that count.
         if self.reduction == "mean" and processes.current.size == 1 and not S.any():
             raise DataError(f"{self!r} has no mean: every sample_weight is zero")
         return S
@@ -210,13 +210,13 @@ answer_guesses(Loss, OF_LOSSES)
 
 
 class ElementwiseLoss(Loss):
-    """Compare number by number, prediction and target of one shape.
+    """Base class of losses that compare prediction and target, of one shape, number by number.
 
     The loss of a row is the mean over its numbers, or with ``reduction="sum"`` their sum. A
     subclass writes ``_values(prediction, target)`` and under it ``_slopes()``, its derivative.
     """
 
-    # Whether the loss of a row is the sum over its numbers in either case.
+    # Whether the loss of a row is the sum over its numbers with either reduction.
     sums_rows = False
 
     def _forward(self, prediction: Array, target: Array, sample_weight: Array | None) -> Any:
@@ -250,12 +250,12 @@ class ElementwiseLoss(Loss):
 
 
 def first_row(wrong: Array) -> int:
-    """Return the index of the first row in which anything is True."""
+    """Return the index of the first row in which any element is True."""
     return int(wrong.reshape(len(wrong), -1).any(axis=1).argmax())
 
 
 def smallest_probability(dtype: np.dtype[Any]) -> Any:
-    """Return the smallest probability told from zero: 2^24 times the smallest normal number.
+    """Return the smallest probability above zero: 2^24 times the smallest normal number.
 
     Its inverse, times any sensible weight, is finite. (float16 has no room for the factor.)
     """

@@ -23,16 +23,16 @@ __all__ = ["BCELoss", "BCEWithLogitsLoss", "MultiLabelSoftMarginLoss"]
 
 
 class BCEWithLogitsLoss(ElementwiseLoss):
-    """Binary cross-entropy on raw scores: every number is a decision of its own.
+    """Binary cross-entropy on raw scores: every number is a separate yes-or-no decision.
 
     With the probability ``q = 1 / (1 + exp(−z))`` of a score z and a target t in [0, 1], a number
-    costs ``ℓ = −w t log q − (1 − t) log(1 − q)``. It is computed from the score, so that no
-    logarithm of zero arises.
+    costs ``ℓ = −w t log q − (1 − t) log(1 − q)``. It is computed from the score, which avoids
+    the logarithm of zero.
 
     Parameters
     ----------
     pos_weight : array_like, optional
-        w, how much positive targets count; one number, or one for each column. Default 1.
+        w, the weight of positive targets: one number, or one for each column; default 1.
     reduction : {"mean", "sum"}, default "mean"
         Mean over all numbers, or their sum.
 
@@ -59,8 +59,8 @@ class BCEWithLogitsLoss(ElementwiseLoss):
         if self.pos_weight is not None:
             self._check_pos_weight(prediction)
             positive = self.pos_weight.astype(target.dtype) * target
-        # −log q = log(1 + exp(−z)) and −log(1 − q) = log(1 + exp(z)). To exponentiate no large
-        # number, log(1 + exp(±z)) = max(±z, 0) + log(1 + E) with E = exp(−|z|), −|z| = min(z, −z).
+        # −log q = log(1 + exp(−z)) and −log(1 − q) = log(1 + exp(z)). To avoid overflow,
+        # log(1 + exp(±z)) = max(±z, 0) + log(1 + E) with E = exp(−|z|), −|z| = min(z, −z).
         E = np.exp(np.minimum(Z, -Z))
         log_1_E = np.log1p(E)
         self._saved = Z, E, positive, negative
@@ -85,8 +85,8 @@ class BCEWithLogitsLoss(ElementwiseLoss):
 class BCELoss(ElementwiseLoss):
     """Binary cross-entropy on probabilities, as after a `Sigmoid`.
 
-    A number with probability q and target t costs ``ℓ = −t log q − (1 − t) log(1 − q)``. Wherever
-    you can, end the model without a Sigmoid and use `BCEWithLogitsLoss`, which loses no digits.
+    A number with probability q and target t costs ``ℓ = −t log q − (1 − t) log(1 − q)``. Prefer a
+    model without a final Sigmoid and `BCEWithLogitsLoss`, which loses no digits.
 
     Parameters
     ----------
@@ -113,14 +113,14 @@ class BCELoss(ElementwiseLoss):
         return -target * np.log(q) - (1 - target) * np.log(one_minus_q)
 
     def _slopes(self) -> Array:
-        # ∂ℓ/∂q = −t / q + (1 − t) / (1 − q), and 0 for a part that is held at the floor.
+        # ∂ℓ/∂q = −t / q + (1 − t) / (1 − q), where a term held at the floor has derivative 0.
         q, one_minus_q, target = self._saved
         floor = smallest_probability(q.dtype)
         return -target / q * (q > floor) + (1 - target) / one_minus_q * (one_minus_q > floor)
 
 
 class MultiLabelSoftMarginLoss(BCEWithLogitsLoss):
-    """Binary cross-entropy on raw scores, with a weight for every class: any number may apply.
+    """Binary cross-entropy on raw scores, with class weights: several classes may apply to a row.
 
     A row with scores z and targets t, one of each for every class, costs
     ``ℓ = −mean_c w_c (t_c log q_c + (1 − t_c) log(1 − q_c))`` with ``q = 1 / (1 + exp(−z))``.
@@ -130,7 +130,7 @@ class MultiLabelSoftMarginLoss(BCEWithLogitsLoss):
     class_weight : array_like of shape (C,), optional
         w; default 1.
     reduction : {"mean", "sum"}, default "mean"
-        Mean or sum over the rows; over classes it is the mean in either case, as in PyTorch.
+        Mean or sum over the rows; over classes it is always the mean, as in PyTorch.
 
     Examples
     --------
@@ -161,7 +161,7 @@ class MultiLabelSoftMarginLoss(BCEWithLogitsLoss):
         return super()._slopes() * self._column_factors(Z)
 
     def _column_factors(self, prediction: Array) -> Any:
-        """Return w, and for sums over rows the 1/C of the mean over classes with it."""
+        """Return w, divided by C if rows are summed, for the mean over classes."""
         w = 1.0 if self.class_weight is None else self.class_weight.astype(prediction.real.dtype)
         return w / prediction.shape[1] if self.reduction == "sum" else w
 

@@ -1,4 +1,4 @@
-"""Losses between distributions over classes: cross-entropy, and what is made of it."""
+"""Losses between distributions over classes: cross-entropy, and losses built on it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _INDEX, _UNSIGNED = np.dtype(np.intp), np.dtype(np.uintp)
 class _Scores(NamedTuple):
     """Cross-entropy on raw scores z, and what its derivative needs: ``q = softmax(z) = E / total``.
 
-    Classes come first here and below, (C, N). The loss is ``L = −Σ R_cn log q_cn`` with weights R;
-    where `at` is given, all but one of every column are zero, and R holds only these: (N,).
+    Classes come first here and below, (C, N). The loss is ``L = −Σ R_cn log q_cn`` with weights R.
+    If `at` is given, every column has only one weight that is not zero, and R holds these: (N,).
     """
 
     E: Array
@@ -43,7 +43,7 @@ class _Scores(NamedTuple):
 
     @classmethod
     def loss(cls, Z: Array, R: Array, at: Array | None) -> tuple[Any, _Scores]:
-        Z -= np.maximum.reduce(Z, axis=0)  # this changes no q, and keeps exp from overflowing
+        Z -= np.maximum.reduce(Z, axis=0)  # this changes no q, and prevents overflow in exp
         E = np.exp(Z)
         total = column_sums(E)  # over the classes
         log_total = np.log(total)
@@ -70,7 +70,7 @@ class _Probabilities(NamedTuple):
 
     @classmethod
     def loss(cls, P: Array, R: Array, at: Array | None) -> tuple[Any, _Probabilities]:
-        # A softmax that has underflowed gives zeros; the floor keeps log q and 1 / q finite.
+        # A softmax that underflows gives zeros; the floor keeps log q and 1 / q finite.
         q = np.maximum(P, smallest_probability(P.dtype))
         costs = 0 - np.log(q)
         L = (R * costs).sum() if at is None else costs.take(at).dot(R)
@@ -91,34 +91,34 @@ class CrossEntropyLoss(Loss):
     """Cross-entropy between a target distribution over classes and the predicted one.
 
     With raw scores z the predicted distribution is ``q = softmax(z)``, and a row costs
-    ``ℓ = −Σ_c w_c t_c log q_c``, where t is the target distribution (all weight on one class, if it
-    is given as an index) and w are class weights. The derivative with respect to the scores is
-    ``q − t``: what is predicted, minus what should have been predicted.
+    ``ℓ = −Σ_c w_c t_c log q_c``, where t is the target distribution (1 for one class, if it is
+    given as an index) and w are class weights. Without weights, the derivative with respect to the
+    scores is ``q − t``: predicted minus target probabilities.
 
     Predictions may have further axes, such as the positions of a sequence: scores (N, T, C) go with
-    indices (N, T), and every position counts as a row does.
+    indices (N, T), and every position counts as a row.
 
     Parameters
     ----------
     from_logits : bool, default True
-        Whether predictions are raw scores. False takes probabilities, as a `Softmax` module gives.
+        Whether predictions are raw scores. If False, they are probabilities, as from `Softmax`.
     class_weight : array_like of shape (C,), optional
-        w, how much each class counts. For class indices the mean divides by the sum of the
-        weights of the rows' classes, as in PyTorch.
+        w, the weight of each class. For class indices the mean divides by the sum of the weights
+        of the rows' classes, as in PyTorch.
     label_smoothing : float, default 0
-        Part of every target that is spread evenly over all classes (Szegedy et al. 2016).
+        Fraction of every target that is spread evenly over all classes (Szegedy et al. 2016).
     ignore_index : int, optional
-        A class index that stands for no class, such as that of padding: such rows and positions
-        count for nothing, and a mean is over all others.
+        A target that means no class, such as padding: rows and positions with it are ignored, and
+        a mean is over all others.
     class_axis : int, default -1
-        Where the classes stand in a prediction: last, or at 1 as in PyTorch, (N, C, T).
+        The axis of the classes in a prediction: last, or 1 as in PyTorch, (N, C, T).
     reduction : {"mean", "sum"}, default "mean"
         Mean or sum over the rows.
 
     Raises
     ------
     DataError
-        For targets that are no classes, and for a batch in which every target is to be ignored.
+        If a target is not a class, or every target of a batch is ignored.
     ShapeError
         If prediction and target do not belong together.
 
@@ -161,7 +161,7 @@ class CrossEntropyLoss(Loss):
         if prediction.ndim != 2 or self.class_axis != -1:
             prediction, target, sample_weight = self._as_rows(prediction, target, sample_weight)
         R, at = self._weights_of_classes(prediction, target, sample_weight)
-        # Sums over classes run along whole rows of memory where the classes come first, (C, N).
+        # With classes first, (C, N), sums over classes run along whole rows of memory.
         P = prediction.T.copy()
         loss, kept = (_Scores if self.from_logits else _Probabilities).loss(P, R, at)
         self._saved = kept, shape
@@ -171,7 +171,7 @@ class CrossEntropyLoss(Loss):
         kept, shape = self._saved
         G = kept.derivative().T
         if len(shape) != 2 or self.class_axis != -1:
-            # From one row a position, (N·T, C), to the axes of the prediction.
+            # From one row per position, (N·T, C), back to the axes of the prediction.
             others = list(shape)
             C = others.pop(self.class_axis)
             G = np.moveaxis(G.reshape(*others, C), -1, self.class_axis)
@@ -180,7 +180,7 @@ class CrossEntropyLoss(Loss):
     def _as_rows(
         self, prediction: Array, target: Array, sample_weight: Array | None
     ) -> tuple[Array, Array, Array | None]:
-        """Return one row for every position: scores (N·T, C), and with them targets and weights."""
+        """Return one row per position: scores (N·T, C), with their targets and weights."""
         shape, n_axes = prediction.shape, prediction.ndim
         if n_axes < 2 or not -n_axes < self.class_axis < n_axes:
             raise ShapeError(
@@ -198,7 +198,7 @@ class CrossEntropyLoss(Loss):
             if target.shape == (shape[0], *shape[2:]):
                 hint = "; fix: set class_axis=1, if the classes stand there as in PyTorch"
             elif target.shape == shape[:-1]:
-                hint = "; fix: leave class_axis away, if the classes come last"
+                hint = "; fix: leave out class_axis, if the classes come last"
             raise ShapeError(
                 f"{self!r} takes class indices of shape {tuple(others)} for a prediction of shape "
                 f"{shape}, or probabilities of the prediction's shape, but the target has shape "
@@ -211,7 +211,7 @@ class CrossEntropyLoss(Loss):
         return P.reshape(-1, C), target, sample_weight
 
     def counted(self, prediction: Array, target: Array) -> tuple[Array, Array]:
-        """Return the rows that count: scores and their targets, without those to be ignored.
+        """Return the scores and targets of the rows that are not ignored.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ class CrossEntropyLoss(Loss):
         Returns
         -------
         tuple of ndarray of shapes (M, C), and (M,) or (M, C)
-            One row for every position of every sequence, as metrics take them.
+            One row for every position of every sequence, as metrics expect.
 
         Examples
         --------
@@ -243,15 +243,15 @@ class CrossEntropyLoss(Loss):
     def _weights_of_classes(
         self, prediction: Array, target: Array, sample_weight: Array | None
     ) -> tuple[Array, Array | None]:
-        """Return how much every ``−log q`` counts in the loss, and where.
+        """Return the weight of every ``−log q`` in the loss, and where it belongs.
 
         Returns
         -------
         R : ndarray of shape (C, N) or (N,)
-            ``R_cn = f_n w_c t_cn``, with the weight f_n of a row. If targets are class indices that
-            nothing spreads over other classes, only one number of each row: all others are zero.
+            ``R_cn = f_n w_c t_cn``, with the weight f_n of a row. For class indices without label
+            smoothing, only the one number of each row that is not zero.
         at : ndarray of int of shape (N,) or None
-            Where these numbers belong in the array (C, N), counted row by row.
+            The places of these numbers in the array (C, N), counted row by row.
         """
         if not self.from_logits:
             _check_probabilities(self, prediction)
@@ -291,7 +291,7 @@ class CrossEntropyLoss(Loss):
     def _weights_of_rows(
         self, N: int, v: Array | None, s: Array | None, dtype: np.dtype[Any]
     ) -> Array:
-        """Return f_n: the sample weights, for a mean divided by ``Σ s_n v_n``; v are of classes."""
+        """Return f_n: the sample weights, divided by ``Σ s_n v_n`` for a mean; v are of classes."""
         if self.reduction == "sum":
             return constant(1.0, N, dtype) if s is None else s
         if v is not None:
@@ -321,7 +321,7 @@ class CrossEntropyLoss(Loss):
                 f"{target.dtype}; fix: convert them, for instance with target.astype(int)"
             )
         y = target if target.dtype is _INDEX else target.astype(_INDEX)
-        # Read as unsigned, a negative index is a very large one: one pass finds both.
+        # Read as unsigned, a negative index is very large: one pass finds both kinds.
         unsigned = y.view(_UNSIGNED)
         if unsigned.item(unsigned.argmax()) >= C:  # a third of the time of max()
             row = first_row((y < 0) | (y >= C))
@@ -364,7 +364,7 @@ class KLDivLoss(ElementwiseLoss):
     log_target : bool, default False
         Whether targets, too, are logarithms.
     reduction : {"mean", "sum"}, default "mean"
-        Mean or sum over the rows, each being summed over its classes: PyTorch's "batchmean".
+        Mean or sum over the rows; each row is summed over its classes: PyTorch's "batchmean".
 
     References
     ----------
@@ -411,7 +411,7 @@ class KLDivLoss(ElementwiseLoss):
                     f"{self!r} takes probabilities as target, but row {row} is {target[row]}; fix: "
                     "are they logarithms? Then set log_target=True"
                 )
-            # t log t goes to zero with t, and log 1 = 0 gives just that.
+            # t log t goes to 0 with t, and log 1 = 0 gives this limit.
             t, log_t = target, np.log(np.where(target > 0, target, 1))
         self._saved = t
         return t * (log_t - prediction)
@@ -422,7 +422,7 @@ class KLDivLoss(ElementwiseLoss):
 
 
 class DistillationLoss(Loss):
-    """Cross-entropy with a teacher's softened scores: how a small network learns from a large one.
+    """Cross-entropy with a teacher's softened scores: a small network learns from a large one.
 
     With the temperature T, teacher and student distributions are ``softmax(scores / T)``, and a row
     costs ``ℓ = T² · Σ_c t_c (log t_c − log q_c)``. The factor T² keeps the size of the gradients
@@ -431,7 +431,7 @@ class DistillationLoss(Loss):
     Parameters
     ----------
     temperature : float, default 1.0
-        T, above zero: the higher, the more the teacher's small scores count.
+        T, above zero: the higher it is, the more the teacher's small scores count.
     reduction : {"mean", "sum"}, default "mean"
         Mean or sum over the rows.
 
@@ -490,6 +490,6 @@ def _check_probabilities(loss: CrossEntropyLoss, prediction: Array) -> None:
 
 
 def _log_softmax(Z: Array) -> Array:
-    """Return ``z − log Σ exp(z)`` for every row; the largest z is taken off lest exp overflow."""
+    """Return ``z − log Σ exp(z)`` for every row; subtracting the largest z prevents overflow."""
     Z = Z - Z.max(axis=1, keepdims=True)
     return Z - np.log(np.exp(Z).sum(axis=1, keepdims=True))

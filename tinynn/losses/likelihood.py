@@ -1,4 +1,4 @@
-"""Losses for more than a mean: spreads, quantiles, counts, and classes that are easy to tell."""
+"""Losses for more than a mean: spreads, quantiles, counts, and classes that are easy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["FocalLoss", "GaussianNLLLoss", "QuantileLoss", "TweedieLoss"]
 class TweedieLoss(ElementwiseLoss):
     """Half the Tweedie deviance of counts, amounts and durations from a predicted logarithm.
 
-    A prediction z stands for the mean ``μ = exp(z)``, which is positive whatever the network gives.
+    A prediction z means the mean ``μ = exp(z)``, which is positive for every output of the network.
     For a target t and the power p, a number costs
 
     ``ℓ = t^(2−p) / ((1−p) (2−p)) − t μ^(1−p) / (1−p) + μ^(2−p) / (2−p)``,
 
     and in the limit ``t log(t/μ) − t + μ`` for p = 1 (Poisson, for counts) and
-    ``log(μ/t) + t/μ − 1`` for p = 2 (gamma, for positive amounts). In between there are amounts
-    that are often zero. The derivative with respect to z is ``μ^(1−p) (μ − t)`` for each.
+    ``log(μ/t) + t/μ − 1`` for p = 2 (gamma, for positive amounts). A p between 1 and 2 suits
+    amounts that are often zero. The derivative with respect to z is always ``μ^(1−p) (μ − t)``.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class TweedieLoss(ElementwiseLoss):
 
 
 class QuantileLoss(Loss):
-    """Pinball loss, which is least where a prediction is a quantile of the targets.
+    """Pinball loss, which is smallest when predictions are quantiles of the targets.
 
     With ``d = t − p`` and the quantile q, a prediction p costs ``q · d`` below the target and
     ``(q − 1) · d`` above it. Several quantiles are predicted at once, each in its column. At the
@@ -145,10 +145,10 @@ class QuantileLoss(Loss):
 
 
 class GaussianNLLLoss(Loss):
-    """Negative log-likelihood of a normal distribution, of which mean and variance are predicted.
+    """Negative log-likelihood of a normal distribution with predicted mean and variance.
 
-    The first half of the columns of a prediction are means m, the second half logarithms s of
-    variances, so that a variance is positive whatever the network gives. A number t costs
+    The first half of a prediction's columns are means m, the second half logarithms s of variances,
+    so that a variance is positive for every output of the network. A number t costs
     ``ℓ = ½ (s + (t − m)² exp(−s))``.
 
     Parameters
@@ -205,10 +205,10 @@ class GaussianNLLLoss(Loss):
 
 
 class FocalLoss(Loss):
-    """Cross-entropy that counts less for rows that are classified well already.
+    """Cross-entropy with less weight on rows that are already classified well.
 
     With the probability ``q = softmax(z)_y`` of the right class, a row costs
-    ``ℓ = −(1 − q)^γ log q``. So many easy rows do not drown a few difficult ones.
+    ``ℓ = −(1 − q)^γ log q``. So a large number of easy rows does not drown a few difficult ones.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ class FocalLoss(Loss):
                 f"{target[row]} of dtype {target.dtype}"
             )
         y = target.astype(np.intp)
-        z = prediction - prediction.max(axis=1, keepdims=True)  # lest exp overflow
+        z = prediction - prediction.max(axis=1, keepdims=True)  # prevents overflow in exp
         log_q = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
         u = log_q[np.arange(n), y]
         factors = np.broadcast_to(self._row_factors(n, sample_weight), n)

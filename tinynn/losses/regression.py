@@ -1,4 +1,4 @@
-"""Losses of regression: how far a number is from where it should be."""
+"""Losses of regression: how far a number is from its target."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ class HuberLoss(ElementwiseLoss):
     """Squared error for small differences, absolute error for large ones.
 
     With ``d = |p − t|`` a number costs ``½ d²`` up to delta, and ``delta · (d − ½ delta)`` beyond:
-    ``ℓ = q · (d − ½ q)`` with the smaller one q of d and delta.
+    ``ℓ = q · (d − ½ q)`` with ``q = min(d, delta)``.
 
     Parameters
     ----------
     delta : float, default 1.0
-        Where the parabola goes over into its tangent, above zero.
+        The difference at which the parabola continues as its tangent, above zero.
     reduction : {"mean", "sum"}, default "mean"
         Mean over all numbers, or their sum.
 
