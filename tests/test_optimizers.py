@@ -679,7 +679,7 @@ def test_repr_shows_the_options():
         (lambda p: SGD(p, "fast"), "SGD: lr must be .* 'fast'"),
         (lambda p: SGD(p, 0.1, 1.0), "momentum must be .* at least 0 and below 1, but is 1.0"),
         (lambda p: SGD(p, 0.1, -0.1), "momentum must be"),
-        (lambda p: SGD(p, 0.1, nesterov=True), "nesterov looks ahead along a momentum; give"),
+        (lambda p: SGD(p, 0.1, nesterov=True), "nesterov=True needs a momentum above 0; fix: "),
         (lambda p: SGD(p, 0.1, 0.9, "yes"), "nesterov must be True or False, but is 'yes'"),
         (lambda p: SGD(p, 0.1, weight_decay=-1), "weight_decay must be .* but is -1"),
         (lambda p: SGD(p, 0.1, clip_norm=0), "clip_norm must be a finite number above 0, .* 0"),

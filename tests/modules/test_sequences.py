@@ -279,7 +279,7 @@ def test_scores_and_targets_that_do_not_belong_together():
     loss_fn = tnn.CrossEntropyLoss()
     with pytest.raises(ShapeError, match=r"indices of shape \(2, 4\) .*; fix: set class_axis=1"):
         loss_fn(np.zeros((2, 4, 3)), np.zeros((2, 3), int))
-    with pytest.raises(ShapeError, match="fix: leave class_axis away"):
+    with pytest.raises(ShapeError, match="fix: leave out class_axis"):
         tnn.CrossEntropyLoss(class_axis=1)(np.zeros((2, 3, 4)), np.zeros((2, 3), int))
     with pytest.raises(DataError, match=r"no mean: every target of this batch is 0"):
         tnn.CrossEntropyLoss(ignore_index=0)(np.zeros((2, 3, 4)), np.zeros((2, 3), int))

@@ -1,3 +1,3 @@
-"""Files: saved models and runs, and the formats that others read."""
+"""Files: saved models and runs, and formats for other programs."""
 
 __all__: list[str] = []

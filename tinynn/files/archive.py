@@ -1,8 +1,8 @@
-"""Read arrays from an ``.npz`` file that nobody vouches for: check everything, believe nothing.
+"""Read arrays from an untrusted ``.npz`` file: check everything.
 
-`numpy.load` is made for files of one's own. It makes arrays as large as the file says they are
-before it looks for their numbers, unpacks what was compressed to a thousandth, and stops where an
-array ends, so that the checksum behind more is never compared.
+`numpy.load` is made for trusted files. It allocates arrays of the size that the file states before
+it looks for their numbers, unpacks data that was compressed to a thousandth of its size, and stops
+at the end of an array, so that it skips the checksum of a file with more data.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def read_npz(path: Path) -> dict[str, Array]:
     Returns
     -------
     dict of str to ndarray
-        By name. They take no more memory than the file is long.
+        The arrays by name. They take no more memory than the size of the file.
 
     Raises
     ------
     Exception
-        Of many kinds, where it is anything else: a ValueError, what zipfile raises, and others.
+        Of various kinds, if it is anything else: ValueError, the errors of zipfile, and others.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def read_npz(path: Path) -> dict[str, Array]:
     ...     read_npz(Path(folder, "some.npz"))
     {'x': array([1., 1.])}
     """
-    import zipfile  # here, as importing it takes three milliseconds
+    import zipfile  # here, because importing it takes three milliseconds
 
     arrays: dict[str, Array] = {}
     with zipfile.ZipFile(path) as archive:
@@ -66,7 +66,7 @@ def read_npz(path: Path) -> dict[str, Array]:
 
 
 def read_json(text: str) -> Any:
-    """Read JSON in which every name stands once, as it does in all that was written by tinynn.
+    """Read JSON, and refuse a name that occurs twice, which tinynn never writes.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def read_json(text: str) -> Any:
 
 
 def _array(content: bytes) -> Array:
-    """Return the array in an ``.npy`` file that ends where the array does."""
+    """Return the array in an ``.npy`` file, and refuse a file that continues after it."""
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):

@@ -1,4 +1,4 @@
-"""Write files that are there whole or not at all: a kill while writing leaves the old one."""
+"""Write files completely or not at all: a kill while writing leaves the old file."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ __all__ = ["check_writable", "replacing"]
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the place of the old one when the with block ends.
+    """Open a file for writing that replaces the old one when the with block ends.
 
     Until then everything goes to ``.NAME.part`` in the same folder. At the end that file is flushed
     to disk and renamed, and then the folder is flushed, so that a kill or a power cut at any moment
-    leaves either the old file or the new one. An error inside of the block leaves the old one, and
-    nothing beside it. What a killed writer left beside it is taken over by the next.
+    leaves either the old file or the new one. An error inside the block leaves the old file, and
+    no other. The next writer takes over the part file of a killed one.
 
-    Two writers of one file take turns, by a lock that the system lets go when its holder dies.
-    (On Windows, where there is none of that kind, do not let two write one file at once.)
+    Two writers of one file take turns, with a lock that the system releases when its holder dies.
+    (Windows has no such lock: there, do not let two processes write one file at once.)
 
     Parameters
     ----------
     path : path_like
-        Where to. The folder must be there. A link is followed, and an old file's permissions are
-        kept.
+        The file to write. Its folder must exist. A link is followed, and an old file's permissions
+        are kept.
 
     Yields
     ------
@@ -45,8 +45,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     CheckpointError
-        Where there is no such folder, what is there is not a file, or the file is read-only; and
-        where the system fails, as on a full disk. (It is an OSError then, too.)
+        If there is no such folder, the path is not a file, or the file is read-only; or if the
+        system fails, as on a full disk. (Then it is an OSError, too.)
 
     Examples
     --------
@@ -72,7 +72,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             if sys.platform == "win32":
-                file.close()  # no open file is renamed there; elsewhere the lock lasts until then
+                file.close()  # Windows renames no open file; elsewhere the lock lasts until then
             part.replace(target)
         except BaseException:
             if sys.platform == "win32":
@@ -95,7 +95,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
-    """Return the file that a path stands for, or say why it cannot be written.
+    """Return the file at a path, or raise if it cannot be written.
 
     Parameters
     ----------
@@ -105,15 +105,15 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     Returns
     -------
     Path
-        The same with all links followed.
+        The path with all links followed.
 
     Raises
     ------
     CheckpointError
-        Where there is no such folder, what is there is not a file, the file is read-only, or
-        something is in the way.
+        If there is no such folder, the path is not a file, the file is read-only, or something
+        else has the name of its part file.
     OptionError
-        Where it is no path.
+        If it is not a path.
 
     Examples
     --------
@@ -125,7 +125,7 @@ nowhere; fix: make it first
     """
     path = as_path("path", path)
     try:
-        found = what_is_at(path)  # first, as a link to itself can be neither followed nor replaced
+        found = what_is_at(path)  # first: a link to itself can be neither followed nor replaced
         target = path.resolve()
         part = _beside(target)
         in_the_way = what_is_at(part, follow=False)
@@ -137,7 +137,7 @@ nowhere; fix: make it first
         )
     if found not in ("", "a file"):
         raise CheckpointError(f"{path} cannot be written: it is {found}; fix: name a file")
-    # It could be replaced all the same, but this is not what a protected file is for.
+    # It could still be replaced, but a protected file should not be.
     if found and not os.access(target, os.W_OK):
         raise CheckpointError(
             f"{path} cannot be written: the file is read-only; fix: name another file"
@@ -151,29 +151,29 @@ nowhere; fix: make it first
 
 
 def _beside(target: Path) -> Path:
-    """Return the name under which a file is written before it takes its place."""
+    """Return the name of the part file, which is written first and then renamed."""
     return target.with_name(f".{target.name}.part")
 
 
 def _locked(part: Path) -> BinaryIO:
-    """Return an empty file of that name that nobody else writes to; wait for whoever does now."""
-    # A link that somebody planted under this name is not followed.
+    """Return an empty file of that name, after waiting for any other writer."""
+    # Do not follow a link that somebody planted under this name.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     while True:
         file = os.fdopen(os.open(part, flags, 0o666), "r+b")
         if sys.platform == "win32":
             break
-        with contextlib.suppress(OSError):  # some network file systems know no locks
+        with contextlib.suppress(OSError):  # some network file systems have no locks
             fcntl.flock(file, fcntl.LOCK_EX)
         if _is_at(part, file):
             break
-        file.close()  # the one before has renamed or removed it while we were waiting
+        file.close()  # the previous writer renamed or removed it while we waited
     file.truncate(0)
     return file
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:
-    """Tell whether a name still stands for an open file."""
+    """Return whether a name still belongs to an open file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -181,15 +181,15 @@ def _is_at(path: Path, file: BinaryIO) -> bool:
 
 
 def _set_mode(file: BinaryIO, mode: int) -> None:
-    """Give a file the permissions of the one that it will replace, where that may be done."""
+    """Give a file the permissions of the one that it will replace, if that is allowed."""
     if sys.platform != "win32":
         with contextlib.suppress(PermissionError):
             os.fchmod(file.fileno(), stat.S_IMODE(mode))
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush a folder to disk, and with it the name that a file now has."""
-    with contextlib.suppress(OSError):  # Windows opens no folders, and flushes names by itself
+    """Flush a folder to disk, and with it the new name of a file."""
+    with contextlib.suppress(OSError):  # Windows cannot open folders, and flushes names by itself
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

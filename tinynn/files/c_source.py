@@ -1,4 +1,4 @@
-"""A trained network as one C header, for machines without Python."""
+"""Export a trained network as one C header, for machines without Python."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ def export_c(
     """Write a model as one C99 header that computes in float32 and allocates nothing.
 
     Its function ``NAME_predict(x, y, workspace)`` computes for one sample what the model computes
-    in evaluation; NAME is the name of the file. Its first lines say how many bytes of flash and RAM
-    it takes. The file is written atomically.
+    in evaluation mode; NAME is the name of the file. The first lines say how many bytes of flash
+    and RAM it takes. The file is written atomically.
 
     Parameters
     ----------
     model : Module
         Made of tinynn's own modules.
     path : path_like
-        Where to, such as ``digits.h``.
+        The file to write, such as ``digits.h``.
     input_shape : tuple of int
         The shape of one sample, without the batch axis.
     class_names : sequence of str, optional
-        With it the header has the array ``NAME_classes`` as well, a name for each output.
+        With it the header also has the array ``NAME_classes``, a name for each output.
 
     Raises
     ------
     OptionError
-        Where the model has a module that is not one of tinynn's own, or one that C has no operation
-        for. Nothing is written then.
+        If the model has a module that is not one of tinynn's own, or that has no operation in C.
+        Then nothing is written.
     ShapeError
         Where the model cannot take such an input.
     StateError
@@ -106,7 +106,7 @@ def _source(steps: Program, name: str, class_names: list[str]) -> str:
         for operation in steps.operations
         for call in _calls(operation, steps, places, arrays, name)
     ]
-    if places[steps.result] == "x":  # nothing but modules that change nothing
+    if places[steps.result] == "x":  # all modules are identities
         calls.append(f"    tnn_copy(x, y, 1, {sizes[0]}, {sizes[0]});")
     used = set(re.findall(r"tnn_(\w+)\(", "\n".join(calls)))
     lines = [
@@ -145,10 +145,10 @@ def _source(steps: Program, name: str, class_names: list[str]) -> str:
 
 
 def _places(steps: Program) -> tuple[list[str], int]:
-    """Return where each value lies, as C, and how many numbers the workspace holds.
+    """Return the place of each value, as C, and how many numbers the workspace holds.
 
-    A value gives its place free with the last operation that reads it. `reshape` copies nothing: it
-    is another name for its input.
+    The place of a value is free after the last operation that reads it. `reshape` copies nothing:
+    its output is another name for its input.
     """
     root = list(range(len(steps.shapes)))
     for operation in steps.operations:
@@ -182,7 +182,7 @@ def _places(steps: Program) -> tuple[list[str], int]:
 def _calls(
     operation: Operation, steps: Program, places: list[str], arrays: dict[str, Array], name: str
 ) -> list[str]:
-    """Return the C of one operation, and add its arrays to those of the file."""
+    """Return the C code of one operation, and add its arrays to those of the file."""
     shapes = steps.shapes
     *inputs, y = (places[value] for value in (*operation.inputs, operation.output))
     shape, out = shapes[operation.inputs[0]], shapes[operation.output]
@@ -265,7 +265,7 @@ def _library() -> str:
 
 
 def _operations(used: set[str]) -> str:
-    """Return the include, and the functions of these names, each once however many headers."""
+    """Return the includes and the named functions, each defined once across all headers."""
     _, include, *functions = re.split(r"\n\n(?=/\*|#include)", _library())
     blocks = [include, ""]
     for function in functions:
@@ -285,7 +285,7 @@ def _array(name: str, array: Array) -> str:
 
 
 def _number(value: Any) -> str:
-    """Write an int as it is, and a float so that C reads the very same float32."""
+    """Write an int as it is, and a float so that C reads exactly the same float32."""
     if isinstance(value, int | np.integer):
         return str(int(value))
     if not math.isfinite(value):
@@ -295,7 +295,7 @@ def _number(value: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Write a text for C, byte by byte where it is not plain ASCII."""
+    """Write a string for C, byte by byte if it is not plain ASCII."""
     return "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
         for byte in text.encode()

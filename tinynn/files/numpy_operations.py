@@ -1,7 +1,7 @@
-"""The operations of a program in NumPy, of which `export_python` writes down those it needs.
+"""The operations of a program in NumPy; `export_python` copies the ones it needs.
 
-Each takes a batch ``X`` of shape (N, ...) and returns a new one. They need nothing but NumPy and
-Python's mathematics, and nothing of tinynn.
+Each takes a batch ``X`` of shape (N, ...) and returns a new one. They use only NumPy and Python's
+math module, and nothing of tinynn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__: list[str] = []  # nothing here is for users
+__all__: list[str] = []  # nothing here is public
 
 Array = np.ndarray[Any, Any]
 Pair = tuple[int, int]
@@ -84,12 +84,12 @@ def mean_of_pixels(X: Array) -> Array:
 
 
 def divide(X: Array, divisor: Array) -> Array:
-    """Divide the last axes by a number each."""
+    """Divide each position of the last axes by its own number."""
     return X / divisor
 
 
 def divide_by_size(X: Array, n_last: int, eps: float | None) -> Array:
-    """Divide by the root of the mean square over the last axes."""
+    """Divide by the root mean square over the last axes."""
     eps = np.finfo(X.dtype).eps if eps is None else eps
     axes = tuple(range(-n_last, 0))
     return X / np.sqrt((X * X).mean(axis=axes, keepdims=True) + eps)
@@ -106,7 +106,7 @@ def backwards(X: Array) -> Array:
 
 
 def last_position(X: Array) -> Array:
-    """Return what stands at the last position."""
+    """Return the values at the last position."""
     return X[:, -1]
 
 
@@ -160,7 +160,7 @@ def gru(
 def before_recurrence(
     X: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array | None
 ) -> tuple[Array, Array, Array]:
-    """Return what the input gives to the gates, the state before, and room for all states."""
+    """Return the input's part of the gates, the initial state, and an array for all states."""
     A = linear(X, weight_ih, bias_ih)
     h = np.zeros((len(X), weight_hh.shape[1]), A.dtype)
     return A, h, np.empty((*X.shape[:2], h.shape[1]), A.dtype)
@@ -185,12 +185,12 @@ def transpose(X: Array, axes: tuple[int, ...]) -> Array:
 
 
 def scale(X: Array, factor: Array) -> Array:
-    """Multiply the last axes by a factor each."""
+    """Multiply each position of the last axes by its own factor."""
     return X * factor
 
 
 def shift(X: Array, shift: Array) -> Array:
-    """Add a number to each of the last axes."""
+    """Add its own number to each position of the last axes."""
     return X + shift
 
 

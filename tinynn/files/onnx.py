@@ -1,7 +1,7 @@
-"""A trained network for other runtimes: the ONNX form of every module, and the file.
+"""Export a trained network to ONNX: the form of every module, and the file.
 
-Each function below writes one kind of module as ONNX operators, as the module behaves in
-evaluation. `FORMS` says which one belongs to which class.
+Each function below writes one kind of module as ONNX operators, in evaluation mode. `FORMS` maps
+classes to these functions.
 """
 
 from __future__ import annotations
@@ -76,36 +76,36 @@ __all__ = ["export_onnx"]
 
 Shape: TypeAlias = tuple[int, ...]
 
-# Gelu is of 20, which onnxruntime reads since 1.17 and PyTorch's exporter writes by default.
+# Gelu needs 20, which onnxruntime reads since 1.17 and PyTorch's exporter writes by default.
 OPSET = 20
 IR_VERSION = 9
 
-# As its protocol numbers them.
+# Numbers of ONNX data types.
 _FLOAT, _INT32, _INT64 = 1, 6, 7
 
 
 def export_onnx(model: Module, path: str | os.PathLike[str], input_shape: Shape) -> None:
-    """Write a model as an ONNX file, for onnxruntime and whatever else reads that format.
+    """Write a model as an ONNX file, for onnxruntime and every other reader of that format.
 
-    The file computes what the model computes in evaluation, for batches of any size, in float32
-    whatever the dtype of the model; indices, such as those of an `Embedding`, are int64. Sequences
-    are as long as in `input_shape`. Its input is named ``X``, its output ``Y``. It is written
-    atomically: an older file stays until the new one is complete and on disk.
+    The file computes what the model computes in evaluation mode, for batches of any size, always
+    in float32; indices, such as those of an `Embedding`, are int64. Sequences have the length in
+    `input_shape`. The input is named ``X``, the output ``Y``. The file is written atomically: an
+    older one stays until the new one is complete and on disk.
 
     Parameters
     ----------
     model : Module
         Made of tinynn's own modules.
     path : path_like
-        Where to; ``.onnx`` is the usual ending.
+        The file to write; ``.onnx`` is the usual ending.
     input_shape : tuple of int
         The shape of one sample, without the batch axis.
 
     Raises
     ------
     OptionError
-        Where the model has a module that has no ONNX form, such as one of your own. Nothing is
-        written then.
+        If the model has a module without an ONNX form, such as one of your own. Then nothing is
+        written.
     ShapeError
         Where the model cannot take such an input.
     StateError
@@ -131,10 +131,10 @@ def export_onnx(model: Module, path: str | os.PathLike[str], input_shape: Shape)
     check_writable(path)
     lengths = input_shape if isinstance(input_shape, tuple | list) else (input_shape,)
     shape = tuple(check_integer("export_onnx", "input_shape", n, minimum=1) for n in lengths)
-    # What cannot be computed cannot be exported; two rows, as for some modules one is too few.
+    # Run the model first, to raise its own errors; with two rows, as some modules need them.
     modules = [module for _, module in model.named_modules()]
     dtype = np.int64 if any(module._takes_indices for module in modules) else model.dtype
-    # Where zero is padding, a sequence of zeros is empty.
+    # If zero is padding, a sequence of zeros is empty.
     fill = int(any(isinstance(module, Padded) for module in modules))
     output_shape = model.predict(np.full((2, *shape), fill, dtype)).shape[1:]
     graph = Graph(onnx, model)
@@ -145,7 +145,7 @@ def export_onnx(model: Module, path: str | os.PathLike[str], input_shape: Shape)
 
 
 class Graph:
-    """The ONNX graph while it grows: operators, and the constants that they use."""
+    """Collect the operators of an ONNX graph, and their constants."""
 
     def __init__(self, onnx: Any, model: Module) -> None:
         self.onnx = onnx
@@ -153,7 +153,7 @@ class Graph:
         self.position = ""
         self.nodes: list[Any] = []
         self.constants: dict[str, Array] = {}
-        self.lengths = ""  # of the sequences, by name; empty where none is padded
+        self.lengths = ""  # of the sequences, by name; empty if none is padded
 
     def add(self, module: Module, X: str, shape: Shape) -> str:
         """Write a module, given the name and the shape of its input; return that of its output."""
@@ -164,15 +164,15 @@ class Graph:
         return Y
 
     def node(self, operator: str, *inputs: str, output: int = 0, **attributes: Any) -> str:
-        """Add an operator, and return the name of its output, or of another one than the first."""
+        """Add an operator, and return the name of its first output, or of another one."""
         name = f"{self.position}/{operator}_{len(self.nodes)}"
-        outputs = [""] * output + [name]  # those before it are not asked for
+        outputs = [""] * output + [name]  # the outputs before it are not needed
         make_node = self.onnx.helper.make_node
         self.nodes.append(make_node(operator, inputs, outputs, name=name, **attributes))
         return name
 
     def constant(self, name: str, values: ArrayLike, dtype: Any = np.float32) -> str:
-        """Add an array under a name like those in a state dict, and return the whole name."""
+        """Add an array under a name as in a state dict, and return the full name."""
         name = f"{self.position}.{name}".removeprefix(".")
         self.constants[name] = np.ascontiguousarray(values, dtype)
         return name
@@ -208,7 +208,7 @@ Form: TypeAlias = Callable[[Graph, Any, str, Shape], str]
 
 
 def _form(module: Module) -> Form:
-    """Return the function that writes a module, that of a base class if it computes the same."""
+    """Return the function that writes a module, or that of a base class with the same forward."""
     for cls in type(module).__mro__:
         if cls in FORMS and type(module).__call__ is cls.__call__:
             return FORMS[cls]
@@ -223,7 +223,7 @@ def _form(module: Module) -> Form:
 def _in_turn(graph: Graph, model: ModuleList, X: str, shape: Shape) -> str:
     for index, module in enumerate(model):
         X = _inner(graph, model, index, module, X, shape)
-        shape = module.output_shape(shape)  # type: ignore[assignment]  # known, as the first one is
+        shape = module.output_shape(shape)  # type: ignore[assignment]  # known, because the first one is
     return X
 
 
@@ -292,7 +292,7 @@ def _max_pool2d(graph: Graph, module: MaxPool2d, X: str, shape: Shape) -> str:
 
 
 def _avg_pool2d(graph: Graph, module: AvgPool2d, X: str, shape: Shape) -> str:
-    # The mean of whole windows, padding counted, and from that to what the options divide by.
+    # The mean of whole windows, with padding, corrected for the divisor that the options ask for.
     Y = _pool(graph, "AveragePool", module._axes, X, shape, around=0)
     rows, columns = module._axes
     factor = rows.size * columns.size / np.float64(module._divisor(*shape[1:]))
@@ -308,8 +308,8 @@ def _pool(
     *,
     around: float,
 ) -> str:
-    # Padding is an operator of its own: runtimes do not agree on what ceil_mode adds, and refuse
-    # padding as wide as the kernel, which dilation can ask for.
+    # Pad with a separate operator: runtimes disagree on what ceil_mode adds, and refuse padding as
+    # wide as the kernel, which can occur with dilation.
     before = [0, 0, *(window.before for window in windows)]
     after = [0, 0, *(map(_sticks_out, windows, shape[1:]))]
     if any(before + after):
@@ -325,7 +325,7 @@ def _pool(
 
 
 def _sticks_out(window: Window, n: int) -> int:
-    """Return how far the last window reaches beyond an input of length n."""
+    """Return how far the last window extends beyond an input of length n."""
     start = (window.length(n) - 1) * window.stride - window.before
     return max(0, start + window.span - n)
 
@@ -351,7 +351,7 @@ def _batch_norm(graph: Graph, module: BatchNorm, X: str, shape: Shape) -> str:
             graph.constant("running_var", module.running_var),
             epsilon=module.eps,
         )
-    # Without running averages it is the batch's own mean and deviation, in evaluation as well.
+    # Without running averages, evaluation mode also uses the mean and deviation of the batch.
     axes = graph.constant("axes", [axis for axis in range(len(shape) + 1) if axis != 1], np.int64)
     centred = graph.node("Sub", X, graph.node("ReduceMean", X, axes))
     variance = graph.node("ReduceMean", graph.node("Mul", centred, centred), axes)
@@ -369,7 +369,7 @@ def _layer_norm(graph: Graph, module: LayerNorm, X: str, shape: Shape) -> str:
 
 
 def _group_norm(graph: Graph, module: GroupNorm, X: str, shape: Shape) -> str:
-    # Groups as if they were single channels of a longer sequence. A 0 keeps the batch axis.
+    # Treat groups as single channels of a longer sequence. A 0 keeps the batch axis.
     G = module.num_groups
     rows = graph.node("Reshape", X, graph.constant("groups", [0, G, -1], np.int64))
     ones, zeros = graph.constant("ones", np.ones(G)), graph.constant("zeros", np.zeros(G))
@@ -379,7 +379,7 @@ def _group_norm(graph: Graph, module: GroupNorm, X: str, shape: Shape) -> str:
 
 
 def _scale_and_shift(graph: Graph, module: BatchNorm | GroupNorm, X: str, shape: Shape) -> str:
-    """Write γ x + β with one γ and one β a channel, where the module learns them."""
+    """Write γ x + β with one γ and one β for each channel, if the module learns them."""
     if module.weight is None or module.bias is None:
         return X
     weight, bias = (along_channels(p.data, len(shape) + 1) for p in (module.weight, module.bias))
@@ -440,7 +440,7 @@ def _padded(graph: Graph, module: Padded, X: str, shape: Shape) -> str:
 
 
 def _is_padding(graph: Graph, T: int) -> str:
-    """Return the name of what is True where a sequence has ended, of shape (N, T)."""
+    """Return the name of a mask of shape (N, T) that is True after the end of a sequence."""
     lengths = graph.node("Unsqueeze", graph.lengths, graph.constant("last_axis", [1], np.int64))
     places = graph.constant("places", np.arange(T)[np.newaxis], np.int64)
     return graph.node("GreaterOrEqual", places, lengths)
@@ -476,7 +476,7 @@ def _transformer_block(graph: Graph, module: TransformerBlock, X: str, shape: Sh
     return graph.add(module._steps, X, shape)
 
 
-# How ONNX orders the gates.
+# The order of the gates in ONNX.
 _GATES = {RNN: [0], GRU: [1, 0, 2], LSTM: [0, 3, 1, 2]}
 
 
@@ -557,7 +557,7 @@ def _global_avg_pool1d(graph: Graph, module: GlobalAvgPool1d, X: str, shape: Sha
 
 
 def _plain(operator: str, *options: str, **renamed: str) -> Form:
-    """Return the form of a module that is one operator, with some options as its attributes."""
+    """Return the function for a module that is one operator, with options as its attributes."""
     names = {option: option for option in options} | renamed
 
     def form(graph: Graph, module: Module, X: str, shape: Shape) -> str:

@@ -1,4 +1,4 @@
-"""Where files lie: what a user gives as a path, and errors that name it."""
+"""Paths that users give, and errors that name them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ __all__ = ["SystemFileError", "as_path", "read_bytes", "what_is_at"]
 
 
 class SystemFileError(CheckpointError, OSError):
-    """A file that the system cannot read or write, with the path; an OSError, as Python has it."""
+    """The system cannot read or write a file. It names the path, and is an OSError too."""
 
 
 def as_path(where: str, path: object) -> Path:
-    """Return a path, with the home folder in the place of ``~``.
+    """Return a path, with ``~`` replaced by the home folder.
 
     Parameters
     ----------
     where : str
-        The function that was given it.
+        The function that takes the path, for messages.
     path : str, bytes or path_like
-        Not empty.
+        A path, not empty.
 
     Returns
     -------
     Path
-        The path; whether there is such a file is another question.
+        The path; the file need not exist.
 
     Raises
     ------
     OptionError
-        Where it is no path.
+        If it is not a path.
 
     Examples
     --------
@@ -61,9 +61,9 @@ def read_bytes(path: Path) -> bytes:
     Raises
     ------
     FileNotFoundError
-        Where there is none.
+        If there is no such file.
     CheckpointError
-        Where it is no file, or the system cannot read it.
+        If it is not a file, or the system cannot read it.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def what_is_at(path: Path, *, follow: bool = True) -> str:
-    """Return what a path stands for: "a file", "a folder", ...; empty where there is nothing.
+    """Return what is at a path: "a file", "a folder", ...; empty if there is nothing.
 
     Examples
     --------

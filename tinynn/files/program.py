@@ -1,8 +1,8 @@
-"""A trained network as a short program: plain operations on plain arrays, one after another.
+"""Convert a trained network to a short program: simple operations on arrays, one after another.
 
-It is what `export_python` and `export_c` write down, each in its language. Every function below
-turns one kind of module into operations, as the module behaves in evaluation, and `FORMS` says
-which one belongs to which class. Shapes are those of one sample.
+`export_python` and `export_c` write this program, each in its language. Every function below
+converts one kind of module to operations, in evaluation mode, and `FORMS` maps classes to these
+functions. Shapes are those of one sample.
 """
 
 from __future__ import annotations
@@ -78,19 +78,19 @@ class Operation:
     Attributes
     ----------
     name : str
-        Which operation it is, as in ``numpy_operations.py`` and ``operations.h``.
+        The name of the operation, as in ``numpy_operations.py`` and ``operations.h``.
     inputs : tuple of int
-        The numbers of the values that it takes; 0 is the input of the network.
+        The numbers of its input values; 0 is the input of the network.
     output : int
-        The number of the value that it gives.
+        The number of its output value.
     arrays : dict of str to ndarray or None
         Weights, under the names of the operation's arguments.
     options : dict of str to object
-        Its other arguments: numbers, and tuples of them.
+        The other arguments: numbers, and tuples of them.
     position : str
-        The dotted name of the module that it comes from, as in a state dict.
+        The dotted name of its module, as in a state dict.
     where : str
-        The same module as errors name it, such as ``ModuleList[0] Linear(4, 3)``.
+        The same module, named as in errors, such as ``ModuleList[0] Linear(4, 3)``.
     """
 
     name: str
@@ -104,18 +104,18 @@ class Operation:
 
 @dataclass
 class Program:
-    """The operations of a network in their order, and the shape of every value.
+    """The operations of a network in order, and the shape of every value.
 
     Attributes
     ----------
     shapes : list of tuple of int
         By the number of the value, without the batch axis.
     operations : list of Operation
-        In the order in which they are carried out.
+        In the order of execution.
     result : int
         The number of the value that is the network's output.
     takes_indices : bool
-        Whether a sample is made of integers.
+        Whether a sample consists of integers.
     """
 
     model: Module
@@ -129,7 +129,7 @@ class Program:
         self._position = self._where = ""
 
     def add(self, module: Module, x: int) -> int:
-        """Add all operations of a module, given the number of its input; return its output's."""
+        """Add all operations of a module that reads value `x`; return the number of its output."""
         before = self._position, self._where
         self._position = self._names[id(module)]
         self._where = f"{place(self.model, self._position)} {module!r}".strip()
@@ -146,10 +146,10 @@ class Program:
         return y
 
     def do(self, name: str, *inputs: int, shape: Any = None, **arguments: Any) -> int:
-        """Add one operation, whose output has the first input's shape unless told; return it."""
+        """Add one operation and return its output; by default of the first input's shape."""
         self.shapes.append(tuple(self.shapes[inputs[0]] if shape is None else shape))
         output = len(self.shapes) - 1
-        # A bias that is not there is None, as an array that an operation does without.
+        # A missing bias is None, like every array that an operation does not use.
         is_array = {
             key: isinstance(value, np.ndarray) or (value is None and key.startswith("bias"))
             for key, value in arguments.items()
@@ -168,7 +168,7 @@ def program(where: str, model: object, input_shape: object) -> Program:
     Parameters
     ----------
     where : str
-        Who asks, for messages.
+        The name of the caller, for messages.
     model : Module
         Made of tinynn's own modules.
     input_shape : tuple of int
@@ -182,7 +182,7 @@ def program(where: str, model: object, input_shape: object) -> Program:
     Raises
     ------
     OptionError
-        For anything but a Module, and for a module that is not one of tinynn's own.
+        If `model` is not a Module, or has a module that is not one of tinynn's own.
     ShapeError
         Where the model cannot take such an input.
     StateError
@@ -199,7 +199,7 @@ def program(where: str, model: object, input_shape: object) -> Program:
         raise OptionError(f"{where} takes a Module, but was given {model!r}")
     lengths = input_shape if isinstance(input_shape, tuple | list) else (input_shape,)
     shape = tuple(check_integer(where, "input_shape", n, minimum=1) for n in lengths)
-    # What cannot be computed cannot be exported; two rows, as for some modules one is too few.
+    # Run the model first, to raise its own errors; with two rows, as some modules need them.
     takes_indices = any(module._takes_indices for _, module in model.named_modules())
     model.predict(np.zeros((2, *shape), np.int64 if takes_indices else model.dtype))
     steps = Program(model, [shape], takes_indices=takes_indices)
@@ -240,7 +240,7 @@ def _concat(steps: Program, model: Concat, x: int) -> int:
 
 
 def _sample_axis(steps: Program, module: Module, dim: int, x: int) -> int:
-    """Return an axis of a batch as one of a sample."""
+    """Convert the axis of a batch to that of a sample."""
     axis = dim % (len(steps.shapes[x]) + 1) - 1
     if axis < 0:
         raise OptionError(
@@ -346,7 +346,7 @@ def _pool1d(steps: Program, name: str, module: MaxPool1d | AvgPool1d, x: int) ->
 
 
 def _as_row(steps: Program, name: str, module: Module, x: int, **arguments: Any) -> int:
-    """Let an operation on images work on a sequence."""
+    """Apply an operation on images to a sequence."""
     C, T = steps.shapes[x]
     shape: Any = module.output_shape((C, T))
     F, B = shape
@@ -466,7 +466,7 @@ def _rms_norm(steps: Program, module: RMSNorm, x: int) -> int:
 
 
 def _plain(name: str, *options: str) -> Form:
-    """Return the form of a module that is one operation, with some of its options."""
+    """Return the function for a module that is one operation, with some of its options."""
 
     def form(steps: Program, module: Module, x: int) -> int:
         return steps.do(name, x, **{option: float(getattr(module, option)) for option in options})
@@ -484,7 +484,7 @@ def _prelu(steps: Program, module: PReLU, x: int) -> int:
 
 
 def _along(name: str) -> Form:
-    """Return the form of a module that works along the axis `dim`."""
+    """Return the function for a module that works along the axis `dim`."""
 
     def form(steps: Program, module: Softmax | LogSoftmax, x: int) -> int:
         return steps.do(name, x, axis=_sample_axis(steps, module, module.dim, x))

@@ -1,4 +1,4 @@
-"""A trained network as one Python file that needs NumPy alone."""
+"""Export a trained network as one Python file that needs only NumPy."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def export_python(
     weights: Literal["inside", "beside"] = "inside",
     class_names: Sequence[str] | None = None,
 ) -> None:
-    """Write a model as a Python file that needs NumPy alone, not tinynn.
+    """Write a model as a Python file that needs only NumPy, not tinynn.
 
-    Its function ``predict(X)`` computes what the model computes in evaluation, for batches of any
-    size. Only the operations that the model uses are in it, so that a reader sees the whole
+    Its function ``predict(X)`` computes what the model computes in evaluation mode, for batches of
+    any size. It holds only the operations that the model uses, so that a reader sees the whole
     network at once. The file is written atomically.
 
     Parameters
@@ -90,19 +90,19 @@ def export_python(
     model : Module
         Made of tinynn's own modules.
     path : path_like
-        Where to, such as ``predict.py``.
+        The file to write, such as ``predict.py``.
     input_shape : tuple of int
         The shape of one sample, without the batch axis.
     weights : {"inside", "beside"}, default "inside"
-        Whether the weights stand in the file itself, or in a ``.npz`` file of the same name beside
-        it, which suits large networks.
+        Whether to store the weights in the file itself, or in a ``.npz`` file of the same name
+        beside it, for large networks.
     class_names : sequence of str, optional
-        With it the file has ``classify(X)`` as well, which returns a name for each row.
+        With it the file also has ``classify(X)``, which returns a name for each row.
 
     Raises
     ------
     OptionError
-        Where the model has a module that is not one of tinynn's own. Nothing is written then.
+        If the model has a module that is not one of tinynn's own. Then nothing is written.
     ShapeError
         Where the model cannot take such an input, or there is not one name for each output.
     StateError
@@ -172,7 +172,7 @@ def export_python(
 def check_class_names(
     where: str, class_names: Sequence[str] | None, output_shape: tuple[int, ...]
 ) -> list[str]:
-    """Return class names as a list, or raise an OptionError where they do not fit the output."""
+    """Return class names as a list, or raise an OptionError if they do not fit the output."""
     if class_names is None:
         return []
     names = [] if isinstance(class_names, str) else [str(name) for name in class_names]
@@ -216,13 +216,13 @@ def _as_docstring(text: str) -> str:
 
 
 def _functions(names: set[str]) -> str:
-    """Return the source of the operations of these names, and of what they call."""
+    """Return the source of the named operations, and of the functions that they call."""
     source = Path(__file__).with_name("numpy_operations.py").read_text("utf-8")
     found = {
         node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)
     }
     waiting = list(names)
-    for name in waiting:  # it grows meanwhile
+    for name in waiting:  # the list grows during the loop
         called = {n.id for n in ast.walk(found[name]) if isinstance(n, ast.Name)} & set(found)
         waiting += called - set(waiting)
     for node in found.values():
@@ -230,7 +230,7 @@ def _functions(names: set[str]) -> str:
         for argument in [*node.args.args, node.args.vararg, *node.args.kwonlyargs]:
             if argument is not None:
                 argument.annotation = None
-    # Without annotations, which would be more than the rest in so small a file.
+    # Without annotations, which would take most of so small a file.
     return "\n\n\n".join(ast.unparse(found[name]) for name in found if name in waiting) + "\n\n"
 
 

@@ -1,9 +1,9 @@
-"""A trained network in one file, which anybody may open: nothing in it is ever executed.
+"""Save a trained network to one file that is safe to open: nothing in it is ever executed.
 
 The file is in the safetensors format. Its arrays have the names of `Module.state_dict`, which are
-PyTorch's, and its metadata holds the architecture as JSON: for every module its class and the
-arguments of its constructor, the same that `repr` shows. The format has no checksum of its own, so
-a digest of all this stands beside it: a single bit that flipped on a disk is found.
+PyTorch's. Its metadata holds the architecture as JSON: for every module its class and the arguments
+of its constructor, as `repr` shows them. The format has no checksum, so the metadata also holds a
+digest of all this, which detects even a single flipped bit.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ __all__ = ["load", "save"]
 
 
 VERSION = 1
-KEY = "tinynn"  # under which the architecture stands in the file's metadata
-DIGEST = "sha256"  # under which the digest does
+KEY = "tinynn"  # the key of the architecture in the file's metadata
+DIGEST = "sha256"  # the key of the digest
 
-# The only classes that a file can name, but for those that the caller names.
+# The only classes that a file can name, besides those that the caller names.
 OWN = {
     name: value
     for name in modules.__all__
     if (value := getattr(modules, name)) is not Module and issubclass(value, Module)
 }
 
-# What safetensors and NumPy both know.
+# The dtypes that safetensors and NumPy both know.
 DTYPES = frozenset(
     {"bool", "float16", "float32", "float64"}
     | {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
@@ -55,37 +55,36 @@ DTYPES = frozenset(
 
 BIT_GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
 
-# A size up to here is believed without an array of that size in the file.
+# Sizes up to this one are accepted without an array of that size in the file.
 SMALL = 2**18
 
-# How deep modules may be in modules. Python's own limit depends on who calls.
+# How deep modules may be nested. Python's own limit depends on the caller.
 DEEPEST = 64
 
-# How many modules there may be: a file of 50 bytes for each would otherwise take kilobytes.
+# How many modules a file may have: each takes 50 bytes in the file, but kilobytes in memory.
 MOST = 10_000
 
 
 def save(model: Module, path: str | os.PathLike[str]) -> None:
     """Write a model to one file, from which `load` builds it again.
 
-    The file takes the place of an older one only when it is complete and on disk, so that whatever
-    happens meanwhile leaves one or the other whole. Before that, the model is built again from
-    what is to be written, as `load` will do it: what cannot be loaded is not saved.
+    The file replaces an older one only when it is complete and on disk, so at any moment one of the
+    two is whole. Before that, the model is built again from the data to be written, as `load` will
+    do it: a model that cannot be loaded is not saved.
 
     Parameters
     ----------
     model : Module
-        Any module. With it are kept its options, parameters, buffers such as running averages,
-        the modes of training and evaluation, and the state of generators of its own. A module of
-        your own must keep every argument of its constructor under the argument's name.
+        Any module. The file keeps its options, parameters, buffers such as running averages, the
+        training or evaluation mode, and the state of its own generators. A module of your own must
+        keep every argument of its constructor in an attribute of the same name.
     path : path_like
-        Where to; ``.safetensors`` is the usual ending.
+        The file to write; ``.safetensors`` is the usual ending.
 
     Raises
     ------
     CheckpointError
-        Where the model, or the path, is not one that can be written. An older file is left as it
-        was.
+        If the model, or the path, cannot be written. An older file is not changed.
     ImportError
         Where safetensors is not installed.
 
@@ -95,7 +94,7 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    An `init` that is a function of your own is not kept: the numbers that it drew are.
+    An `init` that is your own function is not kept, but the numbers that it drew are.
 
     Examples
     --------
@@ -127,14 +126,14 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
     """Build a model from a file that `save` wrote.
 
     Only tinynn's own modules are built, and classes named in the call. Nothing in the file is
-    executed, and a file that was tampered with costs no more than an error.
+    executed, and a tampered file only raises an error.
 
     Parameters
     ----------
     path : path_like
         The file.
     modules : iterable of type, default empty
-        Classes of your own that are in the model.
+        Your own classes that are in the model.
 
     Returns
     -------
@@ -144,12 +143,12 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
     Raises
     ------
     CheckpointError
-        Where the file is damaged, foreign or of a newer version, or has modules that are neither
+        If the file is damaged, foreign or of a newer version, or has modules that are neither
         tinynn's nor in `modules`.
     FileNotFoundError
-        Where there is no such file.
+        If there is no such file.
     OptionError
-        Where `modules` is not what it should be.
+        If `modules` is not a list of module classes.
     ImportError
         Where safetensors is not installed.
 
@@ -178,7 +177,7 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
         metadata = _metadata(content)
         text = metadata.get(KEY)
     except Exception as error:
-        # The library has errors of its own, and NumPy's and JSON's shine through.
+        # The library raises its own errors, and those of NumPy and JSON.
         raise CheckpointError(
             f"{path} is not a safetensors file, or is damaged ({type(error).__name__}: {error}); "
             "tinynn.load reads what tinynn.save wrote"
@@ -201,7 +200,7 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except Exception as error:
-        # What a tampered file can bring about in a constructor has no end.
+        # A tampered file can cause any error in a constructor.
         raise CheckpointError(
             f"{path} is damaged: no model can be built from it ({type(error).__name__}: {error})"
         ) from error
@@ -212,7 +211,7 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
 
 
 def digest(text: str, arrays: Mapping[str, Array]) -> str:
-    """Return what tells one content of a file from all others, the order of arrays aside."""
+    """Return the digest of a file's content, which does not depend on the order of arrays."""
     import hashlib
 
     found = hashlib.sha256(text.encode())
@@ -226,7 +225,7 @@ def digest(text: str, arrays: Mapping[str, Array]) -> str:
 
 
 def _described_model(model: Module) -> dict[str, Any]:
-    """Return all of a model that is not arrays, for JSON."""
+    """Return everything in a model except its arrays, for JSON."""
     named = list(model.named_modules())
     describe = _Description({id(module): name for name, module in named})
     described = describe.value(model, type(model).__name__)
@@ -249,7 +248,7 @@ def _described_model(model: Module) -> dict[str, Any]:
 
 
 class _Description:
-    """Turns the options of modules into what JSON can express, and back in `_Builder`."""
+    """Convert the options of modules to JSON; `_Builder` converts them back."""
 
     def __init__(self, names: Mapping[int, str]) -> None:
         self.names = names  # of modules, by their id
@@ -298,7 +297,7 @@ class _Description:
         described["options"] = {
             option.name: self.option(module, option)
             for option in inspect.signature(cls).parameters.values()
-            if not (option.name == "rng" and not hasattr(module, "rng"))  # it was drawn from once
+            if not (option.name == "rng" and not hasattr(module, "rng"))  # it was used once
         }
         self.depth -= 1
         return described
@@ -321,11 +320,11 @@ class _Description:
             and option.default is not option.empty
             and module._input_shape() != UNKNOWN
         ):
-            value = option.default  # a function of the user's; what it drew is in the file
+            value = option.default  # the user's own; the numbers that it drew are in the file
         return self.value(value, where)
 
     def index(self, generator: np.random.Generator) -> int:
-        """Return the number of a generator, the same for all modules that share it."""
+        """Return the number of a generator, which is the same for all modules that share it."""
         for i, known in enumerate(self.generators):
             if known is generator:
                 return i
@@ -362,12 +361,12 @@ def _check_dtypes(arrays: Mapping[str, Array]) -> None:
 def _check_that_it_can_be_loaded(
     model: Module, architecture: dict[str, Any], arrays: Mapping[str, Array]
 ) -> None:
-    """Build the model again, and raise unless that gives the same one."""
+    """Build the model again, and raise if the result is not the same."""
     found = {type(module) for _, module in model.named_modules()}
     classes = {cls.__name__: cls for cls in found if OWN.get(cls.__name__) is not cls}
     what = f"this {type(model).__name__} cannot be saved"
     try:
-        # Through the text, as that is what will be read.
+        # From the JSON text, because `load` will read that.
         again = _built_model(json.loads(json.dumps(architecture)), arrays, classes)
         same = json.dumps(_described_model(again)) == json.dumps(architecture)
         same = same and _parts(again) == _parts(model)
@@ -385,7 +384,7 @@ def _check_that_it_can_be_loaded(
 
 
 def _parts(model: Module) -> list[Any]:
-    """Return what two models of one architecture have in common."""
+    """Return the structure that two models of one architecture share."""
     return [
         [(name, type(module)) for name, module in model.named_modules()],
         [(name, parameter.dtype) for name, parameter in model.named_parameters()],
@@ -404,7 +403,7 @@ def _built_model(
     _check_classes(architecture["model"], classes)
     plain = _Builder({}, {}, [])
     generators = [_generator(plain.value(g["state"])) for g in architecture["generators"]]
-    with restored({}):  # the constructor of a user's module may draw from the library's generator
+    with restored({}):  # a user's constructor may draw from the library's generator
         model = _Builder(classes, arrays, generators).value(architecture["model"])
     _convert(model, arrays)
     model.load_state_dict(arrays)
@@ -429,7 +428,7 @@ def _built_model(
 
 
 def _names(names: Any, known: Mapping[str, object]) -> set[str]:
-    """Return a list of names that are in the model as a set, or raise."""
+    """Return a list of names as a set, or raise if one is not in the model."""
     if not isinstance(names, list) or not set(names) <= set(known):
         raise CheckpointError(f"it is damaged: {shown(names)} are no names of what is in it")
     return set(names)
@@ -444,7 +443,7 @@ def _generator(state: dict[str, Any]) -> np.random.Generator:
 
 
 class _Builder:
-    """Turns descriptions back into options and modules, from nothing but the classes given."""
+    """Build options and modules from their descriptions, with only the given classes."""
 
     def __init__(
         self,
@@ -455,7 +454,7 @@ class _Builder:
         self.classes = classes
         self.generators = generators
         self.depth = 0
-        self.sizes: dict[str, list[int]] = {}  # of the arrays of every module that has some
+        self.sizes: dict[str, list[int]] = {}  # of the arrays of every module that has any
         for name, array in arrays.items():
             self.sizes.setdefault(name.rpartition(".")[0], []).append(array.size)
 
@@ -492,13 +491,13 @@ class _Builder:
             raise CheckpointError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
         kept = {}
         if OWN.get(cls.__name__) is cls:
-            # Modules among the options are built by now, and have taken theirs: what is left under
-            # this name is its own, and that of modules which its constructor makes.
+            # Modules among the options are already built and have taken their sizes: the ones left
+            # under this name belong to this module, and to those that its constructor makes.
             inside = [
                 key for key in self.sizes if key == name or not name or key.startswith(f"{name}.")
             ]
             sizes = [size for key in inside for size in self.sizes.pop(key)]
-            if "dtype" in signature.parameters:  # so have all that make arrays
+            if "dtype" in signature.parameters:  # every module that makes arrays has one
                 _check_sizes(cls, options, max(sizes, default=0))
             if "init" in signature.parameters and "rng" in signature.parameters:
                 kept["init"] = options.get("init", signature.parameters["init"].default)
@@ -515,8 +514,7 @@ class _Builder:
 def _check_sizes(cls: type[Module], options: dict[str, Any], largest: int) -> None:
     """Raise for an option that would make an array which the file does not hold.
 
-    Files are small and numbers are cheap to write: without this, a file of a hundred bytes could
-    ask for all of the memory.
+    Without this check, a file of a hundred bytes could ask for all of the memory.
     """
     for name, value in options.items():
         numbers = value if isinstance(value, tuple | list) else [value]
@@ -528,10 +526,10 @@ def _check_sizes(cls: type[Module], options: dict[str, Any], largest: int) -> No
 
 
 def _nothing_drawn(cls: type[Module], size: int) -> Callable[..., Array]:
-    """Return an initializer which draws nothing, as the numbers will come from the file."""
+    """Return an initializer that draws nothing, because the numbers come from the file."""
     left = size
 
-    def init(shape: tuple[int, ...], rng: np.random.Generator) -> Array:  # noqa: ARG001 - as all
+    def init(shape: tuple[int, ...], rng: np.random.Generator) -> Array:  # noqa: ARG001 - like all initializers
         nonlocal left
         left -= math.prod(shape)
         if left < 0:
@@ -542,7 +540,7 @@ def _nothing_drawn(cls: type[Module], size: int) -> Callable[..., Array]:
 
 
 def _convert(model: Module, arrays: Mapping[str, Array]) -> None:
-    """Give parameters and buffers the precision that they have in the file."""
+    """Convert parameters and buffers to the dtypes that they have in the file."""
     for prefix, module in model.named_modules():
         for name, value in vars(module).items():
             array = arrays.get(dotted(prefix, name))
@@ -554,7 +552,7 @@ def _convert(model: Module, arrays: Mapping[str, Array]) -> None:
 
 
 def _check_classes(described: Any, classes: Mapping[str, type[Module]]) -> None:
-    """Raise for too many modules, and once for all that are neither tinynn's nor named."""
+    """Raise for too many modules, and for all that are neither tinynn's nor named."""
     missing: dict[str, str] = {}
     n_modules = 0
 
@@ -593,8 +591,8 @@ def _named_classes(classes: Iterable[type[Module]]) -> dict[str, type[Module]]:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata of a safetensors file that has been found to be one."""
-    # Eight bytes tell the length of the header, which is JSON.
+    """Return the metadata of a valid safetensors file."""
+    # The first eight bytes are the length of the header, which is JSON.
     length = int.from_bytes(content[:8], "little")
     header = read_json(content[8 : 8 + length].decode())
     metadata: dict[str, str] = header.get("__metadata__", {})

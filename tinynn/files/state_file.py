@@ -27,14 +27,14 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     Parameters
     ----------
     path : Path
-        Where to. The folder must be there.
+        The file to write. Its folder must exist.
     state : mapping
-        Dictionaries and lists, of arrays and of what JSON can express.
+        Dictionaries and lists of arrays and of values that JSON can hold.
 
     Raises
     ------
     CheckpointError
-        Where there is something else in it. The old file stays as it was.
+        If it holds anything else. The old file is not changed.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what `write_checkpoint` wrote.
+    """Read a file that `write_checkpoint` wrote.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        Where the file is damaged, foreign, or of a newer version.
+        If the file is damaged, foreign, or of a newer version.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 raise ValueError(f"nothing tells where {', '.join(arrays)} belongs")
             return state
     except Exception as error:
-        # NumPy, zipfile and JSON each fail in many ways on bytes that are not what they should be.
+        # NumPy, zipfile and JSON raise many kinds of errors for damaged files.
         raise CheckpointError(
             f"{path} is not a checkpoint of tinynn, or is damaged ({type(error).__name__}: "
             f"{error}); move it away to start anew, or name another file"
@@ -101,7 +101,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def without_arrays(value: Any, arrays: dict[str, Array], where: str) -> Any:
-    """Return a state for JSON: each array moves to `arrays`, and its name there takes its place."""
+    """Return a state for JSON: move each array to `arrays`, and put its name there in its place."""
     if isinstance(value, np.ndarray) and _is_plain(value):
         arrays[f"array_{len(arrays)}"] = value
         return {"array": f"array_{len(arrays) - 1}"}
@@ -125,7 +125,7 @@ def without_arrays(value: Any, arrays: dict[str, Array], where: str) -> Any:
 
 
 def _is_plain(array: Array) -> bool:
-    """Tell whether an array is numbers or text, with as many axes as every NumPy can have."""
+    """Return whether an array holds numbers or text, with few enough axes for every NumPy."""
     return array.dtype.kind in "biufcU" and array.ndim <= 32
 
 

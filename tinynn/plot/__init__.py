@@ -1,8 +1,8 @@
 """Pictures, with matplotlib: curves, regions, images and matrices.
 
-Each function takes an Axes, or makes one in a new figure, and returns it; so pictures compose, and
-whatever is to look different can be changed afterwards. Models are drawn in evaluation mode, and
-are afterwards as before. Importing this asks nothing of matplotlib; drawing does.
+Each function draws on the given Axes, or on those of a new figure, and returns them; so pictures
+compose, and you can change them afterwards. Models are drawn in evaluation mode, and their own mode
+is restored. Importing this package does not import matplotlib; drawing does.
 """
 
 from tinynn.plot.curves import plot_activation, plot_history

@@ -1,4 +1,4 @@
-"""What all pictures share: where they are drawn, in which colours, and what they ask of a model."""
+"""Helpers that all pictures share: axes, colors, and the outputs of a model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tinynn.errors import OptionError, ShapeError
 from tinynn.modules import Module
 
 __all__ = [
-    "COLOURS",
-    "GREY",
+    "COLORS",
+    "GRAY",
     "MARKERS",
     "DiagnosisLike",
     "HistoryLike",
     "Model",
     "TraceLike",
-    "colour",
+    "color",
     "inches",
     "limits",
     "names",
@@ -31,12 +31,12 @@ __all__ = [
 
 Model: TypeAlias = Module | Callable[[Array], Any]
 
-# What the pictures ask of what stands above them: of what `fit`, `trace` and `diagnose` return.
+# The parts of the results of `fit`, `trace` and `diagnose` that pictures use.
 
 
 @runtime_checkable
 class HistoryLike(Protocol):
-    """A record with columns by name, as a `History`."""
+    """A record with named columns, such as a `History`."""
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return the columns."""
@@ -44,16 +44,16 @@ class HistoryLike(Protocol):
 
 @runtime_checkable
 class DiagnosisLike(HistoryLike, Protocol):
-    """Columns and verdicts, as a `Diagnosis`."""
+    """Columns and findings, such as a `Diagnosis`."""
 
     @property
     def verdicts(self) -> Sequence[Any]:
-        """Return what was found."""
+        """Return the findings."""
 
 
 @runtime_checkable
 class TraceLike(Protocol):
-    """What every module was given and gave in one step, as a `Trace`."""
+    """The inputs and outputs of every module in one step, such as a `Trace`."""
 
     @property
     def modules(self) -> Sequence[Any]:
@@ -64,9 +64,9 @@ class TraceLike(Protocol):
         """Return the loss of the step."""
 
 
-# Ten colours that stay apart for every kind of colour vision, and in print: M. A. Petroff,
+# Ten colors that are distinct for every kind of color vision, and in print: M. A. Petroff,
 # "Accessible color sequences for data visualization", 2021.
-COLOURS = (
+COLORS = (
     "#3f90da",
     "#ffa90e",
     "#bd1f01",
@@ -78,42 +78,42 @@ COLOURS = (
     "#717581",
     "#92dadd",
 )
-GREY = "#555555"
+GRAY = "#555555"
 MARKERS = "os^DvP<X>*"
 
 
-def colour(index: int) -> str:
-    """Return the colour of a curve or class, the first one again after the last."""
-    return COLOURS[index % len(COLOURS)]
+def color(index: int) -> str:
+    """Return the color of a curve or class; after the last one, start again."""
+    return COLORS[index % len(COLORS)]
 
 
 def prepare(ax: Any, figsize: tuple[float, float] = (6.4, 4.0)) -> Any:
-    """Return the Axes to draw on: the one given, or that of a new figure."""
+    """Return the Axes to draw on: the given one, or that of a new figure."""
     try:
         from matplotlib.axes import Axes
     except ImportError:
         raise ImportError("pictures need matplotlib: pip install 'tinynn-numpy[plot]'") from None
     if ax is None:
-        from matplotlib import pyplot  # not where an Axes is given: it may choose a window system
+        from matplotlib import pyplot  # not with a given Axes: it may choose a window system
 
         _, ax = pyplot.subplots(figsize=figsize, layout="constrained")
     elif not isinstance(ax, Axes):
         raise OptionError(
-            f"ax must be one matplotlib Axes, but is {ax!r}; of a figure take "
-            "figure.add_subplot(), and of an array of Axes one of its members"
+            f"ax must be one matplotlib Axes, but is {ax!r}; fix: from a figure take "
+            "figure.add_subplot(), and from an array of Axes one of its members"
         )
     return ax
 
 
 def whole_numbers(axis: Any) -> None:
-    """Let an axis have its ticks at whole numbers."""
+    """Put the ticks of an axis at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def inches(ax: Any) -> tuple[float, float]:
-    """Return how wide and how high an Axes is, as far as a layout has not moved it yet."""
+    """Return the width and height of an Axes, before any layout moves it."""
     width, height = ax.bbox.size / ax.figure.dpi
     return float(width), float(height)
 
@@ -130,7 +130,7 @@ def limits(where: str, name: str, value: Any) -> tuple[float, float]:
 
 
 def names(where: str, class_names: Sequence[object] | None, n_classes: int) -> list[str]:
-    """Return a name for each class: those given, or the indices."""
+    """Return a name for each class: the given names, or the indices."""
     if class_names is None:
         return [str(index) for index in range(n_classes)]
     if isinstance(class_names, str) or len(class_names) < n_classes:
@@ -142,7 +142,7 @@ def names(where: str, class_names: Sequence[object] | None, n_classes: int) -> l
 
 
 def outputs(where: str, model: Model, X: Array) -> Array:
-    """Return what a model, or a function of rows, gives for each row: shape (N, K)."""
+    """Return the output of a model, or of a function of rows, for each row: shape (N, K)."""
     if isinstance(model, Module):
         Y = model.predict(X.astype(model.dtype))
     elif callable(model) and not isinstance(model, type) and not hasattr(model, "backpropagate"):

@@ -1,4 +1,4 @@
-"""Curves: what training recorded, and activations with their derivatives."""
+"""Curves: records of training, and activations with their derivatives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinynn.core.options import short_repr
 from tinynn.core.types import Array
 from tinynn.errors import OptionError, TinyNNError
 from tinynn.modules import Module
-from tinynn.plot._axes import GREY, HistoryLike, colour, limits, prepare, whole_numbers
+from tinynn.plot._axes import GRAY, HistoryLike, color, limits, prepare, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,27 +24,27 @@ __all__ = ["plot_activation", "plot_history"]
 def plot_history(
     history: HistoryLike | Mapping[str, HistoryLike], quantity: str = "loss", ax: Axes | None = None
 ) -> Axes:
-    """Draw how a loss or a metric went, for training and validation, in one run or in several.
+    """Draw the curve of a loss or metric, for training and validation, of one run or several.
 
     Parameters
     ----------
     history : History or mapping of str to History
-        What `fit` returned; or several of them by name, such as ``{"Adam": a, "SGD": b}``, each in
-        its own colour.
+        The result of `fit`; or several of them by name, such as ``{"Adam": a, "SGD": b}``, each in
+        its own color.
     quantity : str, default "loss"
-        Or the name of a metric, such as "accuracy".
+        "loss", or the name of a metric, such as "accuracy".
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default a new figure.
+        The Axes to draw on; by default those of a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        What was drawn on.
+        The Axes with the picture.
 
     Raises
     ------
     OptionError
-        Where nothing of that name was recorded, or something that is not one number an epoch.
+        If nothing of that name was recorded, or it is not one number for each epoch.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def plot_history(
                 range(1, len(values) + 1),
                 values,
                 label=f"{name}, {part}" if several else part,
-                color=colour(i if several else j),
+                color=color(i if several else j),
                 linestyle="--" if several and part == "training" and len(parts) > 1 else "-",
                 marker="os"[part == "validation"] if few else None,
                 markersize=5,
@@ -96,27 +96,27 @@ def plot_activation(
 ) -> Axes:
     """Draw an activation with its derivative, or several of them in one picture.
 
-    The derivative is what the module's own `backpropagate` makes of a delta of ones.
+    The derivative is the result of the module's own `backpropagate` for a delta of ones.
 
     Parameters
     ----------
     activation : Module or iterable of Module
         A function of single numbers, such as ``ReLU()``; or several, such as
-        ``[ELU(0.5), ELU(1), ELU(2)]``, each in its own colour. They are afterwards as before.
+        ``[ELU(0.5), ELU(1), ELU(2)]``, each in its own color. They are not changed.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default a new figure.
+        The Axes to draw on; by default those of a new figure.
     xlim : tuple of (float, float), default (-4, 4)
-        From where to where.
+        The range of the inputs.
 
     Returns
     -------
     matplotlib.axes.Axes
-        What was drawn on: functions as solid lines, derivatives as dashed ones.
+        The Axes, with functions as solid lines and derivatives as dashed ones.
 
     Raises
     ------
     OptionError
-        For a module that is not a function of single numbers, such as `Softmax`.
+        If a module is not a function of single numbers, such as `Softmax`.
 
     Examples
     --------
@@ -135,8 +135,8 @@ def plot_activation(
     labels = [short_repr(module) for module in modules]
     ax = prepare(ax)
     for i, (label, (y, derivative)) in enumerate(zip(labels, curves, strict=True)):
-        ax.plot(x, y, color=colour(i), label=label)
-        ax.plot(x, derivative, "--", color=colour(i), label=f"{label}, derivative")
+        ax.plot(x, y, color=color(i), label=label)
+        ax.plot(x, derivative, "--", color=color(i), label=f"{label}, derivative")
     ax.set_title(
         f"{labels[0]} and its derivative" if len(labels) == 1 else "Activations and derivatives"
     )
@@ -148,7 +148,7 @@ def plot_activation(
 
 
 def _recorded(name: str, history: HistoryLike, quantity: str) -> dict[str, list[float]]:
-    """Return the curves of one quantity, by whether they are of training or of validation."""
+    """Return the curves of one quantity, under "training" and "validation"."""
     of_it = f" of {name!r}" if name else ""
     if not isinstance(history, HistoryLike):
         raise OptionError(
@@ -177,7 +177,7 @@ def _with_derivative(module: Module, x: Array) -> tuple[Array, Array]:
         raise OptionError(
             f"plot_activation draws modules, such as ReLU(), but was given {module!r}"
         )
-    own = copy.deepcopy(module).eval()  # gradients of its parameters add up in the copy
+    own = copy.deepcopy(module).eval()  # the gradients of its parameters accumulate in the copy
     row, column = x[np.newaxis], x[:, np.newaxis]
     cause, y, derivative = None, np.empty(0), np.empty(0)
     try:
@@ -186,7 +186,7 @@ def _with_derivative(module: Module, x: Array) -> tuple[Array, Array]:
         derivative = own.backpropagate(np.ones_like(y))
     except TinyNNError as error:
         cause = error
-    # What is beside a number must not matter: softmax, say, gives 1 for a number alone.
+    # The result must not depend on other numbers: softmax, for instance, gives 1 for a lone number.
     if cause or y.shape != column.shape or not np.allclose(in_a_row[0], y[:, 0], equal_nan=True):
         raise OptionError(
             f"plot_activation draws functions of single numbers, but {module!r} is not one"
@@ -194,13 +194,13 @@ def _with_derivative(module: Module, x: Array) -> tuple[Array, Array]:
     return y[:, 0], derivative[:, 0]
 
 
-def _legend_of_pairs(ax: Any, coloured: list[str], styled: list[str]) -> None:
-    """Name colours and line styles apart: shorter than to name every line."""
+def _legend_of_pairs(ax: Any, colored: list[str], styled: list[str]) -> None:
+    """Label colors and line styles separately, which is shorter than labeling every line."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour(i), label=label) for i, label in enumerate(coloured)]
+    handles = [Line2D([], [], color=color(i), label=label) for i, label in enumerate(colored)]
     if len(styled) > 1:
         dashed, solid = styled
-        handles.append(Line2D([], [], color=GREY, linestyle="-", label=solid))
-        handles.append(Line2D([], [], color=GREY, linestyle="--", label=dashed))
+        handles.append(Line2D([], [], color=GRAY, linestyle="-", label=solid))
+        handles.append(Line2D([], [], color=GRAY, linestyle="--", label=dashed))
     ax.legend(handles=handles, fontsize="medium" if len(handles) <= 6 else "small")

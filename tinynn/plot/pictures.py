@@ -1,4 +1,4 @@
-"""Arrays as pictures: images with what was made of them, weights, and a confusion matrix."""
+"""Arrays as pictures: images with their predictions, weights, and a confusion matrix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.metrics import classes_of, predicted_classes
 from tinynn.modules import Module
 from tinynn.parameter import Parameter
-from tinynn.plot._axes import COLOURS, GREY, inches, names, prepare
+from tinynn.plot._axes import COLORS, GRAY, inches, names, prepare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,28 +41,28 @@ def plot_images(
     class_names: Sequence[object] | None = None,
     threshold: float = 0.0,
 ) -> Axes:
-    """Draw images with what they are and what they were taken for, the worst mistakes first.
+    """Draw images with their true and predicted classes, the worst mistakes first.
 
-    With predictions and targets, that image comes first whose right class has the score furthest
-    below the largest one; after all mistakes come the right ones that were least certain. Otherwise
-    images come in the order given.
+    With predictions and targets, the first image is the one whose true class has the score furthest
+    below the largest one; after all mistakes come the correct images that are least certain.
+    Otherwise images come in the given order.
 
     Parameters
     ----------
     X : array_like
-        Grey images (N, H, W) or (N, 1, H, W), images in colour (N, 3, H, W), or rows (N, D).
+        Gray images (N, H, W) or (N, 1, H, W), color images (N, 3, H, W), or rows (N, D).
     prediction : array_like of shape (N, C), (N, 1) or (N,), optional
         Scores or probabilities as for `tinynn.metrics.accuracy`, such as ``model.predict(X)``.
     target : array_like, optional
-        The right classes, as for `tinynn.metrics.accuracy`.
+        The true classes, as for `tinynn.metrics.accuracy`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw, all images in the one Axes; by default a new figure.
+        The Axes to draw all images on; by default those of a new figure.
     n : int, default 25
         How many to draw at most.
     columns : int, optional
         How many side by side; by default about as many as there are rows.
     image_shape : tuple of int, optional
-        What a row is to be read as: (H, W), (1, H, W) or (3, H, W); by default a square.
+        The image in a row of `X`: (H, W), (1, H, W) or (3, H, W); by default a square.
     class_names : sequence of str, optional
         Such as ``data.class_names``; by default the indices.
     threshold : float, default 0
@@ -71,14 +71,14 @@ def plot_images(
     Returns
     -------
     matplotlib.axes.Axes
-        What was drawn on.
+        The Axes with the picture.
 
     Raises
     ------
     ShapeError
-        Where these are no images, or predictions and targets do not belong to them.
+        If these are not images, or predictions and targets do not belong to them.
     OptionError
-        Where rows are no squares and `image_shape` is not given, or `class_names` are too few.
+        If rows are not squares and `image_shape` is not given, or `class_names` are too few.
 
     Examples
     --------
@@ -114,8 +114,8 @@ def plot_images(
     elif right is not None and right.ndim == 2:
         right = predicted_classes(right, 0.5)  # one-hot rows, or a column of zeros and ones
     shown = order[:n]
-    labels, colours = _labels(where, predicted, right, shown, class_names)
-    ax = _montage(where, images[shown], columns, labels, colours, ax, cmap="gray")
+    labels, colors = _labels(where, predicted, right, shown, class_names)
+    ax = _montage(where, images[shown], columns, labels, colors, ax, cmap="gray")
     ax.set_title(title)
     return ax
 
@@ -133,28 +133,27 @@ def plot_weights(
     Parameters
     ----------
     model : Module
-        A network, or one of its modules such as ``model[0]``. Drawn is the first one inside that
-        has a weight of two axes or more: a row of a `Linear` is read as an image, a kernel of a
-        `Conv2d` is one, with three channels in colour.
+        A network, or one of its modules such as ``model[0]``. The first module inside that has a
+        weight of two axes or more is drawn: a row of a `Linear` is read as an image, and so is a
+        kernel of a `Conv2d`, in color if it has three channels.
     ax : matplotlib.axes.Axes, optional
-        Where to draw, all pictures in the one Axes; by default a new figure.
+        The Axes to draw all pictures on; by default those of a new figure.
     n : int, default 25
         How many to draw at most.
     columns : int, optional
         How many side by side; by default about as many as there are rows.
     image_shape : tuple of int, optional
-        What a row of a `Linear` is to be read as: (H, W), (1, H, W) or (3, H, W); by default a
-        square.
+        The image in a row of a `Linear`: (H, W), (1, H, W) or (3, H, W); by default a square.
 
     Returns
     -------
     matplotlib.axes.Axes
-        What was drawn on. All pictures share one scale, which is explained beside them.
+        The Axes with the pictures. All share one scale, which is shown beside them.
 
     Raises
     ------
     OptionError
-        Where no module has such a weight, or rows are no squares and `image_shape` is not given.
+        If no module has such a weight, or rows are not squares and `image_shape` is not given.
 
     Examples
     --------
@@ -169,7 +168,7 @@ def plot_weights(
     module, W = _first_weight(where, model)
     labels = [str(index) for index in range(len(W))]
     if W.ndim == 4 and W.shape[1] not in (1, 3):
-        # Each channel of a kernel is a picture, those of one kernel in a row.
+        # Each channel of a kernel is a picture; the channels of one kernel are in a row.
         columns = W.shape[1] if columns is None else columns
         labels = [f"{index}, {channel}" for index, channel in np.ndindex(W.shape[:2])]
         W = W.reshape(-1, *W.shape[2:])
@@ -177,11 +176,11 @@ def plot_weights(
     n = min(check_integer(where, "n", n, minimum=1), len(images))
     largest = float(np.abs(images).max()) or 1.0
     style: dict[str, Any]
-    if images.ndim == 4:  # in colour: grey is zero
+    if images.ndim == 4:  # in color: gray is zero
         images, style = 0.5 + images / (2 * largest), {"vmin": 0, "vmax": 1}
     else:
         style = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest, "scale": "weight"}
-    ax = _montage(where, images[:n], columns, labels[:n], [GREY] * n, ax, **style)
+    ax = _montage(where, images[:n], columns, labels[:n], [GRAY] * n, ax, **style)
     of = f", the first {n:,} of {len(images):,}" if n < len(images) else ""
     ax.set_title(f"Weights of {short_repr(module)}{of}")
     return ax
@@ -194,33 +193,33 @@ def plot_confusion_matrix(
     class_names: Sequence[object] | None = None,
     normalize: bool = False,
 ) -> Axes:
-    """Draw how often each class was taken for each other one.
+    """Draw how often each class was predicted as each other one.
 
-    The colour is the part of its row, so that rare classes show as well as frequent ones.
+    The color shows the fraction of the row, so that rare classes are as visible as frequent ones.
 
     Parameters
     ----------
     matrix : array_like of shape (C, C)
-        What `tinynn.metrics.confusion_matrix` returns, from a call of your own, from `evaluate`
-        or from a `History`: row r, column c is how many of class r were predicted to be c.
+        The result of `tinynn.metrics.confusion_matrix`, from your own call, from `evaluate` or
+        from a `History`: row r, column c is how many of class r were predicted to be c.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default a new figure.
+        The Axes to draw on; by default those of a new figure.
     class_names : sequence of str, optional
         Such as ``data.class_names``; by default the indices.
     normalize : bool, default False
-        Whether to write each number as percent of its row.
+        Whether to write each number as a percentage of its row.
 
     Returns
     -------
     matplotlib.axes.Axes
-        What was drawn on.
+        The Axes with the picture.
 
     Raises
     ------
     ShapeError
-        Where the matrix is not a square.
+        If the matrix is not square.
     OptionError
-        Where `class_names` are too few.
+        If `class_names` are too few.
 
     Examples
     --------
@@ -245,7 +244,7 @@ def plot_confusion_matrix(
     ax = prepare(ax, figsize=(side + 0.8, side))
     picture = ax.imshow(parts, cmap="Blues", vmin=0, vmax=1)
     ax.figure.colorbar(picture, ax=ax, label="part of the true class", shrink=0.8)
-    # Names that are wider than a column are slanted; a letter is about 0.09 inches wide.
+    # Slant names that are wider than a column; a letter is about 0.09 inches wide.
     long = 0.09 * max(map(len, labels)) > 0.75 * inches(ax)[0] / C
     ax.set_xticks(range(C), labels, rotation=45 if long else 0, ha="right" if long else "center")
     ax.set_yticks(range(C), labels)
@@ -265,16 +264,16 @@ def plot_confusion_matrix(
     return ax
 
 
-# ---- what is drawn, and in which order -----------------------------------------------------------
+# ---- the images, and their order -----------------------------------------------------------------
 
 
 def _as_images(where: str, X: Array, image_shape: tuple[int, ...] | None) -> Array:
-    """Return grey images (N, H, W), or images in colour (N, H, W, 3), ready to be drawn."""
+    """Return gray images (N, H, W), or color images (N, H, W, 3), ready to be drawn."""
     if X.ndim == 2 and image_shape is None:
         side = math.isqrt(X.shape[1])
         if side * side != X.shape[1]:
             raise OptionError(
-                f"{where}: rows of {X.shape[1]} numbers are no square images; say what they are, "
+                f"{where}: rows of {X.shape[1]} numbers are not square images; fix: give their shape, "
                 "such as image_shape=(3, 32, 32)"
             )
         image_shape = side, side
@@ -312,7 +311,7 @@ def _first_weight(where: str, model: Module) -> tuple[Module, Array]:
 
 
 def _margins(scores: Array, right: Array, threshold: float) -> Array:
-    """Return by how much the right class' score is above the best other one."""
+    """Return how far the score of the true class is above the best other one."""
     if scores.ndim == 2 and scores.shape[1] > 1:
         rows = np.arange(len(scores))
         others = scores.astype(float)
@@ -328,7 +327,7 @@ def _labels(
     order: Array,
     class_names: Sequence[object] | None,
 ) -> tuple[list[str], list[str]]:
-    """Return what is written over each image, and in which colour."""
+    """Return the label over each image, and its color."""
     given = [rows[order] for rows in (predicted, right) if rows is not None]
     if not given:
         return [], []
@@ -338,13 +337,13 @@ def _labels(
     name = names(where, class_names, 1 + max(shown.max() for shown in given))
     if predicted is None or right is None:
         said = "" if predicted is None else "said "
-        return [f"{said}{name[i]}" for i in given[0]], [GREY] * len(order)
-    labels, colours = [], []
+        return [f"{said}{name[i]}" for i in given[0]], [GRAY] * len(order)
+    labels, colors = [], []
     for p, r in zip(*given, strict=True):
         between = ", " if len(name[p] + name[r]) <= 6 else "\n"
         labels.append(name[r] if p == r else f"is {name[r]}{between}said {name[p]}")
-        colours.append(GREY if p == r else COLOURS[2])
-    return labels, colours
+        colors.append(GRAY if p == r else COLORS[2])
+    return labels, colors
 
 
 def _montage(
@@ -352,14 +351,14 @@ def _montage(
     images: Array,
     columns: int | None,
     labels: list[str],
-    colours: list[str],
+    colors: list[str],
     ax: Any,
     cmap: str | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
     scale: str = "",
 ) -> Any:
-    """Draw many pictures as one, each with a label over it, and what the colours mean beside."""
+    """Draw many pictures as one, each with a label over it, and a color bar beside them."""
     n, H, W = images.shape[:3]
     if columns is None:
         square = math.ceil(math.sqrt(n * H / W))
@@ -368,7 +367,7 @@ def _montage(
     rows = math.ceil(n / columns)
     lines = max((1 + label.count("\n") for label in labels), default=0)
     longest = max((len(line) for label in labels for line in label.split("\n")), default=0)
-    # Lengths are in pixels of the images; one of them is so many points (1/72 inch) long.
+    # Lengths are in pixels of the images; one pixel is this many points (1/72 inch) long.
     points = min(86, 576 / columns) / W
     if ax is not None:
         width, height = inches(prepare(ax))
@@ -385,7 +384,7 @@ def _montage(
     corners = [(row * (H + room) + room, column * (W + gap)) for row, column in places]
     for image, (top, left) in zip(images, corners, strict=True):
         canvas[top : top + H, left : left + W] = image
-    if images.ndim == 4:  # colours go from 0 to 1, and what is between the pictures is transparent
+    if images.ndim == 4:  # colors go from 0 to 1, and the gaps between the pictures are transparent
         canvas = (canvas - low) / ((high - low) or 1.0)
         canvas = np.concatenate([canvas, ~np.isnan(canvas[..., :1])], axis=-1)
         canvas = np.nan_to_num(canvas)
@@ -396,7 +395,7 @@ def _montage(
     if scale:
         ax.figure.colorbar(picture, ax=ax, label=scale, shrink=0.8)
     ax.set_axis_off()
-    for label, ink, (top, left) in zip(labels, colours, corners, strict=False):
+    for label, ink, (top, left) in zip(labels, colors, corners, strict=False):
         ax.text(
             left + W / 2 - 0.5,
             top - 0.5 - 0.15 * size / points,

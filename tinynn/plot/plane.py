@@ -13,7 +13,7 @@ from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.metrics import classes_of, predicted_classes
 from tinynn.modules import Module
-from tinynn.plot._axes import COLOURS, MARKERS, Model, colour, limits, names, outputs, prepare
+from tinynn.plot._axes import COLORS, MARKERS, Model, color, limits, names, outputs, prepare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,41 +35,41 @@ def plot_decision_regions(
     threshold: float = 0.0,
     resolution: int = 300,
 ) -> Axes:
-    """Draw which class a model gives to every point of the plane, with the data on top.
+    """Draw the class that a model predicts at every point of the plane, with the data on top.
 
     Parameters
     ----------
     model : Module or callable
-        Takes points of shape (N, 2) and gives scores of shape (N, C), of which the largest counts,
-        or one column, where class 1 is predicted above `threshold`. A function such as
-        ``lambda X: other.predict_proba(X)`` will do.
+        Takes points of shape (N, 2) and returns scores of shape (N, C), where the largest is the
+        predicted class, or one column, where class 1 is predicted above `threshold`. It may be a
+        function such as ``lambda X: other.predict_proba(X)``.
     X : array_like of shape (N, 2), optional
         Points to draw.
     y : array_like, optional
-        Their classes, as a metric takes them: indices (N,), or for one column (N, 1), or one-hot
-        rows (N, C). The title says how many are predicted right.
+        Their classes, as a metric takes them: indices (N,), or (N, 1) for one column, or one-hot
+        rows (N, C). The title says how many are predicted correctly.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default a new figure.
+        The Axes to draw on; by default those of a new figure.
     xlim, ylim : tuple of (float, float), optional
-        From where to where; by default as far as the points go.
+        The ranges of the axes; by default those of the points.
     class_names : sequence of str, optional
         For the legend, such as ``data.class_names``; by default the indices.
     threshold : float, default 0
         For one column of scores. Zero suits raw scores, 0.5 probabilities.
     resolution : int, default 300
-        How many points are asked for along each axis.
+        How many points to compute along each axis.
 
     Returns
     -------
     matplotlib.axes.Axes
-        What was drawn on.
+        The Axes with the picture.
 
     Raises
     ------
     ShapeError
-        Where the points are not of the plane, or the model's output is not as above.
+        If the points do not lie in the plane, or the model's output is not as above.
     OptionError
-        Where it is not said how far to draw, or `class_names` are too few.
+        If the range to draw is unknown, or `class_names` are too few.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def plot_decision_regions(
     xlim = _reach(where, "xlim", xlim, None if points is None else points[:, 0])
     ylim = _reach(where, "ylim", ylim, None if points is None else points[:, 1])
     n = check_integer(where, "resolution", resolution, minimum=2)
-    # The model is asked in the middle of each small rectangle, whose colour it gives.
+    # The prediction at the center of each small rectangle gives its color.
     across, up = (_middles(*ends, n) for ends in (xlim, ylim))
     scores = outputs(where, model, _grid(across, up))
     regions = predicted_classes(scores, threshold).reshape(n, n)
@@ -113,7 +113,7 @@ def plot_decision_regions(
         origin="lower",
         aspect="auto",
         interpolation="nearest",
-        cmap=ListedColormap([colour(index) for index in range(C)]),
+        cmap=ListedColormap([color(index) for index in range(C)]),
         vmin=-0.5,
         vmax=C - 0.5,
         alpha=0.35,
@@ -124,7 +124,7 @@ def plot_decision_regions(
         from matplotlib.patches import Patch
 
         seen = np.unique(regions)
-        handles = [Patch(color=colour(i), alpha=0.35, label=labels[i]) for i in seen]
+        handles = [Patch(color=color(i), alpha=0.35, label=labels[i]) for i in seen]
         ax.legend(handles=handles, title="class")
     else:
         ax.legend(title="class")
@@ -145,34 +145,34 @@ def plot_function(
     output: int | None = None,
     resolution: int = 300,
 ) -> Axes:
-    """Draw a network as the function that it is: a curve of one input, a contour of two.
+    """Draw a network as a function: a curve for one input, a contour plot for two.
 
     Parameters
     ----------
     model : Module or callable
-        Takes rows of one or two features. Where it does not tell how many (a function does not),
-        there are two if `ylim` is given.
+        Takes rows of one or two features. If their number is unknown, as for a function, there are
+        two if `ylim` is given, else one.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default a new figure.
+        The Axes to draw on; by default those of a new figure.
     xlim : tuple of (float, float), default (-10, 10)
-        From where to where the first input goes.
+        The range of the first input.
     ylim : tuple of (float, float), optional
-        The same for the second one; by default as `xlim`.
+        The range of the second input; by default that of the first.
     output : int, optional
-        Which column of the output to draw. By default a curve for each; a contour has room for
-        one alone, so there it must be said if there are several.
+        The column of the output to draw. By default each has its curve; a contour plot shows only
+        one, so `output` is required if there are several.
     resolution : int, default 300
-        How many points are asked for along each axis of a contour; a curve has ten for each.
+        How many points to compute along each axis of a contour plot; a curve has ten times as many.
 
     Returns
     -------
     matplotlib.axes.Axes
-        What was drawn on. The colours of a contour are explained beside it.
+        The Axes with the picture, and a color bar for a contour plot.
 
     Raises
     ------
     OptionError
-        Where the model takes neither one feature nor two, or it is not said which output to draw.
+        If the model takes neither one feature nor two, or `output` is missing.
 
     Examples
     --------
@@ -197,7 +197,7 @@ def plot_function(
         columns = range(Y.shape[1]) if output is None else [_column(where, output, Y)]
         ax = prepare(ax)
         for i in columns:
-            ax.plot(x, Y[:, i], color=colour(i), label=f"output {i}")
+            ax.plot(x, Y[:, i], color=color(i), label=f"output {i}")
         if len(columns) > 1:
             ax.legend()
         ax.grid(alpha=0.3)
@@ -211,7 +211,7 @@ def plot_function(
     Y = outputs(where, model, _grid(across, up))
     if output is None and Y.shape[1] > 1:
         raise OptionError(
-            f"{where}: the model has {Y.shape[1]} outputs, and a contour shows one: say which, "
+            f"{where}: the model has {Y.shape[1]} outputs, and a contour shows one; fix: choose it, "
             "such as output=0"
         )
     column = _column(where, 0 if output is None else output, Y)
@@ -230,7 +230,7 @@ def plot_function(
 
 
 def _reach(where: str, name: str, given: Limits | None, values: Array | None) -> Limits:
-    """Return how far to draw along one axis: as asked for, or a little beyond the points."""
+    """Return the range of one axis: the given one, or a little more than that of the points."""
     if given is not None:
         return limits(where, name, given)
     if values is None:
@@ -248,7 +248,7 @@ def _middles(low: float, high: float, n: int) -> Array:
 
 
 def _grid(across: Array, up: Array) -> Array:
-    """Return all points of a grid as rows, the lowest line from left to right first."""
+    """Return all points of a grid as rows, starting with the lowest line, from left to right."""
     return np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
 
 
@@ -260,7 +260,7 @@ def _column(where: str, output: int, Y: Array) -> int:
 
 
 def _scatter(ax: Any, points: Array, known: Array | None, labels: list[str]) -> None:
-    """Draw points, those of a class in its colour and with a marker of its own."""
+    """Draw points, with a color and a marker for each class."""
     style = {"s": float(np.clip(6000 / len(points), 8, 30)), "edgecolors": "black"}
     if known is None:
         ax.scatter(*points.T, color="white", linewidths=0.6, **style)
@@ -268,7 +268,7 @@ def _scatter(ax: Any, points: Array, known: Array | None, labels: list[str]) -> 
     for index in np.unique(known):
         ax.scatter(
             *points[known == index].T,
-            color=COLOURS[index % len(COLOURS)],
+            color=COLORS[index % len(COLORS)],
             marker=MARKERS[index % len(MARKERS)],
             linewidths=0.4,
             label=labels[index],

@@ -1,4 +1,4 @@
-"""What flows through a model in one step, and how that goes over training."""
+"""Pictures of the signals in a model, in one step and over training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from tinynn.core.checks import check_choice, shown
 from tinynn.core.types import Array
 from tinynn.errors import OptionError
-from tinynn.plot._axes import GREY, DiagnosisLike, TraceLike, colour, prepare, whole_numbers
+from tinynn.plot._axes import GRAY, DiagnosisLike, TraceLike, color, prepare, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,22 +18,22 @@ __all__ = ["plot_diagnosis", "plot_trace"]
 
 
 def plot_trace(trace: TraceLike, ax: Axes | None = None) -> Axes:
-    """Draw how the outputs of modules, and the derivatives by them, spread from first to last.
+    """Draw the spread of the outputs of modules, and of the gradients there, from first to last.
 
-    Where both lines run level, signals keep their size on the way there and back. A line that rises
-    or falls steadily explodes or vanishes with depth.
+    If both lines are level, signals keep their size in the forward and in the backward pass. If a
+    line rises or falls steadily, the signal explodes or vanishes with depth.
 
     Parameters
     ----------
     trace : Trace
-        What `trace` returned.
+        The result of `trace`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default a new figure.
+        The Axes to draw on; by default those of a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        What was drawn on.
+        The Axes with the picture.
 
     References
     ----------
@@ -54,17 +54,17 @@ def plot_trace(trace: TraceLike, ax: Axes | None = None) -> Axes:
     ax = prepare(ax, figsize=(max(6.4, 1.5 + 0.4 * len(modules)), 4.8))
     series: dict[str, list[Array | None]] = {
         "outputs": [traced.output for traced in modules],
-        "gradients by them": [traced.delta for traced in modules],
+        "gradients with respect to them": [traced.delta for traced in modules],
     }
     positive = False
     for i, (label, arrays) in enumerate(series.items()):
-        # The two stand a little apart, so that their bars do not cover each other.
+        # Shift the two a little, so that their bars do not cover each other.
         x = np.arange(len(arrays)) + (i - 0.5) * 0.16
         spread, low, high = np.array([_sizes(array) for array in arrays]).T
         positive |= bool((spread > 0).any())
-        look: dict[str, Any] = {"color": colour(2 * i), "marker": "os"[i], "markersize": 5}
+        look: dict[str, Any] = {"color": color(2 * i), "marker": "os"[i], "markersize": 5}
         ax.plot(x, spread, label=label, **look)
-        ax.vlines(x, low, high, color=colour(2 * i), alpha=0.4, linewidth=3)
+        ax.vlines(x, low, high, color=color(2 * i), alpha=0.4, linewidth=3)
     if positive:
         ax.set_yscale("log")
     _modules_along_x(ax, [f"{traced.name} {type(traced.module).__name__}" for traced in modules])
@@ -75,7 +75,7 @@ def plot_trace(trace: TraceLike, ax: Axes | None = None) -> Axes:
     return ax
 
 
-# What each number is, and on which kind of axis it is drawn.
+# The meaning of each number, and the scale of its axis.
 QUANTITIES = {
     "mean": ("mean of the outputs", "linear"),
     "std": ("standard deviation of the outputs", "log"),
@@ -89,27 +89,27 @@ USUAL_UPDATE = 1e-3
 
 
 def plot_diagnosis(diagnosis: DiagnosisLike, quantity: str = "std", ax: Axes | None = None) -> Axes:
-    """Draw one number of every module, by depth or, of several looks, over training.
+    """Draw one number of every module, by depth, or over training for several looks.
 
     Parameters
     ----------
     diagnosis : Diagnosis
-        What `diagnose` returned, or the ``diagnosis`` of a `Diagnostics` callback.
+        The result of `diagnose`, or the ``diagnosis`` of a `Diagnostics` callback.
     quantity : str, default "std"
         A column of `Diagnosis.to_dict`: "mean", "std", "dead", "saturated", "gradient_norm",
-        "weight_norm" or "update_ratio". For the last, a line shows about what is usual.
+        "weight_norm" or "update_ratio". For the last, a line shows the usual value.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default a new figure.
+        The Axes to draw on; by default those of a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        What was drawn on.
+        The Axes with the picture.
 
     Raises
     ------
     OptionError
-        Where there is no such number.
+        If there is no such number.
 
     Examples
     --------
@@ -143,13 +143,13 @@ def plot_diagnosis(diagnosis: DiagnosisLike, quantity: str = "std", ax: Axes | N
     )
     ax = prepare(ax, figsize=(max(6.4, 1.5 + 0.4 * len(modules)), 4.8))
     if len(epochs) == 1:
-        ax.plot(values[:, 0], marker="o", color=colour(0))
+        ax.plot(values[:, 0], marker="o", color=color(0))
         _modules_along_x(ax, labels)
     else:
-        # From the first module to the last one from dark to light.
+        # Dark for the first module, light for the last one.
         for row, label, t in zip(values, labels, np.linspace(0, 1, len(labels)), strict=True):
             shade = (0.9 * t, 0.2 + 0.5 * t, 0.55 - 0.5 * t)
-            width = 3 - 1.8 * t  # a line that lies on another does not hide it
+            width = 3 - 1.8 * t  # so that overlapping lines stay visible
             x = [epoch + 1 for epoch in epochs]
             ax.plot(x, row, label=label, color=shade, linewidth=width)
         ax.set_xlabel("epoch")
@@ -159,7 +159,7 @@ def plot_diagnosis(diagnosis: DiagnosisLike, quantity: str = "std", ax: Axes | N
     elif scale == "part":
         ax.set_ylim(-0.03, 1.03)
     if quantity == "update_ratio":
-        ax.axhline(USUAL_UPDATE, color=GREY, linestyle=":", label="about usual")
+        ax.axhline(USUAL_UPDATE, color=GRAY, linestyle=":", label="about usual")
     if len(epochs) > 1:
         _legend_beside(ax)
     ax.set_title(
@@ -181,7 +181,7 @@ def _modules_along_x(ax: Axes, names: list[str]) -> None:
 
 
 def _sizes(array: Array | None) -> tuple[float, float, float]:
-    """Return deviation, and where the middle 90 % of sizes lie; NaN for what no log axis shows."""
+    """Return the deviation and the middle 90 % of sizes; NaN where a log axis shows nothing."""
     if array is None or not np.isfinite(array).all() or not array.any():
         return np.nan, np.nan, np.nan
     sizes = np.abs(array[array != 0])

@@ -67,13 +67,13 @@ class RateSearch:
         matplotlib.axes.Axes
             The axes that were drawn on.
         """
-        from tinynn.plot._axes import GREY, colour, prepare
+        from tinynn.plot._axes import GRAY, color, prepare
 
         ax = prepare(ax)
-        ax.plot(self.rates, self.losses, color=colour(0))
+        ax.plot(self.rates, self.losses, color=color(0))
         if self.suggestion is not None:
             label = f"suggestion {self.suggestion:.2g}"
-            ax.axvline(self.suggestion, color=GREY, linestyle="--", label=label)
+            ax.axvline(self.suggestion, color=GRAY, linestyle="--", label=label)
             ax.legend()
         ax.set_xscale("log")
         ax.set_title("Loss while the learning rate rises")
