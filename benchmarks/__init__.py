@@ -1,1 +1,1 @@
-"""Measurements whose figures the README gives; nothing here is installed."""
+"""Measurements behind the figures in the README; nothing here is installed."""

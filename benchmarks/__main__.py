@@ -1,4 +1,4 @@
-"""One table: tinynn, the floor and every peer that is installed, side by side."""
+"""Compare tinynn, the floor and every installed peer in one table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from benchmarks.workloads import WORKLOADS
 __all__ = ["main"]
 
 EPILOG = """\
-Every peer runs in a process of its own and begins with the same weights; what it
-computes must agree with a float64 reference before it is timed. Then all take
-turns. Each library uses its own default threads unless --threads says otherwise.
+Every peer runs in its own process and begins with the same weights; its results
+must agree with a float64 reference before it is timed. Then all take turns. Each
+library uses its own default threads unless --threads says otherwise.
 
 examples:
   python -m benchmarks
@@ -32,12 +32,12 @@ also, each with --help: python -m benchmarks.targets, which judges several runs,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the tables, and write them into a folder if asked to.
+    """Measure, print the tables, and write them to a folder if asked to.
 
     Returns
     -------
     int
-        The exit code: 0, 1 where nothing could be timed, 130 for Ctrl-C.
+        The exit code: 0, 1 if nothing could be timed, 130 for Ctrl-C.
     """
     parser = Parser("benchmarks", "Time tinynn and its peers side by side.", EPILOG)
     parser.add_workloads(list(WORKLOADS))
@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_length(rounds=15, seconds=0.2)
     parser.add_threads()
     parser.add_output()
-    parser.add_argument(
-        "--list", action="store_true", help="list workloads and peers, and do no more"
-    )
+    parser.add_argument("--list", action="store_true", help="list workloads and peers, then stop")
     options = parser.parse(arguments)
     if options.list:
         print_lists()
@@ -87,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def print_lists() -> None:
-    """Print which workloads and peers there are, and which peers are installed."""
+    """Print the workloads and the peers, and which peers are installed."""
     print("workloads:")
     for name, workload in WORKLOADS.items():
         print(f"  {name:17}{workload.title}")

@@ -1,4 +1,4 @@
-"""How well tinynn learns: the accuracies in the README, each from one experiment here.
+"""Measure how well tinynn learns: each accuracy in the README is one experiment here.
 
 Run as ``python -m benchmarks.accuracy EXPERIMENT``. MNIST is downloaded
 once, or read from the folder that the environment variable TINYNN_DATA names. The
@@ -21,7 +21,7 @@ SEEDS = range(5)
 
 
 class Result(NamedTuple):
-    """What a run on iris came to."""
+    """The results of a run on iris."""
 
     train_loss: float
     validation_loss: float
@@ -55,7 +55,7 @@ def iris(seed: int, progress: bool = False) -> Result:
 
 
 def report_iris() -> None:
-    """Print what five seeds come to, and their medians."""
+    """Print the results of five seeds, and their medians."""
     print("iris, 4-10-3, sigmoid, 200 epochs of SGD: mean losses of a sample")
     results = [iris(seed) for seed in SEEDS]
     for seed, result in zip(SEEDS, results, strict=True):
@@ -72,7 +72,7 @@ def _row(name: str, result: Result) -> str:
 
 
 def report_digits() -> None:
-    """Print what ``python -m tinynn`` comes to with its own and with other seeds."""
+    """Print the results of ``python -m tinynn`` with its own seed and with others."""
     print("digits, the command line's default")
     for seed in range(10):
         print(f"  seed {seed}: ", end="", flush=True)
@@ -80,7 +80,7 @@ def report_digits() -> None:
 
 
 def report_mnist() -> None:
-    """Print what the batch-norm network comes to in ten epochs on MNIST."""
+    """Print the results of the batch-norm network after ten epochs on MNIST."""
     print("MNIST, 784-100-100-100-10, batch normalization and ELU, 10 epochs of Adam")
     tnn.manual_seed(0)
     data = MNISTDataLoaderFactory(batch_size=32)
@@ -94,7 +94,7 @@ def report_mnist() -> None:
 
 
 def report_cnn() -> None:
-    """Print what a small convolutional network comes to in five epochs on MNIST."""
+    """Print the results of a small convolutional network after five epochs on MNIST."""
     print("MNIST, two convolutions of 16 and 32 channels, batch normalization, 5 epochs of Adam")
     tnn.manual_seed(0)
     data = MNISTDataLoaderFactory(batch_size=64, flatten=False)
@@ -129,7 +129,7 @@ def _train_and_print(
 
 
 def spirals(residual: bool, seed: int, depth: int = 30, width: int = 16, epochs: int = 30) -> float:
-    """Train a deep network on two spirals, with or without ways around its layers."""
+    """Train a deep network on two spirals, with or without residual connections."""
     tnn.manual_seed(seed)
     data = PlaneDataLoaderFactory("spirals", n_samples=1000, scale=True, rng=seed)
     model = tnn.ModuleList([tnn.Linear(2, width)])
@@ -150,7 +150,7 @@ def spirals(residual: bool, seed: int, depth: int = 30, width: int = 16, epochs:
 
 
 def report_residual() -> None:
-    """Print what thirty layers come to, plain and residual."""
+    """Print the results of thirty layers, plain and residual."""
     print("spirals, 30 layers of 16 units, 30 epochs of Adam: test accuracy")
     for seed in range(3):
         plain, residual = spirals(False, seed), spirals(True, seed)

@@ -1,4 +1,4 @@
-"""Training over MPI: what two processes gain here, and on paper what a thousand would."""
+"""Measure training over MPI with two processes, and predict it for a thousand."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ PROCESSES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
 
 class Network(NamedTuple):
-    """What joins the machines, with one process on each of them.
+    """A network between machines, each with one process.
 
     Attributes
     ----------
     title : str
-        For the table.
+        The name in the table.
     latency : float
-        α, the seconds that a message of no length takes.
+        α, the seconds that an empty message takes.
     bandwidth : float
-        1/β, bytes in a second.
+        1/β, bytes per second.
     """
 
     title: str
@@ -50,8 +50,8 @@ class Network(NamedTuple):
     bandwidth: float
 
 
-# The bandwidths are the line rates of the two standards; the latencies are what MPI reaches over
-# them in round numbers: tens of microseconds through TCP, one or two without the kernel.
+# The bandwidths are the line rates of the two standards; the latencies are typical of MPI over
+# them, in round numbers: tens of microseconds through TCP, one or two without the kernel.
 NETWORKS = [
     Network("10 Gbit/s Ethernet, TCP", 30e-6, 1.25e9),
     Network("100 Gbit/s InfiniBand", 2e-6, 12.5e9),
@@ -59,18 +59,18 @@ NETWORKS = [
 
 
 def allreduce_seconds(n_bytes: float, K: int, network: Network, add: float) -> float:
-    """Return how long an Allreduce takes, by the better of the two algorithms that MPICH has.
+    """Return the time of an Allreduce, with the better of MPICH's two algorithms.
 
     Parameters
     ----------
     n_bytes : float
         n, the length of the vector.
     K : int
-        How many processes.
+        The number of processes.
     network : Network
         α and β.
     add : float
-        γ, the seconds that adding one byte takes.
+        γ, the seconds to add one byte.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def allreduce_seconds(n_bytes: float, K: int, network: Network, add: float) -> f
 
 
 def step_seconds(measured: dict[str, Any], rows: float, K: int, network: Network) -> float:
-    """Return how long a step takes in which every process has so many rows."""
+    """Return the time of a step in which every process has this many rows."""
     fixed, a_row = measured["line"]
     add = measured["add"]
     exchange = allreduce_seconds(measured["bytes"], K, network, add)
@@ -96,11 +96,11 @@ def step_seconds(measured: dict[str, Any], rows: float, K: int, network: Network
     return fixed + a_row * rows + exchange
 
 
-# ---- what is measured, in the processes -----------------------------------------------------
+# ---- measurements, in the processes ---------------------------------------------------------
 
 
 def work(name: str, rows: Sequence[int], seconds: float, sync_batch_norm: bool) -> dict[str, Any]:
-    """Return the seconds of a step of so many rows in all, and of what is exchanged in it."""
+    """Return the seconds of a step with this many rows in total, and of its exchanges."""
     tnn.distributed.init(sync_batch_norm=sync_batch_norm)
     tnn.set_threads(1)
     group = processes.current
@@ -133,7 +133,7 @@ def work(name: str, rows: Sequence[int], seconds: float, sync_batch_norm: bool) 
         batches = [batch for batch in loader if len(batch[0])][:16]
         for batch in batches[:3]:
             step(*batch)
-        # As many steps on all processes, so they are counted before.
+        # All processes must take equally many steps, so count them first.
         start = time.perf_counter()
         for batch in batches:
             step(*batch)
@@ -156,7 +156,7 @@ def work(name: str, rows: Sequence[int], seconds: float, sync_batch_norm: bool) 
 
 
 def run(n: int, *arguments: Any) -> dict[str, Any]:
-    """Let so many processes do the work, one thread each, and return what the first one found."""
+    """Run the work in this many processes, one thread each, and return the first one's result."""
     command = shutil.which("mpiexec", path=Path(sys.executable).parent) or "mpiexec"
     done = subprocess.run(  # noqa: S603 - this very file
         [
@@ -172,23 +172,23 @@ def run(n: int, *arguments: Any) -> dict[str, Any]:
 
 
 def measure(name: str, sync: bool, rounds: int, seconds: float) -> dict[str, Any]:
-    """Return what one and two processes take, in turns, and the line through smaller batches."""
+    """Return the times of one and two processes, in turns, and a line through smaller batches."""
     batch = WORKLOADS[name].batch_size
     halves = [batch // 2**i for i in range(int(math.log2(batch)))]
     turns = []
     for _ in range(rounds):
-        # Half of the batch, in two processes that have nothing to do with each other: cores share
-        # caches and memory, and virtual ones may share more.
+        # Half of the batch, in two independent processes: cores share caches and memory, and
+        # virtual ones may share more.
         with ThreadPoolExecutor(2) as pool:
             beside = pool.map(lambda _: run(1, name, [batch // 2], seconds, False), "ab")
             halves_took = max(found["rows"][str(batch // 2)]["step"] for found in beside)
         one, two = (run(k, name, [batch], seconds, sync)["rows"][str(batch)] for k in (1, 2))
         turns.append((one["step"], two["step"], halves_took, two["exchange"] / two["step"]))
-    # The fastest turn of each: whatever else the machine does makes waiting for one another longer.
+    # Take the fastest turn of each: other work on the machine makes processes wait for each other.
     fastest_one, fastest_two, fastest_halves = (min(turn[i] for turn in turns) for i in range(3))
     smaller = run(1, name, halves, seconds, sync)
     times = [smaller["rows"][str(n)]["step"] for n in halves]
-    # Through the smallest share and the whole batch; what lies between is close to the line.
+    # A line through the smallest share and the whole batch; the others are close to it.
     a_row = (times[0] - times[-1]) / (halves[0] - halves[-1])
     return {
         "batch": batch,
@@ -227,7 +227,7 @@ def measured_table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def paper_table(found: dict[str, Any], networks: Sequence[Network], weak: bool) -> str:
-    """Return speed-ups for K up to 1,024; of the same batch, or of a batch that grows with K."""
+    """Return speed-ups for K up to 1,024, for the same batch or one that grows with K."""
     rows = []
     for network in networks:
         one = step_seconds(found, found["batch"], 1, network)
@@ -272,7 +272,7 @@ def text_of(results: dict[str, dict[str, Any]], networks: Sequence[Network]) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write the tables into the documentation if asked to."""
+    """Measure, print, and write the tables to the documentation if asked to."""
     parser = Parser(
         "benchmarks.distributed",
         "Measure training by one and by two processes, in turns and with one thread each, and\n"

@@ -1,4 +1,4 @@
-"""The scikit-learn estimators beside MLPClassifier and MLPRegressor: scores, and training times.
+"""Compare our estimators with MLPClassifier and MLPRegressor: scores, and training times.
 
 Both train networks of the same layers with the same optimizer, learning rate, penalty, batch size
 and number of epochs, on the same rows, in turn.
@@ -30,7 +30,7 @@ from tinynn.estimators import NeuralNetClassifier, NeuralNetRegressor
 __all__ = ["main"]
 
 FOLDS = 4
-# The score counts as worse where a one-sided t test over the seeds says so at this level.
+# A score counts as worse if a one-sided t test over the seeds says so at this level.
 LEVEL = 0.05
 
 Arrays = tuple[NDArray[Any], NDArray[Any]]
@@ -39,7 +39,7 @@ Arrays = tuple[NDArray[Any], NDArray[Any]]
 def houses(n: int = 20_640) -> Arrays:
     """Return rows like those of the California housing data: 8 skewed features, and a price.
 
-    The price depends on incomes, on how near two cities are, and a little on all else.
+    The price depends on incomes, on the distance of two cities, and a little on all else.
     """
     rng = np.random.default_rng(0)
     latitude, longitude = rng.uniform(32.5, 42, n), rng.uniform(-124.3, -114.3, n)
@@ -56,7 +56,7 @@ def houses(n: int = 20_640) -> Arrays:
 
 
 class Experiment(NamedTuple):
-    """What both are trained on, and how."""
+    """A data set and the options of training, the same for both."""
 
     load: Callable[[], Arrays]
     hidden: tuple[int, ...]
@@ -66,7 +66,7 @@ class Experiment(NamedTuple):
 
 
 def bundled(load: Callable[..., Arrays]) -> Callable[[], Arrays]:
-    """Return how to load one of the data sets that come with scikit-learn."""
+    """Return a function that loads one of the data sets that come with scikit-learn."""
     return lambda: load(return_X_y=True)
 
 
@@ -100,7 +100,7 @@ def pair(experiment: Experiment, epochs: int, seed: int) -> list[Any]:
 
 
 def measure(experiment: Experiment, seeds: int, epochs: int) -> dict[str, Any]:
-    """Return for every seed and fold the two scores and the two training times, ours first."""
+    """Return the two scores and training times for every seed and fold, ours first."""
     X, y = experiment.load()
     scores, seconds = np.empty((seeds, FOLDS, 2)), np.empty((seeds, FOLDS, 2))
     Folds = KFold if experiment.regression else StratifiedKFold
@@ -127,7 +127,7 @@ def measure(experiment: Experiment, seeds: int, epochs: int) -> dict[str, Any]:
 
 
 def summary(scores: NDArray[Any], seconds: NDArray[Any]) -> dict[str, Any]:
-    """Return means and spreads over the seeds, and whether ours is worse than by chance."""
+    """Return means and spreads over the seeds, and whether ours is significantly worse."""
     of_seeds = scores.mean(axis=1)  # every row of the data was a test row once for each seed
     difference = of_seeds[:, 0] - of_seeds[:, 1]
     n = len(difference)
@@ -172,7 +172,7 @@ def results_table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def markdown(written: dict[str, Any]) -> str:
-    """Return the table with what is to be known about it."""
+    """Return the table and the notes on it."""
     import sklearn
 
     import tinynn
@@ -194,17 +194,17 @@ def markdown(written: dict[str, Any]) -> str:
 
 
 def document(path: Path, text: str) -> None:
-    """Put a text into a page, between its two marks."""
+    """Insert a text into a page, between its two marks."""
     begin, end = (f"<!-- python -m benchmarks.estimators: {mark} -->" for mark in ("begin", "end"))
     before, found, rest = path.read_text("utf-8").partition(begin)
     if not found or end not in rest:
-        raise SystemExit(f"{path} has no lines {begin} and {end} to put the table between")
+        raise SystemExit(f"{path} has no lines {begin} and {end} for the table")
     after = rest.partition(end)[2]
     path.write_text(f"{before}{begin}\n{text}{end}{after}", "utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write into a folder or a page if asked to."""
+    """Measure, print, and write to a folder or a page if asked to."""
     parser = Parser("benchmarks.estimators", __doc__)
     parser.add_argument(
         "--experiments",
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine = describe_machine(None)
     results: dict[str, Any] = {}
     with warnings.catch_warnings():
-        # Both are told how many epochs to take.
+        # Both get the number of epochs.
         warnings.simplefilter("ignore", ConvergenceWarning)
         for name in options.experiments:
             epochs = 2 if options.quick else EXPERIMENTS[name].epochs

@@ -1,4 +1,4 @@
-"""The weights that every peer begins with: those that tinynn draws."""
+"""The initial weights of every peer, drawn by tinynn."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def initial_state(workload: Workload) -> State:
     Raises
     ------
     LookupError
-        Where this tinynn lacks a module that the network needs.
+        If this tinynn lacks a module that the network needs.
     """
-    # Here, as the processes of the peers import this file too, and would hold tinynn.
+    # Imported here, because the processes of the peers import this file too, but not tinynn.
     import tinynn as tnn
     from benchmarks.peers.tinynn_peer import build_model
 

@@ -1,4 +1,4 @@
-"""How long one prediction for one row takes: the median, and what one in a hundred exceeds."""
+"""Measure the time of one prediction for one row: the median and the 99th percentile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 __all__ = ["main"]
 
 DEFAULT = ["tinynn", "tinynn-compiled", "numpy", "pytorch", "scikit-learn", "onnxruntime"]
-CALLS = 500  # in a turn
+CALLS = 500  # predictions in a turn
 
 
 def single_row(workload: Workload) -> Workload:
@@ -31,7 +31,7 @@ def single_row(workload: Workload) -> Workload:
 def latencies(
     processes: dict[str, PeerProcess], workload: Workload, rounds: int, calls: int, bar: Any
 ) -> dict[str, Any]:
-    """Return median and 99th percentile in seconds for all peers, which take turns."""
+    """Return the median and the 99th percentile, in seconds, of all peers, which take turns."""
     ready, left_out = setup(processes, single_row(workload))
     times: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(rounds):
@@ -69,7 +69,7 @@ def section(name: str, result: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write into a folder if asked to."""
+    """Measure, print, and write to a folder if asked to."""
     parser = Parser("benchmarks.latency", "Time the prediction of a single row.")
     parser.add_workloads(["A", "B", "E"], list("ABCDEGH"))
     parser.add_peers(DEFAULT)

@@ -1,4 +1,4 @@
-"""On what the numbers were measured."""
+"""Describe the machine of a measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The most memory that training takes, each library in a fresh process."""
+"""Measure the peak memory of training, with each library in a new process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def section(name: str, result: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write into a folder if asked to."""
+    """Measure, print, and write to a folder if asked to."""
     parser = Parser(
         "benchmarks.memory",
         "Measure the peak memory of training, by resource.getrusage in fresh processes.\n"

@@ -1,4 +1,4 @@
-"""The options of the command line that the modules here share."""
+"""Command-line options that the modules here share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Parser", "count", "installed", "length"]
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says in one line what is wrong, and knows the options that many share."""
+    """A parser with the shared options, which reports errors in one line."""
 
     def __init__(self, program: str, description: str, epilog: str | None = None) -> None:
         super().__init__(
@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """End the process with code 2."""
+        """Print the error, and end the process with code 2."""
         print(f"{self.prog}: error: {message} (--help lists the options)", file=sys.stderr)
         raise SystemExit(2)
 
@@ -134,7 +134,7 @@ def length(text: str) -> float:
 
 
 def installed(names: Sequence[str]) -> list[str]:
-    """Return the peers whose packages are there, and say in one line each which are not."""
+    """Return the peers whose packages are installed, and print a line for each of the others."""
     there = []
     for name in dict.fromkeys(names):
         if missing := peers.missing(name):

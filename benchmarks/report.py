@@ -1,4 +1,4 @@
-"""From times to tables: medians and quartiles, ratios round by round, and the targets."""
+"""Turn times into tables: medians and quartiles, ratios round by round, and the targets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.workloads import OURS, TARGETS, WORKLOADS
 
 __all__ = ["NOISY", "duration", "markdown", "quartiles", "summarize", "table", "where", "write"]
 
-# A row is marked noisy where its quartiles are further apart than this part of its median.
+# A row is marked noisy if its quartiles are further apart than this fraction of its median.
 NOISY = 0.2
 
 
@@ -25,10 +25,10 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def summarize(name: str, result: dict[str, Any]) -> dict[str, Any]:
-    """Add to what `runner.measure` returned the statistics, the ratios and the targets.
+    """Add statistics, ratios and targets to the result of `runner.measure`.
 
-    Ratios are taken round by round, of turns that were near each other in time, and only then
-    is their median taken: what slows the whole machine for a while drops out.
+    Take the ratios round by round, of turns that were close in time, and then their median: so a
+    temporary slowdown of the whole machine has no effect.
     """
     times = {peer: np.array(facts["seconds"]) for peer, facts in result["peers"].items()}
     rows = {}
@@ -43,7 +43,7 @@ def summarize(name: str, result: dict[str, Any]) -> dict[str, Any]:
     for other, limit in TARGETS.get(name, {}).items():
         if OURS not in rows or other not in rows:
             continue
-        # What the ratio would be if it took no longer than the products alone.
+        # The ratio if it took no longer than the matrix products alone.
         bound: float | None = 1.0
         if other == "floor":
             ratio = rows[OURS]["to_floor"]["median"]
@@ -64,7 +64,7 @@ def summarize(name: str, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def duration(seconds: float, digits: int = 3) -> str:
-    """Return a time in the unit that suits it.
+    """Return a time in a suitable unit.
 
     >>> duration(0.000331), duration(1.5)
     ('331 µs', '1.5 s')
@@ -97,7 +97,7 @@ def _ratio(row: dict[str, Any], key: str) -> str:
 
 
 def _target(peer: str, targets: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """Return target and whether it is met: ours against the floor, a peer's against ours."""
+    """Return the target and whether it is met: ours against the floor, a peer's against ours."""
     for target in targets:
         if target["against"] == ("floor" if peer == OURS else peer):
             text = f"≤ {target['limit']:g} × floor" if peer == OURS else f"≥ {target['limit']:g}"
@@ -147,7 +147,7 @@ def overview(summaries: dict[str, dict[str, Any]]) -> str:
 
 
 def where(machine: dict[str, Any]) -> list[str]:
-    """Return when, by which command and on what numbers were measured, as a list."""
+    """Return the date, command and machine of a measurement, as a list."""
     load = machine["load_at_start"]
     return [
         f"{machine['date']}, `{machine['command']}`",
@@ -158,7 +158,7 @@ def where(machine: dict[str, Any]) -> list[str]:
 
 
 def machine_lines(machine: dict[str, Any], summaries: dict[str, dict[str, Any]]) -> list[str]:
-    """Return what the numbers were measured on, and what the peers were, as a list."""
+    """Return the machine of a measurement and the versions of the peers, as a list."""
     versions: dict[str, str] = {}
     threads: dict[str, dict[str, None]] = {}
     for summary in summaries.values():

@@ -1,4 +1,4 @@
-"""Peers in processes of their own: they must agree first, and then take turns before the clock."""
+"""Run each peer in its own process: check that all agree, then time them in turns."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ __all__ = [
     "take_turns",
 ]
 
-# Relative to the float64 reference. Float32 ends up about 1e-6 from it in all workloads, and a
-# learning rate that is wrong by one part in a hundred about 1e-3.
+# Relative to the float64 reference. Float32 is about 1e-6 away from it in all workloads; with a
+# learning rate that is wrong by 1 %, it is about 1e-3 away.
 TOLERANCE = 1e-4
-# Long, since torch.compile calls a C++ compiler before it first answers.
+# Long, because torch.compile runs a C++ compiler before its first answer.
 PATIENCE = 300
-# Between two turns, so that the threads of the last one have stopped waiting for more work: those
-# of OpenBLAS look for it for 2^26 ticks of the processor's clock.
+# The pause between two turns, so that the threads of the last one stop waiting for more work:
+# OpenBLAS's threads wait for 2^26 ticks of the processor's clock.
 PAUSE = 0.03
 
 THREAD_VARIABLES = (
@@ -45,18 +45,18 @@ THREAD_VARIABLES = (
 
 
 class PeerFailedError(Exception):
-    """A peer has no part in a workload, raised, ended or did not answer: one line says which."""
+    """A peer takes no part in a workload, raised, ended or did not answer; one line says which."""
 
 
 class PeerProcess:
-    """A peer in a process of its own, which lives until `close`.
+    """A peer in its own process, which lives until `close`.
 
     Parameters
     ----------
     name : str
         In `peers.PEERS`, or "module:Class".
     threads : int or None
-        How many threads it is to use; None leaves it to the library.
+        The number of threads; None leaves it to the library.
     """
 
     def __init__(self, name: str, threads: int | None = None) -> None:
@@ -96,7 +96,7 @@ class PeerProcess:
 
 @contextmanager
 def started(names: Sequence[str], threads: int | None) -> Iterator[dict[str, PeerProcess]]:
-    """Start a process for each peer, and end them all whatever happens."""
+    """Start a process for each peer, and always end them all."""
     processes: dict[str, PeerProcess] = {}
     try:
         for name in names:
@@ -109,7 +109,7 @@ def started(names: Sequence[str], threads: int | None) -> Iterator[dict[str, Pee
 
 @contextmanager
 def _environment(threads: int | None) -> Iterator[None]:
-    """Let processes that are started meanwhile find a number of threads in their environment."""
+    """Set the number of threads in the environment of processes started inside the block."""
     if threads is None:
         yield
         return
@@ -127,7 +127,7 @@ def _environment(threads: int | None) -> Iterator[None]:
 
 def _serve(connection: Connection, name: str, threads: int | None) -> None:
     """Answer commands until the other side hangs up."""
-    # What libraries print on the way must not disturb the tables: nobody reads it.
+    # Discard what libraries print, so that it does not disturb the tables.
     sys.stdout.flush()
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -148,13 +148,13 @@ def _serve(connection: Connection, name: str, threads: int | None) -> None:
 
 
 class _Server:
-    """What a peer can be asked, in its own process."""
+    """Answer the commands to a peer, in its own process."""
 
     def __init__(self, name: str, threads: int | None) -> None:
         self.name, self.threads = name, threads
 
     def setup(self, workload: Workload, state: State) -> dict[str, Any]:
-        """Make the peer ready, and return what it is made of."""
+        """Build the peer, and return its versions and whether it has results to compare."""
         kind = peers.load(self.name)
         reason = kind.cannot(workload)
         if reason is not None:
@@ -164,11 +164,11 @@ class _Server:
         return {"versions": versions, "computes": kind.computes}
 
     def check(self) -> NDArray[Any]:
-        """Return what peers must agree in."""
+        """Return the numbers that must agree between peers."""
         return self.peer.check()
 
     def passes(self, seconds: float) -> int:
-        """Return how many passes take about so long."""
+        """Return how many passes take about this long."""
         self.peer.warm_up()
         self.peer.one_pass()
         return max(1, round(seconds / self._time(1)))
@@ -180,7 +180,7 @@ class _Server:
         return self._time(passes) / (passes * self.peer.steps_in_pass)
 
     def latency(self, n: int) -> list[float]:
-        """Return the seconds of n predictions, each by itself."""
+        """Return the seconds of n predictions, each timed alone."""
         times = []
         for _ in range(n):
             start = time.perf_counter()
@@ -189,18 +189,18 @@ class _Server:
         return times
 
     def n_threads(self) -> str:
-        """Say how many threads the library uses."""
+        """Return how many threads the library uses."""
         return self.peer.n_threads()
 
     def peak_memory(self) -> int:
-        """Return the most bytes of memory this process has had so far."""
+        """Return the peak memory of this process so far, in bytes."""
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 
     def load(self) -> None:
-        """Import the library, and no more."""
+        """Import only the library."""
         peers.load(self.name)
 
     def _time(self, passes: int) -> float:
@@ -215,7 +215,7 @@ class _Server:
 
 
 def disagreement(values: NDArray[Any], expected: NDArray[Any]) -> str | None:
-    """Say how a peer differs from the reference; None where it agrees to float32 tolerance."""
+    """Return how a peer differs from the reference, or None if it agrees within float32."""
     if values.shape != expected.shape:
         return f"computes something else: shape {values.shape}, not {expected.shape}"
     apart = np.abs(values - expected) / np.maximum(np.abs(expected), 1e-2)
@@ -232,7 +232,7 @@ def disagreement(values: NDArray[Any], expected: NDArray[Any]) -> str | None:
 def setup(
     processes: dict[str, PeerProcess], workload: Workload
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Make all peers ready, and compare what they compute.
+    """Build all peers, and compare their results.
 
     Returns
     -------
@@ -271,9 +271,10 @@ def setup(
 def take_turns(
     processes: dict[str, PeerProcess], rounds: int, seconds: float
 ) -> Iterator[tuple[str, float | str]]:
-    """Yield the name of a peer and the seconds it took, turn by turn; a text where it failed.
+    """Yield the name of a peer and its seconds, turn by turn, or a message if it failed.
 
-    In every round each peer has one turn of about the given length, and another one begins.
+    In every round each peer has one turn of about the given length; rounds start with different
+    peers.
     """
     passes: dict[str, int] = {}
     for name, process in processes.items():
@@ -304,8 +305,8 @@ def measure(
     Returns
     -------
     dict
-        "peers": for every peer its facts and "seconds", one number a round; "left_out": the
-        others, with the reason.
+        "peers": facts and "seconds" of every peer, one number per round; "left_out": the others,
+        with the reason.
     """
     ready, left_out = setup(processes, workload)
     if progress is not None:

@@ -1,4 +1,4 @@
-"""How the cost of a step grows with batch, width and depth, as a ratio to the floor."""
+"""Measure how the cost of a step grows with batch, width and depth, relative to the floor."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["AXES", "main"]
 
 
 class Axis(NamedTuple):
-    """One thing that grows while all else stays."""
+    """One size that grows while the others stay constant."""
 
     title: str
     label: str
     values: tuple[int, ...]
 
     def workload(self, name: str, value: int) -> Workload:
-        """Return the workload at one value."""
+        """Return the workload for one value."""
         batch, width, depth = 64, 256, 2
         if name == "batch":
             batch, width = value, 512
@@ -61,7 +61,7 @@ AXES = {
 
 def plot(axis: Axis, points: dict[int, dict[str, Any]], path: Path) -> None:
     """Draw the ratio to the floor of every peer, with its quartiles."""
-    from matplotlib.figure import Figure  # not pyplot: no window, no display needed
+    from matplotlib.figure import Figure  # not pyplot, which may need a display
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
@@ -104,7 +104,7 @@ def section(axis: Axis, points: dict[int, dict[str, Any]], left_out: dict[str, s
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write tables and pictures into a folder if asked to."""
+    """Measure, print, and write tables and pictures to a folder if asked to."""
     parser = Parser(
         "benchmarks.scaling",
         "Measure how the cost of a training step grows, as a ratio to the floor.\n"

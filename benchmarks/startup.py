@@ -1,4 +1,4 @@
-"""How long an import takes, and how large what is installed is."""
+"""Measure import times, and the sizes of installed packages."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ print(time.perf_counter() - before, time.perf_counter() - start)
 
 
 def import_seconds(name: str) -> float:
-    """Return how long an import takes in a fresh process, its start not counted."""
+    """Return the time of an import in a new process, without the start of the process."""
     command = [sys.executable, "-c", CODE.format(name)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ours
     return float(done.stdout)
 
 
 def requirements(distribution: str) -> list[str]:
-    """Return the names of what a distribution requires, extras left aside."""
+    """Return the names of a distribution's requirements, without extras."""
     try:
         lines = importlib.metadata.requires(distribution) or []
     except importlib.metadata.PackageNotFoundError:
-        # tinynn, where it is run from its sources and not installed.
+        # tinynn, if it runs from its sources and is not installed.
         metadata = Path(__file__).parents[1] / "pyproject.toml"
         lines = tomllib.loads(metadata.read_text("utf-8"))["project"]["dependencies"]
     lines = [line for line in lines if "extra ==" not in line]
@@ -69,13 +69,13 @@ def size(distribution: str) -> int:
             return 0  # required on other systems only
         paths = []
     if distribution == LIBRARIES["tinynn"] and (spec := importlib.util.find_spec("tinynn")):
-        # Where it is installed in place, its files are not listed.
+        # An editable installation does not list its files.
         paths = list(Path(str(spec.origin)).parent.rglob("*.py"))
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def with_requirements(distribution: str) -> set[str]:
-    """Return a distribution and all that it needs, directly or not, and that is installed."""
+    """Return a distribution and all its installed requirements, direct and indirect."""
     found, waiting = set(), [distribution]
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
@@ -89,7 +89,7 @@ def with_requirements(distribution: str) -> set[str]:
 
 
 def targets(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """Return whether the import of tinynn is as quick as it should be."""
+    """Return whether the import of tinynn meets its targets."""
     seconds = {name: row["seconds"]["median"] for name, row in rows.items()}
     lines = []
     if {"tinynn", "numpy"} <= set(seconds):
@@ -104,7 +104,7 @@ def targets(rows: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def first_steps() -> list[str]:
-    """Return how long the first compiled step of A takes, without and with a cache on disk."""
+    """Return the time of the first compiled step of A, without and with a cache on disk."""
     if not importlib.util.find_spec("numba"):
         return ["- Numba is not installed: no compiled step was timed"]
     lines = []
@@ -127,7 +127,7 @@ def first_steps() -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write into a folder if asked to."""
+    """Measure, print, and write to a folder if asked to."""
     parser = Parser("benchmarks.startup", "Time imports in fresh processes, and measure sizes.")
     parser.add_length(rounds=15)
     parser.add_output()

@@ -1,9 +1,9 @@
-"""What numbers too small to be normal cost an optimizer, and what is done about them.
+"""Measure the cost of subnormal numbers for optimizers, with and without our remedy.
 
-A weight that has died has a gradient of zero, so what an optimizer remembers of it shrinks with
-every step, until it is a subnormal number, for which many processors take much longer. Here three
-weights in ten die, after one gradient. The time of a step is compared with nothing done, with what
-the library does (such numbers are set to zero now and then), and with all weights alive.
+A dead weight has a gradient of zero, so the numbers that an optimizer remembers of it shrink with
+every step until they are subnormal, and many processors take much longer for those. Here three
+weights in ten die after one gradient. Three times of a step are compared: without a remedy, with
+the library's (it sets such numbers to zero now and then), and with all weights alive.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 N = 670_000  # the parameters of workloads C and D
 DEAD = 0.3
-# After so many steps the first moments of dead weights are subnormal: 0.9^1000 is 1e-46.
+# After this many steps the first moments of dead weights are subnormal: 0.9^1000 is 1e-46.
 STEPS_BEFORE = 1000
 
 OPTIMIZERS: dict[str, Callable[[Any], tnn.Optimizer]] = {
@@ -34,7 +34,7 @@ OPTIMIZERS: dict[str, Callable[[Any], tnn.Optimizer]] = {
 
 
 class Case:
-    """An optimizer over parameters of which some have died, or none."""
+    """An optimizer over parameters, some of which may be dead."""
 
     def __init__(
         self, build: Callable[[Any], tnn.Optimizer], n: int, dead: float, flushes: bool
@@ -44,7 +44,7 @@ class Case:
         self.gradient = rng.standard_normal(n, np.float32)
         self.optimizer = build([self.parameter])
         if not flushes:
-            self.optimizer.flush_interval = None  # for this measurement alone
+            self.optimizer.flush_interval = None  # only for this measurement
         self.step()
         self.gradient[rng.random(n) < dead] = 0
         for _ in range(STEPS_BEFORE):
@@ -56,7 +56,7 @@ class Case:
         self.optimizer.step()
 
     def subnormal(self) -> float:
-        """Return which part of what the optimizer remembers is subnormal."""
+        """Return the subnormal fraction of the numbers that the optimizer remembers."""
         tiny = np.finfo(np.float32).tiny
         vectors = [v for v in self.optimizer.state_dict().values() if isinstance(v, np.ndarray)]
         return max(float(((v != 0) & (np.abs(v) < tiny)).mean()) for v in vectors)
@@ -98,7 +98,7 @@ def section(title: str, results: dict[str, dict[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write into a folder if asked to."""
+    """Measure, print, and write to a folder if asked to."""
     parser = Parser(
         "benchmarks.subnormals",
         "Time the steps of optimizers when weights have died, with and without what the library\n"

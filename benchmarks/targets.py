@@ -1,4 +1,4 @@
-"""The targets, judged by the median of several full runs."""
+"""Judge the targets by the median of several full runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ __all__ = ["judged", "main"]
 def judged(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return for each target the ratio in every run, their median, and whether it is met.
 
-    A target whose peer has not been timed in all runs is left out. "bound" is what the ratio would
-    be if compiled steps took no longer than the floor: a target beyond it no library on this BLAS
-    can meet.
+    A target is left out unless its peer was timed in all runs. "bound" is the ratio if compiled
+    steps took no longer than the floor: no library on this BLAS can meet a target beyond it.
     """
     found = []
     for name, limits in TARGETS.items():
@@ -61,7 +60,7 @@ def section(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the runs, print the table, and write it into a folder if asked to."""
+    """Read the runs, print the table, and write it to a folder if asked to."""
     parser = Parser(
         "benchmarks.targets",
         "Judge the targets by the median of several runs of `python -m benchmarks --output DIR`.",

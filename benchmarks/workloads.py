@@ -1,4 +1,4 @@
-"""The workloads: what is computed, on which data, from which weights, and how fast it should be."""
+"""The workloads: networks, data, initial weights, and targets of speed."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from numpy.typing import NDArray
 
 __all__ = ["DECAY", "EPS", "OURS", "TARGETS", "WORKLOADS", "Layer", "State", "Workload", "mlp"]
 
-# A layer is its name and its sizes: ("linear", in, out), ("conv", in, out, kernel) with as much
-# padding as keeps height and width, ("maxpool", size), ("batchnorm", features), ("elu",),
-# ("relu",), ("flatten",). For sequences ("embedding", tokens, features), ("positions", features,
-# length), ("block", features, heads), which is a causal transformer block with normalization first
-# and GELU by tanh, ("layernorm", features), ("lstm", in, hidden).
+# A layer is its name and its sizes: ("linear", in, out), ("conv", in, out, kernel), padded to keep
+# height and width, ("maxpool", size), ("batchnorm", features), ("elu",), ("relu",), ("flatten",).
+# For sequences ("embedding", tokens, features), ("positions", features, length), ("block",
+# features, heads), a causal transformer block with normalization first and GELU by tanh,
+# ("layernorm", features), ("lstm", in, hidden).
 Layer = tuple[Any, ...]
 # Weights under the names of PyTorch and tinynn, which number the layers: "0.weight", "1.bias".
 State = dict[str, NDArray[Any]]
-# Adam's, which libraries do not use alike: PyTorch adds it to the corrected √v̂; Keras, scikit-learn
-# and Thinc to the uncorrected √v. At the learning rate of D the losses differ by 1e-5 for that,
-# which is let pass; at ten times that rate they differed by 1e-3.
+# Adam's eps. Libraries use it differently: PyTorch adds it to the corrected √v̂; Keras, scikit-learn
+# and Thinc to the uncorrected √v. At the learning rate of D this changes the losses by 1e-5, which
+# is tolerated; at ten times that rate by 1e-3.
 EPS = 1e-8
 DECAY = 0.01
 
 
 def mlp(*sizes: int, activation: str = "relu", batch_norm: bool = False) -> tuple[Layer, ...]:
-    """Return linear layers of these sizes, with an activation between any two of them."""
+    """Return linear layers of these sizes, with an activation between each two."""
     layers: list[Layer] = []
     for size_in, size_out in pairwise(sizes):
         layers.append(("linear", size_in, size_out))
         layers += [("batchnorm", size_out)] if batch_norm else []
         layers.append((activation,))
-    return tuple(layers[: -2 if batch_norm else -1])  # the last linear layer stands alone
+    return tuple(layers[: -2 if batch_norm else -1])  # no activation after the last linear layer
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A network and what is done with it.
+    """A network and the task to time.
 
     Attributes
     ----------
     name, title : str
-        For the command line and for the tables.
+        The names on the command line and in the tables.
     kind : {"train", "predict", "epoch"}
         "train" steps over batches that were cut before the clock starts; "predict" computes the
         output of one batch, in evaluation mode; "epoch" trains on all rows once, in random order,
-        with what each library offers to cut and shuffle batches.
+        with each library's own way to cut and shuffle batches.
     layers : tuple of Layer
         The network.
     batch_size, n_batches : int
-        The rows of a batch, and how many batches there are.
+        The number of rows in a batch, and of batches.
     optimizer, lr : str, float
         "sgd" (plain), "adam" (β = 0.9 and 0.999, `EPS`) or "adamw" (the same with a decay of
         `DECAY` for weights), and its learning rate.
@@ -72,19 +72,19 @@ class Workload:
 
     @property
     def unit(self) -> str:
-        """What one time in the tables is the time of."""
+        """Return the unit that each time in the tables is for."""
         return {"train": "step", "predict": "prediction", "epoch": "epoch"}[self.kind]
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one row: an image where the network begins with a convolution."""
+        """Return the shape of one row: an image if the network begins with a convolution."""
         if self.length:
             return (self.length,)
         return (1, 28, 28) if self.layers[0][0] == "conv" else (self.layers[0][1],)
 
     @property
     def n_classes(self) -> int:
-        """How many outputs the network has."""
+        """Return the number of outputs of the network."""
         return self.layers[-1][2]
 
     def data(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -106,7 +106,7 @@ class Workload:
         return X, y
 
     def shortened(self) -> Workload:
-        """Return the same with little data, for ``--quick``."""
+        """Return the same workload with little data, for ``--quick``."""
         return dataclasses.replace(self, n_batches=min(self.n_batches, 24))
 
 
@@ -169,8 +169,8 @@ WORKLOADS = {
     ]
 }
 
-# What is aimed at by compiled steps, which is this peer. "floor": its time is at most so many times
-# that of the floor. Any other name: that peer's time is at least so many times its own.
+# The targets of compiled steps, which are this peer. "floor": its time is at most this many times
+# that of the floor. Any other name: that peer's time is at least this many times its own.
 OURS = "tinynn-compiled"
 TARGETS: dict[str, dict[str, float]] = {
     "A": {"floor": 1.35, "jax": 1.8, "pytorch": 3.0, "torch-compile": 3.0},

@@ -119,7 +119,7 @@ def loss(prediction, target):
         ([3], "but one is 3"),
         (
             ["accuracy", functools.partial(accuracy, threshold=0.5)],
-            "'accuracy' is taken; fix: write a f",
+            "'accuracy' is taken; fix: wrap one",
         ),
         ([loss], "'loss' is taken"),
     ],

@@ -1,4 +1,4 @@
-"""The peers, one file each: every one computes the same, as its own documentation would have it."""
+"""The peers, one file each: all compute the same, in the way of their own documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["PEERS", "Entry", "Peer", "load", "missing"]
 
 
 class Entry(NamedTuple):
-    """Where a peer is found: nothing is imported before it is asked for."""
+    """The place of a peer, which is imported only when needed."""
 
     title: str
     where: str
@@ -36,14 +36,14 @@ PEERS = {
 
 
 def missing(name: str) -> list[str]:
-    """Return the packages that a peer needs and that are not installed."""
+    """Return the packages that a peer needs but that are not installed."""
     return [package for package in PEERS[name].needs if not importlib.util.find_spec(package)]
 
 
 def load(name: str) -> type[Peer]:
-    """Import a peer, and with it the library that it stands for.
+    """Import a peer and its library.
 
-    A name "module:Class" that is not listed in `PEERS` is taken as it is: a peer of one's own.
+    A name "module:Class" that is not listed in `PEERS` is a peer of your own.
     """
     where = f"benchmarks.peers.{PEERS[name].where}" if name in PEERS else name
     module, _, kind = where.partition(":")

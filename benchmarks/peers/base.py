@@ -1,4 +1,4 @@
-"""What all peers share: the loops that are timed, and what is compared before."""
+"""The base class of peers: the loops to time, and the results to compare first."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["SEQUENCES", "Peer", "softmax"]
 
 Array = NDArray[Any]
 SEQUENCES = {"embedding", "positions", "block", "layernorm", "lstm"}
-N_CHECKED = 16  # batches in the epoch that is compared
+N_CHECKED = 16  # batches in the epoch to compare
 
 
 class Peer:
-    """A library that does a workload.
+    """A library that runs a workload.
 
-    A subclass writes `build` and, for what it takes part in, `step`, `forward` and `epoch`.
+    A subclass writes `build`, and those of `step`, `forward` and `epoch` that it takes part in.
 
     Parameters
     ----------
     workload : Workload
-        What to do.
+        The workload to run.
     state : dict of str to ndarray
-        The weights to begin with.
+        The initial weights.
     threads : int or None
-        How many threads to use; None leaves it to the library.
+        The number of threads; None leaves it to the library.
     """
 
     kinds: ClassVar[set[str]] = {"train", "predict"}
@@ -53,28 +53,28 @@ class Peer:
 
     @classmethod
     def cannot(cls, workload: Workload) -> str | None:
-        """Return why this peer has no part in a workload, or None."""
+        """Return why this peer takes no part in a workload, or None."""
         if workload.kind not in cls.kinds:
             return f"takes no part in workloads of the kind {workload.kind!r}"
         lacking = {layer[0] for layer in workload.layers} - cls.layers
         return f"has no {', '.join(sorted(lacking))}" if lacking else None
 
-    # ---- what a subclass writes -------------------------------------------------------------
+    # ---- methods of a subclass --------------------------------------------------------------
 
     def build(self) -> None:
         """Make model, loss and optimizer, with the weights of `state`."""
         raise NotImplementedError
 
     def reset(self) -> None:
-        """Go back to the weights of `state`; every turn begins with it, off the clock."""
+        """Return to the weights of `state`; every turn begins with this, untimed."""
         self.build()
 
     def convert(self, X: Array, y: Array) -> tuple[Any, Any]:
-        """Return a batch as the library likes it best; off the clock."""
+        """Return a batch in the library's preferred form; untimed."""
         return X, y
 
     def step(self, X: Any, y: Any) -> Any:
-        """Train on one batch, and return its loss (before the step) as the library gives it."""
+        """Train on one batch, and return its loss before the step, in the library's own type."""
         raise NotImplementedError
 
     def forward(self, X: Any) -> Any:
@@ -86,28 +86,28 @@ class Peer:
         raise NotImplementedError
 
     def wait(self, result: Any) -> None:
-        """Wait until a result is there, where a library works on after it has returned."""
+        """Wait for a result, if the library computes asynchronously."""
 
     def number(self, loss: Any) -> float:
-        """Return a loss as a float; off the clock."""
+        """Return a loss as a float; untimed."""
         return float(loss)
 
     def n_threads(self) -> str:
-        """Say how many threads the library uses."""
+        """Return how many threads the library uses."""
         from threadpoolctl import threadpool_info
 
         pools = {f"{pool['internal_api']} {pool['num_threads']}" for pool in threadpool_info()}
         return ", ".join(sorted(pools))
 
-    # ---- what is timed ----------------------------------------------------------------------
+    # ---- timing -----------------------------------------------------------------------------
 
     @property
     def steps_in_pass(self) -> int:
-        """How many units (steps, predictions, epochs) one pass is made of."""
+        """Return the number of units (steps, predictions, epochs) in one pass."""
         return self.workload.n_batches if self.workload.kind == "train" else 1
 
     def one_pass(self) -> None:
-        """Do the workload once: a step on every batch, one prediction, or one epoch."""
+        """Run the workload once: a step on every batch, one prediction, or one epoch."""
         if self.workload.kind == "train":
             self.train()
         elif self.workload.kind == "predict":
@@ -123,17 +123,17 @@ class Peer:
         self.wait(loss)
 
     def warm_up(self) -> None:
-        """Do a little of the workload, so that the clock meets warm caches."""
+        """Run a little of the workload, to warm the caches before timing."""
         if self.workload.kind == "epoch":
             n = self.workload.batch_size
             self.epoch(self.X[: 4 * n], self.y[: 4 * n], shuffle=True)
         else:
             self.one_pass()
 
-    # ---- what is compared -------------------------------------------------------------------
+    # ---- comparison -------------------------------------------------------------------------
 
     def check(self) -> Array:
-        """Return what all peers must agree in, beginning from the weights of `state`.
+        """Return the numbers that must agree between peers, starting from the weights of `state`.
 
         The losses of the first pass over the batches; or the classes' probabilities for the
         first rows; or the mean loss of a short epoch, not shuffled.
@@ -147,7 +147,7 @@ class Peer:
         return np.array([self.epoch(self.X[:n], self.y[:n], shuffle=False)])
 
     def probabilities(self, outputs: Any) -> Array:
-        """Return probabilities for what `forward` gave, off the clock."""
+        """Return probabilities from the output of `forward`; untimed."""
         return softmax(np.asarray(outputs, np.float64))
 
 

@@ -1,7 +1,7 @@
-"""The floor: the matrix products of a workload alone, which no library on this BLAS can do without.
+"""The floor: only the matrix products of a workload, which every library on this BLAS needs.
 
-No bias, no activation, no loss, no update, no new memory: ``np.matmul(out=)`` into arrays that are
-there and warm, with one thread or with all, whichever is faster.
+No bias, no activation, no loss, no update, no new memory: ``np.matmul(out=)`` into existing, warm
+arrays, with one thread or with all, whichever is faster.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def products(workload: Workload) -> Iterator[tuple[int, ...]]:
     A fourth number says how many of a kind are done at once, as for the heads of an attention.
 
     A linear layer has one for the output, and in training one for the gradient of its weight and,
-    but for the first, one for the gradient of its input. A convolution has the same, with the
-    pixels of the output for rows, and for columns those under its kernel.
+    except in the first layer, one for the gradient of its input. A convolution has the same, with
+    output pixels as rows, and the pixels under its kernel as columns.
     """
     N, (*_, side) = workload.batch_size, workload.input_shape
     if workload.length:
@@ -75,21 +75,21 @@ def _of_sequences(workload: Workload) -> Iterator[tuple[int, ...]]:
 
 
 class Floor(Peer):
-    """The least time the products of a workload can take by NumPy."""
+    """The shortest time of a workload's matrix products in NumPy."""
 
     layers: ClassVar[set[str]] = Peer.layers | SEQUENCES
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
     computes: ClassVar[bool] = False
 
     def build(self) -> None:
-        """Make the arrays, and find out how many threads serve them best."""
+        """Make the arrays, and find the best number of threads for them."""
         rng = np.random.default_rng(0)
 
         def draw(*shape: int) -> Any:
             return rng.standard_normal(shape, dtype=np.float32)
 
         self.operands = [
-            # For a single row, a gradient is an outer product: there `multiply` is the faster one.
+            # For a single row, a gradient is an outer product, for which `multiply` is faster.
             (
                 np.multiply if k == 1 else np.matmul,
                 draw(*at_once, m, k),
@@ -100,13 +100,12 @@ class Floor(Peer):
         ]
         self.pools = ThreadpoolController()
         if self.threads is None:
-            # Not what the pools have now, which the last workload may have set.
+            # Not the pools' current numbers, which the last workload may have set.
             self.pools.limit(limits=self._faster(1, len(os.sched_getaffinity(0))))
 
     def _faster(self, *threads: int) -> int:
         """Return the number of threads with which the products take the least time."""
-        # In turn, and long enough that what another process did last, or does now and then, does
-        # not decide: the best of many turns does.
+        # Take many turns and compare the best ones, so that other processes have no influence.
         best = dict.fromkeys(threads, math.inf)
         for _ in range(9):
             for n in threads:
@@ -121,13 +120,13 @@ class Floor(Peer):
         return min(best, key=lambda n: best[n])
 
     def reset(self) -> None:
-        """Nothing is trained here."""
+        """Do nothing: nothing is trained here."""
 
     def step(self, X: Any, y: Any) -> None:  # noqa: ARG002 - the floor looks at no data
-        """All products of one step."""
+        """Compute all products of one step."""
         for product, A, B, out in self.operands:
             product(A, B, out=out)
 
     def forward(self, X: Any) -> None:
-        """All products of one prediction."""
+        """Compute all products of one prediction."""
         self.step(X, None)

@@ -84,11 +84,11 @@ class Jax(Peer):
         self.reset()
 
     def reset(self) -> None:
-        """Take the weights, moments of zero, and averages that know of nothing yet."""
+        """Set the weights, zero moments, and initial running averages."""
         import jax
         import jax.numpy as jnp
 
-        # A linear weight is kept as (in, out).
+        # A linear weight is stored as (in, out).
         linear = {f"{i}.weight" for i, layer in enumerate(self.workload.layers) if len(layer) == 3}
         self.params = {
             name: jnp.array(values.T if name in linear else values)
@@ -127,11 +127,11 @@ class Jax(Peer):
         jax.block_until_ready((result, self.params, self.moments))
 
     def n_threads(self) -> str:
-        """Say how many cores the process may use: XLA asks for no more."""
+        """Return how many cores the process may use, which limits XLA."""
         return f"XLA {len(os.sched_getaffinity(0))}"
 
 
 def use_cores(n: int | None) -> None:
-    """Keep this process to n cores: XLA has no setting for its threads, but counts the cores."""
+    """Limit this process to n cores: XLA has no setting for threads, but counts the cores."""
     if n is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n])

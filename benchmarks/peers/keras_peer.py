@@ -60,7 +60,7 @@ class Keras(Peer):
         self.reset()
 
     def reset(self) -> None:
-        """Set the weights, and everything that the optimizer counts and averages to zero."""
+        """Set the weights, and reset the optimizer's counters and averages to zero."""
         for i, layer in enumerate(self.model.layers):
             if not layer.weights:
                 continue
@@ -84,12 +84,12 @@ class Keras(Peer):
         return self.model.predict_on_batch(X)
 
     def epoch(self, X: Array, y: Array, shuffle: bool) -> float | None:
-        """Let `fit` do it."""
+        """Train with `fit`."""
         history = self.model.fit(
             X, y, batch_size=self.workload.batch_size, epochs=1, shuffle=shuffle, verbose=2
         )
         return history.history["loss"][0]
 
     def n_threads(self) -> str:
-        """Say how many cores the process may use: XLA asks for no more."""
+        """Return how many cores the process may use, which limits XLA."""
         return f"XLA {len(os.sched_getaffinity(0))}"

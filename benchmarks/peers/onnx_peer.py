@@ -1,4 +1,4 @@
-"""ONNX Runtime: inference only, of a graph that is written down layer by layer."""
+"""ONNX Runtime: only inference, with a graph that is written layer by layer."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class OnnxRuntime(Peer):
         )
 
     def reset(self) -> None:
-        """Nothing is trained here."""
+        """Do nothing: nothing is trained here."""
 
     def forward(self, X: Any) -> Any:
         """Run the session."""
         return self.session.run(None, {"0.input": X})[0]
 
     def n_threads(self) -> str:
-        """Say what the session was given."""
+        """Return the number of threads that the session was given."""
         return f"onnxruntime {self.threads or 'default'}"

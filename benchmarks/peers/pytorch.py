@@ -117,7 +117,7 @@ class PyTorch(Peer):
         return torch.from_numpy(X), torch.from_numpy(y)
 
     def step(self, X: Any, y: Any) -> Any:
-        """Forward, loss, backward, step."""
+        """Run forward pass, loss, backward pass and step."""
         scores = self.model(X)
         loss = self.loss_fn(scores.flatten(0, -2), y.flatten())
         self.optimizer.zero_grad()
@@ -131,7 +131,7 @@ class PyTorch(Peer):
         return self.run(X)
 
     def epoch(self, X: Array, y: Array, shuffle: bool) -> float | None:
-        """Train with the library's own loader, and no other process."""
+        """Train with the library's own loader, in this process."""
         rows = TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
         total = 0.0
         for X_batch, y_batch in DataLoader(rows, self.workload.batch_size, shuffle=shuffle):
@@ -139,11 +139,11 @@ class PyTorch(Peer):
         return total / len(rows)
 
     def number(self, loss: Any) -> float:
-        """Return a loss as a float, cut from its graph."""
+        """Return a loss as a float, detached from its graph."""
         return loss.item()
 
     def n_threads(self) -> str:
-        """Say how many threads there are within an operation."""
+        """Return the number of threads within an operation."""
         return f"torch {torch.get_num_threads()}"
 
 
@@ -153,7 +153,7 @@ class Compiled(PyTorch):
     kinds: ClassVar[set[str]] = {"train", "predict"}
 
     def build(self) -> None:
-        """Forget what was compiled for other workloads, and compile."""
+        """Discard code compiled for other workloads, and compile."""
         torch.compiler.reset()
         super().build()
         self.step = torch.compile(super().step)  # type: ignore[method-assign]

@@ -22,7 +22,7 @@ class ScikitLearn(Peer):
     packages: ClassVar[tuple[str, ...]] = ("scikit-learn",)
 
     def build(self) -> None:
-        """Make the classifier: it has its arrays after a first call, and then gets the weights."""
+        """Make the classifier: a first call makes its arrays, and then they get the weights."""
         linear = [(i, layer) for i, layer in enumerate(self.workload.layers) if len(layer) > 1]
         self.model = MLPClassifier(
             hidden_layer_sizes=[layer[2] for _, layer in linear[:-1]],
@@ -40,7 +40,7 @@ class ScikitLearn(Peer):
         n = self.workload.batch_size
         self.classes = np.arange(self.workload.n_classes)
         self.model.partial_fit(self.X[:n], self.y[:n], classes=self.classes)
-        del self.model._optimizer  # a new one is made at the next call, with moments of zero
+        del self.model._optimizer  # the next call makes a new one, with zero moments
         self.model.t_ = 0
         for k, (i, _) in enumerate(linear):
             self.model.coefs_[k] = self.state[f"{i}.weight"].T.copy()
@@ -48,7 +48,7 @@ class ScikitLearn(Peer):
         self.fresh = copy.deepcopy(self.model)
 
     def reset(self) -> None:
-        """Go back to the classifier as it was built."""
+        """Return to the classifier as it was built."""
         self.model = copy.deepcopy(self.fresh)
 
     def step(self, X: Any, y: Any) -> Any:
@@ -56,11 +56,11 @@ class ScikitLearn(Peer):
         return self.model.partial_fit(X, y, classes=self.classes).loss_
 
     def train(self) -> None:
-        """Hand over all batches at once: the library's own loop is faster than one around it."""
+        """Pass all batches at once: the library's own loop is faster than one around it."""
         self.model.partial_fit(self.X, self.y, classes=self.classes)
 
     def forward(self, X: Any) -> Any:
-        """Return probabilities: the classifier does not give logits."""
+        """Return probabilities, because the classifier has no logits."""
         return self.model.predict_proba(X)
 
     def probabilities(self, outputs: Any) -> Array:

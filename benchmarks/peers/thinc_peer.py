@@ -20,7 +20,7 @@ class Thinc(Peer):
     packages: ClassVar[tuple[str, ...]] = ("thinc", "blis")
 
     def build(self) -> None:
-        """Make the chain: Thinc's ReLU and softmax hold the linear map in front of them."""
+        """Make the chain: Thinc's ReLU and softmax include the linear map before them."""
         linear = [(i, layer) for i, layer in enumerate(self.workload.layers) if len(layer) > 1]
         hidden = [api.Relu(nO=layer[2], nI=layer[1]) for _, layer in linear[:-1]]
         (_, (_, last_in, last_out)) = linear[-1]
@@ -36,7 +36,7 @@ class Thinc(Peer):
         self.loss = api.CategoricalCrossentropy()
 
     def convert(self, X: Array, y: Array) -> tuple[Any, Any]:
-        """Return one-hot targets, which the loss takes as they are."""
+        """Return one-hot targets, which the loss takes directly."""
         return X, np.eye(self.workload.n_classes, dtype=np.float32)[y]
 
     def update(self, X: Any, y: Any) -> Any:
@@ -47,7 +47,7 @@ class Thinc(Peer):
         return P
 
     def train(self) -> None:
-        """Train on every batch, and leave the loss away, which Thinc does not need."""
+        """Train on every batch, without the loss, which Thinc does not need."""
         for X, y in self.batches:
             self.update(X, y)
 
@@ -56,7 +56,7 @@ class Thinc(Peer):
         return -np.log((self.update(X, y) * y).sum(axis=1)).mean()
 
     def forward(self, X: Any) -> Any:
-        """Return probabilities: the chain ends in a softmax."""
+        """Return probabilities, because the chain ends in a softmax."""
         return self.model.predict(X)
 
     def probabilities(self, outputs: Any) -> Array:

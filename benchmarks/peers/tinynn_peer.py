@@ -1,4 +1,4 @@
-"""tinynn by its public face."""
+"""tinynn, through its public interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Compiled", "OpenLoop", "TinyNN", "build_model"]
 
 
 def build_model(layers: tuple[Layer, ...]) -> tnn.ModuleList:
-    """Return the network; LookupError where this tinynn lacks a module."""
+    """Return the network, or raise a LookupError if this tinynn lacks a module."""
     names = {"linear": "Linear", "batchnorm": "BatchNorm", "elu": "ELU", "relu": "ReLU"}
     names |= {"conv": "Conv2d", "maxpool": "MaxPool2d", "flatten": "Flatten"}
     names |= {"embedding": "Embedding", "layernorm": "LayerNorm", "lstm": "LSTM"}
@@ -58,7 +58,7 @@ class TinyNN(Peer):
                 self.optimizer = tnn.AdamW(parameters, lr, eps=EPS, weight_decay=DECAY)
 
     def step(self, X: Any, y: Any) -> Any:
-        """Forward, loss, backward, step."""
+        """Run forward pass, loss, backward pass and step."""
         loss = self.loss_fn(self.model(X), y)
         self.model.backpropagate(self.loss_fn.backpropagate(), input_gradient=False)
         self.optimizer.step()
@@ -69,12 +69,12 @@ class TinyNN(Peer):
         return self.model.predict(X)
 
     def epoch(self, X: Array, y: Array, shuffle: bool) -> float | None:
-        """Let `fit` do it, with progress and history as by default."""
+        """Train with `fit`, with progress and history as by default."""
         loader = DataLoader(X, y, self.workload.batch_size, shuffle=shuffle, rng=0)
         return self.fit(loader).train_loss[0]
 
     def fit(self, loader: Any) -> Any:
-        """Train by `fit`."""
+        """Train with `fit`."""
         return tnn.fit(self.model, self.loss_fn, self.optimizer, loader, epochs=1)
 
 
@@ -95,16 +95,16 @@ class Compiled(TinyNN):
         return self.compiled(X, y)
 
     def forward(self, X: Any) -> Any:
-        """Predict by compiled code."""
+        """Predict with compiled code."""
         return self.fast.predict(X)
 
     def fit(self, loader: Any) -> Any:
-        """Train by `fit`."""
+        """Train with `fit`."""
         return tnn.fit(self.model, self.loss_fn, self.optimizer, loader, epochs=1, compile=True)
 
 
 class OpenLoop(TinyNN):
-    """An epoch by the loop in the open instead of `fit`: no progress, no history, no checks."""
+    """An epoch with an open loop instead of `fit`: no progress, no history, no checks."""
 
     kinds: ClassVar[set[str]] = {"epoch"}
 

@@ -1,6 +1,6 @@
-"""A network as tutorials write it in NumPy: a class a layer, plain formulas, no care for speed.
+"""A network as in NumPy tutorials: one class per layer, plain formulas, no optimization.
 
-In float32 it is a peer. In float64 it is the reference that all peers are compared with.
+In float32 it is a peer. In float64 it is the reference for all peers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Tutorial", "reference"]
 
 
 class Layer:
-    """Something with a forward and a backward pass; `params` and `grads` go together."""
+    """A layer with a forward and a backward pass; `params` and `grads` have the same order."""
 
     def __init__(self, *params: Array) -> None:
         self.params = list(params)
@@ -112,7 +112,7 @@ class Conv(Layer):
 
 
 class MaxPool(Layer):
-    """The largest of every size × size pixels."""
+    """The maximum of every size × size pixels."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class Tutorial(Peer):
         return X.astype(self.dtype), y
 
     def step(self, X: Any, y: Any) -> Any:
-        """Forward, loss, backward, update."""
+        """Run forward pass, loss, backward pass and update."""
         for layer in self.network:
             X = layer.forward(X)
         loss = self.loss.forward(X, y)
@@ -198,7 +198,7 @@ class Tutorial(Peer):
         return loss
 
     def update(self) -> None:
-        """Change every parameter by its gradient."""
+        """Update every parameter with its gradient."""
         self.t += 1
         lr = self.workload.lr
         for i, layer in enumerate(self.network):
@@ -230,13 +230,13 @@ class Tutorial(Peer):
 
 
 class Float64(Tutorial):
-    """The same in float64."""
+    """The same network in float64."""
 
     dtype: ClassVar[Any] = np.float64
 
 
 def reference(workload: Workload, state: State) -> Array:
-    """Return what every peer must agree with."""
+    """Return the reference numbers for every peer."""
     if workload.length:
         # Written out in plain NumPy these networks would be a library: tinynn's, whose gradients
         # are proved, is the reference in float64, and PyTorch's has to agree with it.

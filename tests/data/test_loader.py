@@ -209,7 +209,7 @@ def test_nan_in_a_memory_map_is_found_in_its_chunk(tmp_path):
         ([[1.0], [2.0], [-np.inf]], [0, 1, 2], r"X must be finite, but row 2 holds -inf"),
         ([[1.0], [2.0]], [0.5, np.nan], r"y must be finite, but row 1 holds nan\. Leave such rows"),
         (3.0, [0], r"X must be an array with a row for each sample, but is a single float"),
-        ([[1j], [2j]], [0, 1], r"X must hold .* complex128, and row 0 .* the real and the imag"),
+        ([[1j], [2j]], [0, 1], r"X must hold .* complex128, and row 0 .* the real and imag"),
         ([["1"], ["2"]], [0, 1], r"X must hold .* <U1, and row 0 .*\.astype\(numpy\.float32\)"),
         ([["1"], ["b"]], [0, 1], r"X must hold .* <U1, and row 1 is .*b.*one_hot"),
         (

@@ -273,8 +273,8 @@ def _as_images(where: str, X: Array, image_shape: tuple[int, ...] | None) -> Arr
         side = math.isqrt(X.shape[1])
         if side * side != X.shape[1]:
             raise OptionError(
-                f"{where}: rows of {X.shape[1]} numbers are not square images; fix: give their shape, "
-                "such as image_shape=(3, 32, 32)"
+                f"{where}: rows of {X.shape[1]} numbers are not square images; fix: give "
+                "their shape, such as image_shape=(3, 32, 32)"
             )
         image_shape = side, side
     if image_shape is not None:

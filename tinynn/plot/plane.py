@@ -211,8 +211,8 @@ def plot_function(
     Y = outputs(where, model, _grid(across, up))
     if output is None and Y.shape[1] > 1:
         raise OptionError(
-            f"{where}: the model has {Y.shape[1]} outputs, and a contour shows one; fix: choose it, "
-            "such as output=0"
+            f"{where}: the model has {Y.shape[1]} outputs, and a contour shows one; fix: "
+            "choose it, such as output=0"
         )
     column = _column(where, 0 if output is None else output, Y)
     ax = prepare(ax, figsize=(6.4, 4.8))
