@@ -58,7 +58,7 @@ def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     Raises
     ------
     ShapeError
-        Where the shapes do not fit each other.
+        If the shapes do not fit each other.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
     Raises
     ------
     ShapeError
-        Where the shapes do not fit each other.
+        If the shapes do not fit each other.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def macro_f1(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     Raises
     ------
     ShapeError
-        Where the shapes do not fit each other.
+        If the shapes do not fit each other.
 
     Examples
     --------
@@ -159,7 +159,7 @@ def confusion_matrix(prediction: ArrayLike, target: ArrayLike, threshold: float 
     Raises
     ------
     ShapeError
-        Where the shapes do not fit each other.
+        If the shapes do not fit each other.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def mean_absolute_error(prediction: ArrayLike, target: ArrayLike) -> float:
     Raises
     ------
     ShapeError
-        Where the shapes differ.
+        If the shapes differ.
 
     Examples
     --------
@@ -221,7 +221,7 @@ def perplexity(prediction: ArrayLike, target: ArrayLike) -> float:
     Raises
     ------
     ShapeError
-        Where the shapes do not fit each other.
+        If the shapes do not fit each other.
 
     Examples
     --------
@@ -252,7 +252,7 @@ def r2(prediction: ArrayLike, target: ArrayLike) -> float:
     Raises
     ------
     ShapeError
-        Where the shapes differ.
+        If the shapes differ.
 
     Examples
     --------

@@ -72,9 +72,9 @@ def export_c(
         If the model has a module that is not one of tinynn's own, or that has no operation in C.
         Then nothing is written.
     ShapeError
-        Where the model cannot take such an input.
+        If the model cannot take such an input.
     StateError
-        Where a size is still left open.
+        If a size is still left open.
 
     Examples
     --------

@@ -107,11 +107,11 @@ def export_onnx(model: Module, path: str | os.PathLike[str], input_shape: Shape)
         If the model has a module without an ONNX form, such as one of your own. Then nothing is
         written.
     ShapeError
-        Where the model cannot take such an input.
+        If the model cannot take such an input.
     StateError
-        Where a size is still left open.
+        If a size is still left open.
     ImportError
-        Where onnx is not installed.
+        If onnx is not installed.
 
     References
     ----------

@@ -184,9 +184,9 @@ def program(where: str, model: object, input_shape: object) -> Program:
     OptionError
         If `model` is not a Module, or has a module that is not one of tinynn's own.
     ShapeError
-        Where the model cannot take such an input.
+        If the model cannot take such an input.
     StateError
-        Where a size is still left open.
+        If a size is still left open.
 
     Examples
     --------

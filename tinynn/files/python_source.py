@@ -104,9 +104,9 @@ def export_python(
     OptionError
         If the model has a module that is not one of tinynn's own. Then nothing is written.
     ShapeError
-        Where the model cannot take such an input, or there is not one name for each output.
+        If the model cannot take such an input, or there is not one name for each output.
     StateError
-        Where a size is still left open.
+        If a size is still left open.
 
     Examples
     --------

@@ -86,7 +86,7 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
     CheckpointError
         If the model, or the path, cannot be written. An older file is not changed.
     ImportError
-        Where safetensors is not installed.
+        If safetensors is not installed.
 
     See Also
     --------
@@ -150,7 +150,7 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
     OptionError
         If `modules` is not a list of module classes.
     ImportError
-        Where safetensors is not installed.
+        If safetensors is not installed.
 
     Examples
     --------
