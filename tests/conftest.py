@@ -33,6 +33,14 @@ def _global_state_of_numpy_is_left_alone():
     np.testing.assert_equal(after, before, "NumPy's global generator was used")
 
 
+@pytest.fixture(autouse=True)
+def _pictures_are_closed():
+    """Close what a test has drawn: matplotlib warns of more than twenty open figures."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 # ---- how much the contract was put to, said at the end; tests may run in several processes -------
 
 _contract = Counter()  # checks, by module and way

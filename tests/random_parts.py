@@ -13,23 +13,34 @@ import re
 import warnings
 
 import numpy as np
-from cases import CASES, Example
+from cases import CASES, Example, drawn_indices
 from sklearn.exceptions import ConvergenceWarning
 from strategies import spaced
 from stress._run import KINDS
 
 import tinynn as tnn
+from tinynn.course.parts import drawn
 from tinynn.data import (
     ArrayDataLoaderFactory,
     DataLoader,
     DataLoaderFactory,
     PlaneDataLoaderFactory,
+    SequenceDataLoader,
     StreamDataLoader,
+    TextDataLoaderFactory,
 )
 from tinynn.data.factory import RawArrays
+from tinynn.inspection.arguments import as_subject
+from tinynn.inspection.comparison import compare
+from tinynn.inspection.derivatives import spaced_values
+from tinynn.inspection.subjects import ModuleSubject
+from tinynn.live.experiment import Experiment
 from tinynn.random import as_generator
 
 __all__ = ["PARTS", "digest", "digests"]
+
+# Parts of the gradient checker and of the course, which hand them a generator of their own.
+OF_OTHERS = {as_subject, compare, spaced_values, ModuleSubject, drawn}
 
 # Whoever takes one of these draws; and modules and data factories are all taken to.
 ARGUMENTS = {"rng", "random_state", "seed"}
@@ -48,6 +59,8 @@ def public():
 
 def draws(value):
     """Tell whether something draws random numbers, as far as one can see."""
+    if value in OF_OTHERS:
+        return False
     if isinstance(value, type) and issubclass(value, tnn.Module | DataLoaderFactory):
         return value not in (tnn.Module, DataLoaderFactory)
     try:
@@ -66,15 +79,47 @@ def from_module(cls, rng):
         letters = set(re.findall("[A-Z]", case.axes[0]))
         letters |= {n for n in inspect.signature(case.build).parameters if re.fullmatch("[A-Z]", n)}
         example = Example(case, case.axes[0], dict.fromkeys(letters, 4), dict(case.fixed), seed=0)
-        if "rng" in inspect.signature(cls).parameters:
+        takes = inspect.signature(case.build).parameters
+        passes_on = "rng" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
+        if passes_on and "rng" in inspect.signature(cls).parameters:
             example.options["rng"] = rng
+        if "num_heads" in takes:
+            example.options["num_heads"] = 2
         module = example.rebuild()
         yield module.state_dict()
-        X = spaced(example.shape, 0)
+        takes_indices = case.indices is not None
+        X = drawn_indices(case, example.shape, 0) if takes_indices else spaced(example.shape, 0)
         for _ in range(2):
             Y = module(X)
             yield [Y, module.backpropagate(spaced(Y.shape, 1))]
         yield [parameter.grad for parameter in module.parameters()]
+
+
+def from_sequences(cls, rng):
+    """Shuffle sequences of different lengths a few times."""
+    sequences = [spaced((1 + i % 5,), i) for i in range(20)]
+    loader = cls(sequences, np.arange(20), 3, shuffle=True, rng=rng)
+    yield [list(loader) for _ in range(3)]
+
+
+def from_text(cls, rng):
+    """Go through all batches of a short text, twice."""
+    data = cls("the quick brown fox jumps over the lazy dog. " * 20, 8, 4, rng=rng)
+    yield [list(data.train_loader) for _ in range(2)]
+
+
+def from_generate(function, rng):
+    """Go on with a text of three tokens."""
+    model = tnn.ModuleList([tnn.Embedding(5, 4, rng=0), tnn.Linear(4, 5, rng=0)])
+    yield function(model, [1, 2, 3], 20, rng=rng)
+
+
+def from_experiment(make, rng):
+    """Take some steps; without a seed it begins with 0, so that a lesson shows what it says."""
+    experiment = make() if rng is None else make(rng=rng)
+    for _ in range(3):
+        experiment.step()
+    yield experiment.model.state_dict()
 
 
 def from_factory(cls, rng):
@@ -170,6 +215,11 @@ def from_estimator(cls, rng):
 RECIPES = {
     DataLoader: from_data_loader,
     StreamDataLoader: from_stream,
+    SequenceDataLoader: from_sequences,
+    TextDataLoaderFactory: from_text,
+    tnn.generate: from_generate,
+    tnn.watch: from_experiment,
+    Experiment: from_experiment,
     tnn.check_gradients: from_check_gradients,
     tnn.manual_seed: from_manual_seed,
     as_generator: from_as_generator,

@@ -237,6 +237,7 @@ def test_the_defaults_are_those_that_the_help_names(run):
         "patience": None,
         "plot": None,
         "quiet": False,
+        "compile": False,
     }
     assert program.read_options(["--optimizer", "sgd"]).lr == 0.1
     text = re.sub(r"\s+", " ", run("--help")[1])

@@ -199,8 +199,6 @@ def test_arguments_that_do_not_fit(tmp_path):
             tnn.export_onnx(tnn.ReLU(), path, shape)
     with pytest.raises(ShapeError, match="takes 4 features"):
         tnn.export_onnx(tnn.ModuleList([tnn.ReLU(), tnn.Linear(4, 2)]), path, (3,))
-    with pytest.raises(tnn.StateError, match="does not know its input's size yet"):
-        tnn.export_onnx(tnn.Linear(None, 2), path, (3,))
     with pytest.raises(OptionError, match="takes a Module"):
         tnn.export_onnx(tnn.ReLU, path, (3,))
     with pytest.raises(CheckpointError, match="no folder"):

@@ -39,6 +39,7 @@ from hypothesis import strategies as st
 
 import tinynn as tnn
 from stress._child import in_child
+from tinynn.core import guesses
 from tinynn.data import ArrayDataLoaderFactory, DataLoader, DataLoaderFactory, IDXFile
 
 COUNT = 12_000
@@ -417,6 +418,8 @@ def members(cls):
         if name.startswith("_") and name not in SPECIAL:
             continue
         member = inspect.getattr_static(cls, name)
+        if isinstance(member, guesses._Guess):
+            continue  # there is nothing of that name, and it says so
         function = member.fset if isinstance(member, property) else getattr(cls, name)
         if not (getattr(function, "__module__", None) or "").startswith(("tinynn", "collections")):
             continue  # Python's own, or scikit-learn's: there is nothing to prove of it here

@@ -68,13 +68,13 @@ class Kernel:
     ...         return input_shape
     >>> class SquareKernel(Kernel):
     ...     @staticmethod
-    @loops
+    ...     @loops
     ...     def forward(X, Y):
     ...         for n in range(X.shape[0]):
     ...             for d in range(X.shape[1]):
     ...                 Y[n, d] = X[n, d] * X[n, d]
     ...     @staticmethod
-    @loops
+    ...     @loops
     ...     def backward(delta, gradient, X):
     ...         T = X.dtype.type
     ...         for n in range(X.shape[0]):
