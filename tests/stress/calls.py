@@ -171,6 +171,43 @@ SOUND_FOR = {
     "RandomShift": {"X": images},
     "Reshape": {"shape": lambda: (3, 1), "delta": lambda: floats(12, 3, 1)},
 }
+SIGNALS = (2, 4, 6)
+SEQUENCES = (2, 3, 4)
+SOUND_FOR |= {
+    "Conv1d": {
+        "X": lambda: floats(*SIGNALS),
+        "delta": lambda: floats(2, 2, 4),
+        "in_channels": lambda: 4,
+    },
+    "Embedding": {"X": lambda: labels(12), "num_embeddings": lambda: 5, "embedding_dim": lambda: 3},
+    "PositionalEncoding": {"X": lambda: floats(*SEQUENCES), "embedding_dim": lambda: 4},
+    "Standardize": {
+        "feature_shape": lambda: 3,
+        "mean": lambda: np.zeros(3),
+        "scale": lambda: np.ones(3),
+    },
+    "Transpose": {"X": lambda: floats(2, 3, 4), "delta": lambda: floats(2, 4, 3)},
+    "MultiheadAttention": {
+        "X": lambda: floats(*SEQUENCES),
+        "embed_dim": lambda: 4,
+        "num_heads": lambda: 2,
+    },
+    "TransformerBlock": {"X": lambda: floats(*SEQUENCES), "d_model": lambda: 4, "nhead": lambda: 2},
+    "Padded": {"X": lambda: floats(*SEQUENCES), "module": lambda: tnn.RMSNorm(4)},
+    "RMSNorm": {
+        "X": lambda: floats(*SEQUENCES),
+        "delta": lambda: floats(*SEQUENCES),
+        "normalized_shape": lambda: 4,
+    },
+}
+for _name in ("RNN", "GRU", "LSTM"):
+    SOUND_FOR[_name] = {
+        "X": lambda: floats(*SEQUENCES),
+        "input_size": lambda: 4,
+        "hidden_size": lambda: 3,
+    }
+for _name in ("AvgPool1d", "MaxPool1d", "GlobalAvgPool1d"):
+    SOUND_FOR[_name] = {"X": lambda: floats(*SIGNALS)}
 for _name in ("AvgPool2d", "MaxPool2d", "GlobalAvgPool2d"):
     SOUND_FOR[_name] = SOUND_FOR["Conv2d"]
 for _name in tnn.losses.__all__:
@@ -436,6 +473,7 @@ MADE_BY = {
     "GradientEntry": lambda: tnn.check_gradients(tnn.ReLU(), (2, 2)).entries[0],
     "Diagnosis": lambda: tnn.diagnose(model(), tnn.CrossEntropyLoss(), floats(12, 3), labels()),
     "PreflightReport": lambda: tnn.preflight(model(), tnn.CrossEntropyLoss(), loader()),
+    "CheckResult": lambda: tnn.course.CheckResult("linear-forward", "Linear", []),
     "Verdict": lambda: tnn.Verdict("dead", "ModuleList[1]", "a text"),
     "RateSearch": lambda: tnn.RateSearch([0.1, 1.0, 10.0], [3.0, 1.0, 8.0], 1.0, 1.0),
     "Trace": lambda: tnn.trace(model(), tnn.CrossEntropyLoss(), floats(12, 3), labels()),

@@ -76,7 +76,7 @@ def compile(  # noqa: A001 - as in PyTorch
     >>> import numpy as np
     >>> import tinynn as tnn
     >>> model = tnn.ModuleList([tnn.Linear(1, 1, init="zeros")])
-    >>> optimizer = tnn.SGD(model.parameters(), lr=0.5)
+    >>> optimizer = tnn.SGD(model.parameters(), lr=0.25)
     >>> step = tnn.compile(model, tnn.MSELoss(), optimizer, progress=False)
     >>> X, y = np.array([[1.0]], np.float32), np.array([[3.0]], np.float32)
     >>> step(X, y), step(X, y)
