@@ -641,8 +641,9 @@ CASES = {
     ],
     ModuleList: [
         *ways(
+            # Not of two rows: ±1 whatever comes in leaves gradients made of rounding errors.
             lambda D, F: ModuleList([Linear(D, 4), BatchNorm(), ELU(), Linear(None, F)]),
-            "N>1 D",
+            "N>2 D",
             label="flat",
             torch=lambda nn, D, F: nn.Sequential(
                 nn.Linear(D, 4), nn.BatchNorm1d(4), nn.ELU(), nn.Linear(4, F)
