@@ -126,7 +126,8 @@ def _without_magic(source: str) -> str:
 def _defined(source: str) -> list[str]:
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    # CPython 3.11 may give a SystemError in place of a RecursionError.
+    except (SyntaxError, ValueError, RecursionError, MemoryError, SystemError):
         return re.findall(r"^(?:def|class)\s+(\w+)", source, flags=re.MULTILINE)
     return [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)] + [
         target.id
