@@ -7,8 +7,9 @@ import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
-# Blocks that need these run where they are installed, in tests/export and tests/dask.
-PEERS = ("torch", "onnx", "dask", "tensorboard", "mlflow")
+# Blocks that need these run where they are installed: in tests/export, in tests/dask, and when the
+# site is built.
+PEERS = ("torch", "onnx", "dask", "tensorboard", "mlflow", "IPython")
 
 
 def blocks(page, with_peers):
