@@ -11,6 +11,7 @@ from tinynn.data.loader import DataLoader
 from tinynn.data.mnist import FashionMNISTDataLoaderFactory, MNISTDataLoaderFactory
 from tinynn.data.own import ArrayDataLoaderFactory
 from tinynn.data.plane import PlaneDataLoaderFactory
+from tinynn.data.preprocessing import ArrayScaling, Preprocessing
 from tinynn.data.stream import StreamDataLoader
 from tinynn.data.tables import (
     BreastCancerDataLoaderFactory,
@@ -24,6 +25,7 @@ from tinynn.data.transforms import Compose, RandomFlip, RandomNoise, RandomShift
 
 __all__ = [
     "ArrayDataLoaderFactory",
+    "ArrayScaling",
     "BreastCancerDataLoaderFactory",
     "Compose",
     "DataLoader",
@@ -35,6 +37,7 @@ __all__ = [
     "IrisDataLoaderFactory",
     "MNISTDataLoaderFactory",
     "PlaneDataLoaderFactory",
+    "Preprocessing",
     "RandomFlip",
     "RandomNoise",
     "RandomShift",

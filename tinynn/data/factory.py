@@ -33,6 +33,7 @@ from tinynn.data._checks import (
 )
 from tinynn.data.encoding import as_class_indices
 from tinynn.data.loader import DataLoader
+from tinynn.data.preprocessing import ArrayScaling, Preprocessing, standardized
 from tinynn.errors import DataError, OptionError
 from tinynn.random import RNG, as_generator
 
@@ -124,6 +125,8 @@ class DataLoaderFactory:
     target_mean, target_scale : numpy.ndarray of shape (K,), or None
         For a regression, ``target_mean + target_scale * prediction`` is in the units of the raw
         targets; None for classes.
+    preprocessing : Preprocessing
+        What was done to the features, as an object that can be saved with a model.
     rng : numpy.random.Generator
         The generator given by `rng`; `arrays` may draw from it.
 
@@ -194,9 +197,15 @@ class DataLoaderFactory:
         self.target_scale: Array | None = None
         if self.n_classes is None:
             self.target_mean, self.target_scale = _statistics(y_train, scale_targets)
+        scaling = ArrayScaling(
+            self.feature_mean, self.feature_scale, self._raw_shape, self._flatten, self._dtype
+        )
+        scaling.target_mean, scaling.target_scale = self.target_mean, self.target_scale
+        self._scaling = scaling
+        self.preprocessing: Preprocessing = scaling
 
         self.train_loader = DataLoader(
-            self._scaled(X_train),
+            self._scaling.scaled(X_train),
             self._scaled_targets(y_train),
             batch_size,
             shuffle=True,
@@ -246,13 +255,7 @@ class DataLoaderFactory:
         >>> data.prepare([[5.1, 3.5, 1.4, 0.2]]).shape
         (1, 4)
         """
-        array = as_features(X, f"{self._where}.prepare: X")
-        if array.shape[1:] != self._raw_shape:
-            raise DataError(
-                f"{self._where}.prepare: X must have the shape (N, {str(self._raw_shape)[1:]} of "
-                f"the raw data, but has {array.shape}. Reshape it"
-            )
-        return self._scaled(array)
+        return self._scaling.transform(X, f"{self._where}.prepare: X")
 
     def __repr__(self) -> str:
         counts = [f"{self.train_loader.n_samples} training"]
@@ -428,22 +431,17 @@ class DataLoaderFactory:
             deviation = deviation * 255
         return mean, deviation
 
-    def _scaled(self, X: Array) -> Array:
-        """Return features in the form that the model gets."""
-        scaled = _standardized(X, self.feature_mean, self.feature_scale, self._dtype)
-        return scaled.reshape(len(scaled), -1) if self._flatten else scaled
-
     def _scaled_targets(self, y: Array) -> Array:
         """Return targets in the form that the loss gets."""
         if self.target_mean is None or self.target_scale is None:
             return y
-        return _standardized(y, self.target_mean, self.target_scale, self._dtype)
+        return standardized(y, self.target_mean, self.target_scale, self._dtype)
 
     def _fixed_loader(self, X: Array, y: Array | None, batch_size: int) -> DataLoader | None:
         """Return a loader that takes the rows in order, or None for an empty split."""
         if y is None or len(y) == 0:
             return None
-        return DataLoader(self._scaled(X), self._scaled_targets(y), batch_size)
+        return DataLoader(self._scaling.scaled(X), self._scaled_targets(y), batch_size)
 
     def _fraction(self, value: Any, name: str) -> float:
         return check_number(self._where, name, value, minimum=0, maximum=1, below=True)
@@ -527,12 +525,3 @@ def _statistics(array: Array, scale: bool) -> tuple[Array, Array]:
     constant = (array.max(axis=axes) == array.min(axis=axes)).reshape(shape)
     deviation[constant | (deviation == 0)] = 1
     return mean, deviation
-
-
-def _standardized(array: Array, mean: Array, scale: Array, dtype: np.dtype[Any]) -> Array:
-    """Return ``(array - mean) / scale``, computed in float64, chunk by chunk, and then rounded."""
-    result = np.empty(array.shape, dtype)
-    with np.errstate(over="ignore"):  # the DataLoader finds values that do not fit the dtype
-        for rows in row_chunks(array):
-            result[rows] = (array[rows] - mean) / scale
-    return result

@@ -220,6 +220,8 @@ class TextDataLoaderFactory:
         0 and 1 for separate texts.
     tokens : ndarray of int, or list of them
         The whole text as indices; with `separator`, one array for each text.
+    preprocessing : None
+        As other factories have it: texts are indices, which nothing scales. See `encode`.
 
     Raises
     ------
@@ -240,6 +242,8 @@ class TextDataLoaderFactory:
     >>> data.encode("not").tolist()
     [8, 9, 13]
     """
+
+    preprocessing = None
 
     def __init__(
         self,
