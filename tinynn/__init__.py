@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from tinynn.files.c_source import *
     from tinynn.files.onnx import *
     from tinynn.files.python_source import *
-    from tinynn.files.saving import *
     from tinynn.generation import *
     from tinynn.inspection.diagnostics import *
     from tinynn.inspection.gradcheck import *
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from tinynn.inspection.preflight import *
     from tinynn.inspection.tracing import *
     from tinynn.live import *
+    from tinynn.saved import *
     from tinynn.training import *
 
 # Where each of these names comes from: the one list of them. A file or folder of its own stands
@@ -64,6 +64,7 @@ _LATER = {
     "History": "training",
     "MLflowLogger": "training",
     "ModelCheckpoint": "training",
+    "Predictor": "saved",
     "PreflightReport": "inspection.preflight",
     "RateSearch": "training",
     "ReduceLROnPlateau": "training",
@@ -89,12 +90,12 @@ _LATER = {
     "generate": "generation",
     "graph": "inspection.graph",
     "live": "live",
-    "load": "files.saving",
+    "load": "saved",
     "lr_finder": "training",
     "metrics": "metrics",
     "plot": "plot",
     "preflight": "inspection.preflight",
-    "save": "files.saving",
+    "save": "saved",
     "trace": "inspection.tracing",
     "training": "training",
     "watch": "live",

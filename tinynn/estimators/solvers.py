@@ -104,6 +104,11 @@ class Pace:
         self._note_rate()
         return self.optimizer.current_lr
 
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from a state of the optimizer."""
+        self.optimizer.load_state_dict(state)
+        self._note_rate()
+
     def take_up(self, other: Pace) -> None:
         """Take up the state of an optimizer of the same kind that other options made."""
         if type(other.optimizer) is type(self.optimizer) and (
@@ -116,8 +121,11 @@ class Pace:
             )
             if not same_rate:
                 state.pop("lr", None)
-            self.optimizer.load_state_dict(state)
-            self._note_rate()
+            self.load(state)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The estimator holds this, and sets itself here before it trains on.
+        return {name: value for name, value in vars(self).items() if name != "estimator"}
 
     def _rate(self) -> str:
         return self.estimator.learning_rate if self.estimator.solver == "sgd" else "constant"

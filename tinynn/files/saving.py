@@ -8,12 +8,13 @@ digest of all this, which detects even a single flipped bit.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,20 @@ from tinynn.modules.shapes import UNKNOWN
 from tinynn.parameter import Parameter
 from tinynn.random import as_generator
 
-__all__ = ["load", "save"]
+__all__ = [
+    "blaming",
+    "built_model",
+    "described_model",
+    "named_classes",
+    "read_file",
+    "write_file",
+    "write_model",
+]
 
 
-VERSION = 1
+VERSION = 1  # of a model alone
+WHOLE = 2  # of a model with its preprocessing and class names, and of an estimator
+VERSIONS = (VERSION, WHOLE)
 KEY = "tinynn"  # the key of the architecture in the file's metadata
 DIGEST = "sha256"  # the key of the digest
 
@@ -45,6 +56,16 @@ OWN = {
     name: value
     for name in modules.__all__
     if (value := getattr(modules, name)) is not Module and issubclass(value, Module)
+}
+
+# What people try to load by mistake, by its first bytes.
+KINDS_OF_FILES = {
+    b"PK\x03\x04": "a zip archive: a checkpoint of tinynn.fit, which fit(..., checkpoint=path) "
+    "resumes, a file of skops, or one of torch.save",
+    b"\x80": "a pickle, such as of joblib, which can run code when it is opened",
+    b"\x08": "an ONNX model; open it with onnxruntime",
+    b"\x89HDF": "a file of Keras",
+    b"\x93NUMPY": "an array of NumPy; open it with numpy.load",
 }
 
 # The dtypes that safetensors and NumPy both know.
@@ -65,21 +86,15 @@ DEEPEST = 64
 MOST = 10_000
 
 
-def save(model: Module, path: str | os.PathLike[str]) -> None:
-    """Write a model to one file, from which `load` builds it again.
-
-    The file replaces an older one only when it is complete and on disk, so at any moment one of the
-    two is whole. Before that, the model is built again from the data to be written, as `load` will
-    do it: a model that cannot be loaded is not saved.
+def write_model(model: Module, path: str | os.PathLike[str]) -> None:
+    """Write a model to one file; see `tinynn.save`.
 
     Parameters
     ----------
     model : Module
-        Any module. The file keeps its options, parameters, buffers such as running averages, the
-        training or evaluation mode, and the state of its own generators. A module of your own must
-        keep every argument of its constructor in an attribute of the same name.
+        Any module.
     path : path_like
-        The file to write; ``.safetensors`` is the usual ending.
+        The file to write.
 
     Raises
     ------
@@ -88,115 +103,113 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
     ImportError
         If safetensors is not installed.
 
-    See Also
-    --------
-    tinynn.fit : writes checkpoints of a whole run, with ``checkpoint=path``.
-
-    Notes
-    -----
-    An `init` that is your own function is not kept, but the numbers that it drew are.
-
     Examples
     --------
     >>> import tempfile
     >>> import tinynn as tnn
-    >>> model = tnn.ModuleList([tnn.Linear(4, 3), tnn.BatchNorm(), tnn.ReLU()])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     tnn.save(model, f"{folder}/model.safetensors")
-    ...     tnn.load(f"{folder}/model.safetensors")
-    ModuleList([
-        Linear(4, 3),
-        BatchNorm(3),
-        ReLU(),
-    ])
+    ...     write_model(tnn.Linear(2, 1), f"{folder}/model.safetensors")
+    """
+    architecture, arrays = described_model(model)
+    write_file(path, architecture, arrays)
+
+
+def write_file(
+    path: str | os.PathLike[str], description: dict[str, Any], arrays: Mapping[str, Array]
+) -> None:
+    """Write a description and arrays as one safetensors file with a digest, atomically.
+
+    Parameters
+    ----------
+    path : path_like
+        The file to write.
+    description : dict
+        For JSON, with ``"version"`` and ``"tinynn"``.
+    arrays : mapping of str to ndarray
+        Of the dtypes that safetensors and NumPy both know.
+
+    Raises
+    ------
+    CheckpointError
+        If the path cannot be written. An older file is not changed.
+    ImportError
+        If safetensors is not installed.
     """
     safetensors = _safetensors()
-    if not isinstance(model, Module):
-        raise OptionError(f"save takes a Module, but was given {model!r}")
-    architecture, arrays = _described_model(model), model.state_dict()
-    _check_dtypes(arrays)
-    _check_that_it_can_be_loaded(model, architecture, arrays)
-    text = json.dumps(architecture)
-    content = safetensors.save(arrays, {KEY: text, DIGEST: digest(text, arrays)})
+    text = json.dumps(description)
+    plain = {name: np.asarray(array) for name, array in arrays.items()}
+    content = safetensors.save(plain, {KEY: text, DIGEST: digest(text, plain)})
     with replacing(path) as file:
         file.write(content)
 
 
-def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) -> Module:
-    """Build a model from a file that `save` wrote.
-
-    Only tinynn's own modules are built, and classes named in the call. Nothing in the file is
-    executed, and a tampered file only raises an error.
+def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the description and the arrays in a file that `write_file` wrote.
 
     Parameters
     ----------
     path : path_like
         The file.
-    modules : iterable of type, default empty
-        Your own classes that are in the model.
 
     Returns
     -------
-    Module
-        The model, in the mode in which it was saved.
+    tuple of (dict, dict)
+        The description, with its ``"version"``, and arrays by name.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, foreign or of a newer version, or has modules that are neither
-        tinynn's nor in `modules`.
+        If the file is damaged, foreign or of a newer version.
     FileNotFoundError
         If there is no such file.
-    OptionError
-        If `modules` is not a list of module classes.
     ImportError
         If safetensors is not installed.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> import tinynn as tnn
-    >>> class Square(tnn.Module):
-    ...     def __call__(self, X):
-    ...         self._saved = X
-    ...         return X**2
-    ...     def backpropagate(self, delta):
-    ...         return delta * 2 * self._saved
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     tnn.save(tnn.ModuleList([Square()]), f"{folder}/model.safetensors")
-    ...     model = tnn.load(f"{folder}/model.safetensors", modules=[Square])
-    >>> model(np.array([[3.0]]))
-    array([[9.]])
     """
     safetensors = _safetensors()
-    classes = _named_classes(modules)
     content = read_bytes(as_path("load", path))
     try:
-        arrays = safetensors.load(content)
+        arrays: dict[str, Array] = safetensors.load(content)
         metadata = _metadata(content)
         text = metadata.get(KEY)
     except Exception as error:
         # The library raises its own errors, and those of NumPy and JSON.
         raise CheckpointError(
             f"{path} is not a safetensors file, or is damaged ({type(error).__name__}: {error}); "
-            "tinynn.load reads what tinynn.save wrote"
+            f"tinynn.load reads what tinynn.save wrote{_kind_hint(content)}"
         ) from error
     if text is None:
         raise CheckpointError(
             f"{path} was not written by tinynn.save: it holds arrays, but no architecture. Build "
             "the model first, then model.load_state_dict(safetensors.numpy.load_file(path))"
         )
-    try:
-        architecture = read_json(text)
-        version = architecture["version"]
-        if version == VERSION:
+    with blaming(path):
+        description: dict[str, Any] = read_json(text)
+        version = description["version"]
+        if version in VERSIONS:
             if metadata.get(DIGEST) != digest(text, arrays):
                 raise CheckpointError(
                     "it is damaged: its content is not what tinynn.save wrote, as the digest in "
                     "it tells; use another copy"
                 )
-            return _built_model(architecture, arrays, classes)
+            return description, arrays
+    raise CheckpointError(
+        f"{path} was written by tinynn {description.get('tinynn')}, as a file of version "
+        f"{version}, but this is tinynn {__version__}, which reads version {VERSIONS[-1]}; update "
+        "tinynn"
+    )
+
+
+@contextlib.contextmanager
+def blaming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in every error of what is built from it inside a with block.
+
+    Parameters
+    ----------
+    path : path_like
+        The file.
+    """
+    try:
+        yield
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except Exception as error:
@@ -204,10 +217,14 @@ def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) 
         raise CheckpointError(
             f"{path} is damaged: no model can be built from it ({type(error).__name__}: {error})"
         ) from error
-    raise CheckpointError(
-        f"{path} was written by tinynn {architecture.get('tinynn')}, as a file of version "
-        f"{version}, but this is tinynn {__version__}, which reads version {VERSION}; update tinynn"
-    )
+
+
+def _kind_hint(content: bytes) -> str:
+    """Say what else a file seems to be, by its first bytes."""
+    for beginning, what in KINDS_OF_FILES.items():
+        if content.startswith(beginning):
+            return f", and this seems to be {what}"
+    return ""
 
 
 def digest(text: str, arrays: Mapping[str, Array]) -> str:
@@ -222,6 +239,30 @@ def digest(text: str, arrays: Mapping[str, Array]) -> str:
 
 
 # ---- from a model to its description -------------------------------------------------------------
+
+
+def described_model(model: Module) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the description and the arrays of a model, after trying to build it again from them.
+
+    Parameters
+    ----------
+    model : Module
+        Any module.
+
+    Returns
+    -------
+    tuple of (dict, dict)
+        What `built_model` takes.
+
+    Raises
+    ------
+    CheckpointError
+        If it could not be built again.
+    """
+    architecture, arrays = _described_model(model), model.state_dict()
+    _check_dtypes(arrays)
+    _check_that_it_can_be_loaded(model, architecture, arrays)
+    return architecture, arrays
 
 
 def _described_model(model: Module) -> dict[str, Any]:
@@ -367,7 +408,7 @@ def _check_that_it_can_be_loaded(
     what = f"this {type(model).__name__} cannot be saved"
     try:
         # From the JSON text, because `load` will read that.
-        again = _built_model(json.loads(json.dumps(architecture)), arrays, classes)
+        again = built_model(json.loads(json.dumps(architecture)), arrays, classes)
         same = json.dumps(_described_model(again)) == json.dumps(architecture)
         same = same and _parts(again) == _parts(model)
     except CheckpointError as error:
@@ -394,12 +435,32 @@ def _parts(model: Module) -> list[Any]:
 # ---- from the description to a model -------------------------------------------------------------
 
 
-def _built_model(
+def built_model(
     architecture: dict[str, Any],
     arrays: Mapping[str, Array],
     classes: Mapping[str, type[Module]],
 ) -> Module:
-    """Build a model from its description and arrays, or raise."""
+    """Build a model from its description and arrays, or raise.
+
+    Parameters
+    ----------
+    architecture : dict
+        From `described_model`.
+    arrays : mapping of str to ndarray
+        The model's state.
+    classes : mapping of str to type
+        The user's own classes, from `named_classes`.
+
+    Returns
+    -------
+    Module
+        The model, in the mode in which it was saved.
+
+    Raises
+    ------
+    CheckpointError
+        If the description is damaged, or names a class that is not known.
+    """
     _check_classes(architecture["model"], classes)
     plain = _Builder({}, {}, [])
     generators = [_generator(plain.value(g["state"])) for g in architecture["generators"]]
@@ -580,7 +641,24 @@ def _check_classes(described: Any, classes: Mapping[str, type[Module]]) -> None:
         )
 
 
-def _named_classes(classes: Iterable[type[Module]]) -> dict[str, type[Module]]:
+def named_classes(classes: Iterable[type[Module]]) -> dict[str, type[Module]]:
+    """Return the user's own classes by name.
+
+    Parameters
+    ----------
+    classes : iterable of type
+        As `tinynn.load` is given them.
+
+    Returns
+    -------
+    dict of str to type
+        By name.
+
+    Raises
+    ------
+    OptionError
+        If one is no class of modules, or two have one name.
+    """
     named: dict[str, type[Module]] = {}
     for cls in classes if isinstance(classes, Iterable) else [classes]:
         if not (isinstance(cls, type) and issubclass(cls, Module)):

@@ -11,7 +11,7 @@ from tinynn.core import processes
 from tinynn.core.checks import check_number, check_state, shown
 from tinynn.errors import OptionError
 from tinynn.files.atomic import check_writable
-from tinynn.files.saving import save
+from tinynn.files.saving import write_model
 from tinynn.training.callbacks import Callback, Monitor, check_handed_over
 from tinynn.training.history import TrainingState
 
@@ -172,9 +172,9 @@ class ModelCheckpoint(Monitor):
         is_best = self._look(state)
         if processes.current.rank == 0:
             if is_best:
-                save(state.model, self.path)
+                write_model(state.model, self.path)
             if self.last is not None:
-                save(state.model, self.last)
+                write_model(state.model, self.last)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps: the best value and its epoch."""
