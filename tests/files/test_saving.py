@@ -414,8 +414,8 @@ def test_a_file_of_very_many_modules_is_refused_before_they_are_built(tmp_path):
 def test_a_newer_file(tmp_path):
     path = tmp_path / "model"
     tnn.save(tnn.ReLU(), path)
-    rewrite(path, lambda a: {"version": 2, "tinynn": "3.1.4", "graph": "of another kind"})
-    with pytest.raises(CheckpointError, match=r"by tinynn 3\.1\.4, as a file of version 2.*update"):
+    rewrite(path, lambda a: {"version": 3, "tinynn": "3.1.4", "graph": "of another kind"})
+    with pytest.raises(CheckpointError, match=r"by tinynn 3\.1\.4, as a file of version 3.*update"):
         tnn.load(path)
 
 

@@ -137,7 +137,8 @@ def write_file(
     """
     safetensors = _safetensors()
     text = json.dumps(description)
-    plain = {name: np.asarray(array) for name, array in arrays.items()}
+    # The library writes memory as it lies.
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content = safetensors.save(plain, {KEY: text, DIGEST: digest(text, plain)})
     with replacing(path) as file:
         file.write(content)

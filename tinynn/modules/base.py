@@ -515,11 +515,15 @@ class Module(Modes, Inputs):
         attributes = vars(self).copy()
         if not self.training:
             attributes["_training"] = False  # also inside a with block of `evaluating`
+        if self._dtype is not None:
+            attributes["_dtype"] = self._dtype.str  # by name, as skops trusts no object of NumPy's
         return {n: value for n, value in attributes.items() if n not in KEPT_BY_CALLS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Buffers, such as running averages, are changed in place.
         vars(self).update(own_arrays(state))
+        if self._dtype is not None:
+            self._dtype = np.dtype(self._dtype)
 
     def __repr__(self) -> str:
         return options_repr(self)

@@ -6,6 +6,7 @@ is described in `tinynn.files.saving`.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -110,14 +111,14 @@ def save(
     if isinstance(model, Predictor):
         preprocessing = model.preprocessing if preprocessing is None else preprocessing
         class_names = model.class_names if class_names is None else class_names
-        model = model.model
-    if isinstance(model, Module):
+    network = model.model if isinstance(model, Predictor) else model
+    if isinstance(network, Module):
         if preprocessing is None and class_names is None:
-            write_model(model, path)
+            write_model(network, path)
         else:
-            _write_predictor(Predictor(model, preprocessing, class_names), path)
+            _write_predictor(Predictor(network, preprocessing, class_names), path)
         return
-    if not _is_estimator(model):
+    if not _is_estimator(network):
         raise OptionError(
             f"save takes a Module, or a fitted estimator of tinynn, but was given {shown(model)}"
             + _scikit_learn_hint(model)
@@ -127,13 +128,7 @@ def save(
             "save: an estimator has its own classes, and takes features as they are; fix: leave "
             "out preprocessing and class_names, or save a scikit-learn pipeline by skops"
         )
-    from tinynn.saved.estimator import built_estimator, described_estimator
-
-    description, arrays = described_estimator(model)
-    description["version"] = WHOLE
-    own = {type(m).__name__: type(m) for _, m in model.model_.named_modules()}
-    built_estimator(description, arrays, own)
-    write_file(path, description, arrays)
+    _write_estimator(network, path)
 
 
 def load(path: str | os.PathLike[str], *, modules: Iterable[type[Module]] = ()) -> Any:
@@ -215,9 +210,22 @@ def _write_predictor(predictor: Predictor, path: str | os.PathLike[str]) -> None
     description["version"] = WHOLE
     description["preprocessing"] = encode.value(state, "the state of the preprocessing")
     description["class_names"] = encode.value(predictor.class_names, "class_names")
-    if state is not None:
-        Preprocessing.from_state(Decoder(encode.arrays).value(description["preprocessing"]))
+    again = Decoder(encode.arrays).value(json.loads(json.dumps(description["preprocessing"])))
+    if again is not None:  # as load will build it
+        Preprocessing.from_state(again)
     write_file(path, description, arrays | encode.arrays)
+
+
+def _write_estimator(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator."""
+    from tinynn.saved.estimator import built_estimator, described_estimator
+
+    description, arrays = described_estimator(estimator)
+    description["version"] = WHOLE
+    templates = [m for m in (estimator.model_, estimator.model) if m is not None]
+    own = {type(m).__name__: type(m) for t in templates for _, m in t.named_modules()}
+    built_estimator(json.loads(json.dumps(description)), arrays, own)  # as load will
+    write_file(path, description, arrays)
 
 
 def _is_estimator(value: object) -> bool:

@@ -91,7 +91,7 @@ def built_estimator(
     for attribute, value in decode.options(described["learned"]).items():
         if attribute in APART or attribute in known or hasattr(cls, attribute):
             raise CheckpointError(f"it is damaged: {attribute!r:.80} is nothing that {name} learns")
-        vars(estimator)[attribute] = value
+        setattr(estimator, attribute, value)
     estimator.model_ = model
     changed = decode.options(described["built_of"])
     estimator._built_of = {

@@ -12,6 +12,7 @@ from tinynn.core.types import Array
 from tinynn.data.preprocessing import Preprocessing
 from tinynn.errors import OptionError, ShapeError, StateError
 from tinynn.modules import LogSoftmax, Module, ModuleList, Sigmoid, Softmax
+from tinynn.modules.shapes import Shape, is_known
 
 __all__ = ["Predictor"]
 
@@ -135,11 +136,11 @@ class Predictor:
         rows = raw if self.preprocessing is None else self.preprocessing.transform(raw)
         return self.model.predict(rows)
 
-    def _check_scores(self, shape: tuple[int | None, ...]) -> None:
+    def _check_scores(self, shape: Shape) -> None:
         """Raise where an output of this shape does not belong to the class names."""
         assert self.class_names is not None
         n = len(self.class_names)
-        if not shape or None in shape or shape[-1] == n or (shape[-1] == 1 and n == 2):
+        if not shape or not is_known(shape) or shape[-1] == n or (shape[-1] == 1 and n == 2):
             return
         raise ShapeError(
             f"the network gives {shape[-1]} scores for a row, but there are {n} class names, "

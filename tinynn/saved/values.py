@@ -49,6 +49,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self.arrays: dict[str, Array] = {}
+        self.generators: list[Any] = []  # one that several share is written once
 
     def value(self, value: Any, where: str) -> Any:
         """Return a value for JSON, or raise a CheckpointError that says where it is."""
@@ -70,10 +71,8 @@ class Encoder:
             return self.array(value, where)
         if isinstance(value, np.dtype):
             return {"dtype": value.str}
-        if isinstance(value, np.random.Generator):
-            return {"generator": self.value(value.bit_generator.state, where)}
-        if isinstance(value, np.random.RandomState):
-            return {"random_state": self.value(value.get_state(legacy=False), where)}
+        if isinstance(value, np.random.Generator | np.random.RandomState):
+            return self.generator(value, where)
         if isinstance(value, Module):
             architecture, arrays = described_model(value)
             prefix = f"~{len(self.arrays)}."
@@ -96,6 +95,16 @@ class Encoder:
             f"{where} is {shown(value)}, which a file cannot hold: it holds numbers, text, arrays, "
             "and what is tinynn's own by its name and options"
         )
+
+    def generator(self, value: Any, where: str) -> dict[str, Any]:
+        """Return the state of a generator, or which one before it is the same."""
+        for i, known in enumerate(self.generators):
+            if known is value:
+                return {"same": i}
+        self.generators.append(value)
+        if isinstance(value, np.random.Generator):
+            return {"generator": self.value(value.bit_generator.state, where)}
+        return {"random_state": self.value(value.get_state(legacy=False), where)}
 
     def options(self, options: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return options by name, as part of what `value` returns."""
@@ -132,6 +141,7 @@ class Decoder:
         self, arrays: Mapping[str, Array], classes: Mapping[str, type[Module]] | None = None
     ) -> None:
         self.arrays, self.classes = arrays, classes or {}
+        self.generators: list[Any] = []
 
     def value(self, described: Any) -> Any:
         """Return the value that was described."""
@@ -150,13 +160,15 @@ class Decoder:
                 return self.items(items, shape, of)
             case {"dtype": str(name)}:
                 return np.dtype(_plain(name))
-            case {"generator": state}:
-                return self.generator(self.value(state))
-            case {"random_state": state}:
+            case {"same": int(index)}:
+                return self.generators[index]
+            case {"generator": state} | {"random_state": state}:
                 state = self.value(state)
-                self.generator(state)  # which checks it
-                found = np.random.RandomState()
-                found.set_state(state)
+                found: Any = self.generator(state)  # which checks it
+                if "random_state" in described:
+                    found = np.random.RandomState()
+                    found.set_state(state)
+                self.generators.append(found)
                 return found
             case {"module": dict(architecture), "prefix": str(prefix), "names": list(names)}:
                 arrays = {name: self.arrays[f"{prefix}{name}"] for name in names}
