@@ -8,7 +8,7 @@ consumes the gradients: they stay readable until the next backward pass overwrit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,9 @@ class Optimizer:
     # are set to zero; the steps of all other numbers do not change, to the last bit.
     flush_interval: int | None = 64
 
+    # Stretches of the flat buffer whose learning rate is a multiple of `lr`, and that factor.
+    _multiples: Sequence[tuple[slice, float]] = ()
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -147,12 +150,22 @@ class Optimizer:
                 self._flat.consume()
                 raise
             lr = self.current_lr
+            before = self._before_step()
             self._update(self._flat.data, self._decayed(self._clipped(g)), lr)
-        self._count_step()
+        self._count_step(before)
         self._flat.consume(squares)
 
-    def _count_step(self) -> None:
+    def _before_step(self) -> list[Array]:
+        """Return the parameters whose learning rate is a multiple of `lr`, as they are."""
+        return [self._flat.data[part].copy() for part, _ in self._multiples]
+
+    def _count_step(self, before: Sequence[Array] = ()) -> None:
         """Count a step, and now and then set subnormal numbers to zero."""
+        # The change of a parameter is proportional to the learning rate, in every optimizer here:
+        # so that at the rate `factor · lr` is `factor` times the one that was made at `lr`.
+        for (part, factor), p_before in zip(self._multiples, before, strict=True):
+            p = self._flat.data[part]
+            p[:] = p_before + factor * (p - p_before)
         self.step_count += 1
         if self.flush_interval and self.step_count % self.flush_interval == 0:
             for name in self.state_vectors:

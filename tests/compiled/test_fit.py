@@ -190,3 +190,27 @@ def test_without_numba_it_says_how_to_get_it():
     assert "[[0. 2.]]" in run.stdout  # the loops are Python as well
     assert run.returncode == 2
     assert "--compile: needs Numba" in run.stderr
+
+
+def test_compiled_steps_obey_the_learning_rates_of_layers():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 3)), rng.normal(size=30)
+    nets = [
+        NeuralNetRegressor(
+            hidden_layer_sizes=(4,),
+            learning_rate_multipliers={"0.bias": 0, "0": 0.25},
+            learning_rate_init=0.1,
+            batch_size=10,
+            max_iter=5,
+            random_state=0,
+            compile=compiled,
+        )
+        for compiled in (False, True)
+    ]
+    for net in nets:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            net.fit(X, y)
+    for mine, other in zip(nets[0].coefs_, nets[1].coefs_, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-10)
+    assert np.array_equal(nets[0].intercepts_[0], nets[1].intercepts_[0])

@@ -3,6 +3,7 @@
 import joblib
 import numpy as np
 import pytest
+from hypothesis import settings
 from sklearn.datasets import load_iris
 from sklearn.model_selection import cross_val_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -115,6 +116,7 @@ def test_a_network_that_is_loaded_as_a_memory_map_trains_on(batch_norm, iris, tm
     assert np.array_equal(again.partial_fit(X, y).predict_proba(X), net.predict_proba(X))
 
 
+@pytest.mark.skipif(settings().max_examples < 100, reason="runs with --hypothesis-profile=thorough")
 def test_a_large_network_trains_on_in_a_worker(iris):
     X, y = iris
     net = NeuralNetRegressor(hidden_layer_sizes=(40_000,), random_state=0).partial_fit(X, y)

@@ -23,6 +23,10 @@ PAIRS = {"classifier": (NeuralNetClassifier, MLPClassifier)}
 PAIRS["regressor"] = (NeuralNetRegressor, MLPRegressor)
 both = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 
+thorough = pytest.mark.skipif(
+    settings().max_examples < 100, reason="runs with --hypothesis-profile=thorough"
+)
+
 # ---- number by number ----------------------------------------------------------------------------
 
 TASKS = ["two classes", "classes", "labels", "number", "numbers", "counts"]
@@ -182,6 +186,7 @@ def test_partial_fit_steps_as_an_mlp_does(pair):
         assert_same(*estimators, X_new)
 
 
+@thorough  # 371 epochs of each
 def test_training_ends_where_that_of_an_mlp_ends():
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
@@ -311,6 +316,7 @@ ONLY_HERE = {
     "metrics": "option: what `history_` records in every epoch",
     "compile": "option: train by compiled steps, with Numba",
     "callbacks": "option: functions called after every epoch",
+    "learning_rate_multipliers": "option: learning rates of single layers",
     "class_weight": "option of the classifier: how much each class counts",
     "model_": "attribute: the network, a `ModuleList`",
     "history_": "attribute: losses and metrics of every epoch, without the penalty",
@@ -348,10 +354,7 @@ NOT_PASSED = {
 }
 
 
-@pytest.mark.skipif(
-    settings().max_examples < 100,
-    reason="takes 40 seconds; runs with --hypothesis-profile=thorough",
-)
+@thorough  # takes 40 seconds
 def test_what_scikit_learn_tests_of_an_mlp(tmp_path):
     folder = Path(sklearn.neural_network.__file__).parent
     source = (folder / "tests" / "test_mlp.py").read_text("utf-8")

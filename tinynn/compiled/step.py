@@ -309,6 +309,7 @@ class CompiledStep:
         held = program.draw(N, spaces) if program.random else None
         numbers = self._numbers(program)
         stop_at = program.loss if stop else -1
+        before = self.optimizer._before_step()
         earlier = [(p, p.grad.copy()) for p in self._parameters if not p._consumed]
         if in_two:
             outcome = program.run_in_two(spaces, X, target, S, numbers, stop_at)
@@ -346,7 +347,7 @@ class CompiledStep:
             for parameter in self._frozen:
                 parameter._consumed = False
         flat._consumed_squares = math.nan  # not known
-        self.optimizer._count_step()
+        self.optimizer._count_step(before)
         return True, loss
 
     @property

@@ -121,6 +121,10 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         Called after every epoch, as in `tinynn.fit`.
     compile : bool, default False
         Whether "sgd" and "adam" train by compiled steps; needs Numba.
+    learning_rate_multipliers : dict, optional
+        By what the learning rate of some layers is multiplied; 0 freezes them. A key is the name of
+        a module of the network, such as "0", with all its parameters, or a pattern of the names
+        that ``model_.named_parameters()`` gives, such as "*.bias"; the first that fits applies.
     loss : str or Loss, default "log_loss"
         What is minimized: cross-entropy, "focal" for a loss that counts difficult rows more, or
         a loss of class indices such as ``tinynn.CrossEntropyLoss(label_smoothing=0.1)``. With

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def check_options(estimator: Settings, incremental: bool) -> None:
             f"{name}: learning_rate={e.learning_rate!r} changes a learning rate that is a number, "
             "but learning_rate_init is a schedule; fix: use one of the two"
         )
+    _check_multipliers(name, e)
     _check_named(name, "solver", e.solver, NAMES, "a function of parameters, lr and weight_decay")
     _check_named(name, "activation", e.activation, ACTIVATIONS, "a class such as tinynn.ELU")
     check_callbacks(e.callbacks)
@@ -110,6 +112,24 @@ def _check_named(name: str, option: str, value: Any, choices: Any, otherwise: st
         raise OptionError(
             f"{name}: {option} must be among {', '.join(choices)}, or {otherwise}, but is "
             f"{shown(value)}{hint}"
+        )
+
+
+def _check_multipliers(name: str, e: Settings) -> None:
+    factors = e.learning_rate_multipliers
+    if factors is None:
+        return
+    if not isinstance(factors, Mapping) or not all(isinstance(key, str) for key in factors):
+        raise OptionError(
+            f"{name}: learning_rate_multipliers must be a dict from names of modules or parameters "
+            f"to numbers, such as {{'0': 0.1}}, but is {shown(factors)}"
+        )
+    for key, factor in factors.items():
+        check_number(name, f"learning_rate_multipliers[{key!r}]", factor, minimum=0)
+    if factors and e.solver == "lbfgs":
+        raise OptionError(
+            f"{name}: solver='lbfgs' has no learning rate to multiply; fix: leave out "
+            "learning_rate_multipliers, or take another solver"
         )
 
 

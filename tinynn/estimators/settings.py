@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
@@ -57,6 +57,7 @@ class Settings(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
     metrics: Sequence[str | Metric] = ()
     callbacks: Sequence[CallbackLike] = ()
     compile: bool = False
+    learning_rate_multipliers: Mapping[str, float] | None = None
 
     # What training sets. These are no options: `init=False`.
     model_: ModuleList = field(init=False)

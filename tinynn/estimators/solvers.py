@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
+from tinynn.core.checks import shown
 from tinynn.core.primitives import sum_of_squares
+from tinynn.errors import OptionError
 from tinynn.estimators.settings import Settings
 from tinynn.modules import Module
 from tinynn.optimizers import SGD, Adam, AdamW, Lion, Optimizer, RMSprop
@@ -28,7 +31,7 @@ LEARNING_RATES = ("constant", "invscaling", "adaptive")
 # partial_fit, a new optimizer takes up the state of the old one.
 MADE_OF = (
     *("solver", "alpha", "learning_rate", "learning_rate_init", "power_t", "momentum"),
-    *("nesterovs_momentum", "beta_1", "beta_2", "epsilon"),
+    *("nesterovs_momentum", "beta_1", "beta_2", "epsilon", "learning_rate_multipliers"),
 )
 SMALLEST_ADAPTIVE_RATE = 1e-6
 ADAPTIVE_FACTOR = 5.0
@@ -70,6 +73,7 @@ class Pace:
         )
         # What a partial has set is not overruled. A function may have made something of alpha.
         self.alpha = 0.0 if "weight_decay" in own else self.optimizer.weight_decay * typical
+        self.optimizer._multiples = list(multiples(estimator, model, self.optimizer))
         self.made_of = options_of(estimator)
         self.penalty = 0.0  # of an epoch, summed over its rows
         self._note_rate()
@@ -144,6 +148,33 @@ class Pace:
 def options_of(estimator: Settings) -> dict[str, Any]:
     """Return the options of which an optimizer is made."""
     return {name: getattr(estimator, name) for name in MADE_OF}
+
+
+def multiples(
+    estimator: Settings, model: Module, optimizer: Optimizer
+) -> Iterator[tuple[slice, float]]:
+    """Yield the stretches of the flat buffer that `learning_rate_multipliers` names, with factors.
+
+    A key names a module, "0" or "2.1", and with it all its parameters, or is a pattern of such
+    names, "*.bias". The first key that fits a parameter applies.
+    """
+    factors = estimator.learning_rate_multipliers or {}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for key in factors:
+        if not any(_fits(name, key) for name in names.values()):
+            raise OptionError(
+                f"{type(estimator).__name__}: learning_rate_multipliers names {shown(key)}, but "
+                f"the parameters are {', '.join(names.values())}; fix: name a parameter, a module "
+                "by what comes before the dot, or a pattern such as '*.bias'"
+            )
+    for parameter, part in optimizer._flat.stretches():
+        fitting = [factor for key, factor in factors.items() if _fits(names[id(parameter)], key)]
+        if fitting and fitting[0] != 1:
+            yield part, float(fitting[0])
+
+
+def _fits(name: str, key: str) -> bool:
+    return fnmatchcase(name, key) or fnmatchcase(name, f"{key}.*")
 
 
 def _extra_options(estimator: Settings) -> dict[str, Any]:
