@@ -323,6 +323,7 @@ ONLY_HERE = {
     "decision_function": "method of the classifier: the scores behind the probabilities",
     "input_gradients": "method: derivatives of an output with respect to the features",
     "integrated_gradients": "method: the share of every feature in an output",
+    "set_callbacks": "method: takes scikit-learn's own callbacks, where its version has them",
     "set_predict_request": "method: routes `n_samples` and `return_std` of `predict`",
     "set_predict_proba_request": "method of the classifier: routes `n_samples` of `predict_proba`",
     "predict_interval": "method of the regressor: intervals, from quantiles or a learned variance",
@@ -338,7 +339,7 @@ def test_what_is_only_here_stands_in_the_table():
         found |= public_names(Ours(tol=1e9, random_state=0).fit(X, y)) - public_names(
             Theirs(tol=1e9, random_state=0).fit(X, y)
         )
-    assert found == set(ONLY_HERE)
+    assert found | {"set_callbacks"} == set(ONLY_HERE)
     table = FIRST_LINES + "".join(f"| `{name}` | {text} |\n" for name, text in ONLY_HERE.items())
     assert table in PAGE.read_text("utf-8"), f"docs/estimators.md must have this table:\n{table}"
 

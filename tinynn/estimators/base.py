@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -43,9 +42,11 @@ from tinynn.estimators.network import (
 from tinynn.estimators.options import check_options, check_unchanged
 from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import Pace, options_of
+from tinynn.estimators.tasks import CallbackSupport, FitTask, warn, with_callbacks
 from tinynn.losses import Loss
 from tinynn.optimizers import Optimizer
 from tinynn.random import as_generator, drawing_from
+from tinynn.training.callbacks import Callback
 from tinynn.training.history import History, TrainingState
 from tinynn.training.loop import fit
 
@@ -57,7 +58,7 @@ Validation = tuple[Any, Any, ArrayLike | None]
 
 
 @dataclass(eq=False, repr=False)
-class NeuralNet(Settings):
+class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-learn's
     """What classifier and regressor share: the course of a training, and predictions."""
 
     _pace: Pace | None = field(init=False)
@@ -85,6 +86,7 @@ class NeuralNet(Settings):
     def intercepts_(self, values: list[Any]) -> None:
         self._assign("intercepts_", values)
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -199,10 +201,13 @@ class NeuralNet(Settings):
         incremental: bool = False,
     ) -> Self:
         """Train, or raise and leave everything as it was."""
-        before = dict(vars(self))
         name = type(self).__name__
+        check_options(self, incremental)
+        self._check_own_options(incremental)
+        task = None if incremental else FitTask(self, X, y, sample_weight)
+        before = dict(vars(self))
         try:
-            self._train(X, y, sample_weight, validation, classes, incremental)
+            self._train(X, y, sample_weight, validation, classes, task)
         except BaseException as error:
             self.__dict__ = before
             if isinstance(error, DivergedError):
@@ -211,19 +216,19 @@ class NeuralNet(Settings):
                     f"contain large values and need to be preprocessed. {error}",
                 )
             raise
+        if task is not None:
+            task.end()
         if self.history_.interrupted:
-            warnings.warn(
+            warn(
                 f"{name}: training was interrupted after {self.n_iter_} iterations; what was "
                 "learned until then is kept",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         elif not incremental and not self._converged:
-            warnings.warn(
+            warn(
                 f"{name}: training ended before it converged, after {self.n_iter_} iterations "
                 f"(max_iter={self.max_iter}); fix: raise max_iter, or the learning rate",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return self
 
@@ -234,10 +239,10 @@ class NeuralNet(Settings):
         sample_weight: ArrayLike | None,
         validation: Validation,
         classes: ArrayLike | None,
-        incremental: bool,
+        task: FitTask | None,
     ) -> None:
-        check_options(self, incremental)
-        self._check_own_options(incremental)
+        incremental = task is None
+        listeners = [] if task is None else task.epochs()
         is_trained = hasattr(self, "model_")
         goes_on = is_trained and (incremental or self.warm_start)
         if goes_on:
@@ -280,7 +285,8 @@ class NeuralNet(Settings):
         convergence.begin(self, is_new=not goes_on, scored=score is not None)
         if is_lbfgs:
             size = AT_ONCE if sparse.issparse(X) else len(rows)
-            self._minimize(loss_fn, Batches(X, targets, weights, rows, size), validating)
+            batches = Batches(X, targets, weights, rows, size)
+            self._minimize(loss_fn, batches, validating, listeners)
             return
         normalizes = has_batch_statistics(model)
         if normalizes and len(rows) < 2:
@@ -313,7 +319,7 @@ class NeuralNet(Settings):
                 validating,
                 epochs=1 if incremental else self.max_iter,
                 metrics=self.metrics,
-                callbacks=[end, *self.callbacks],
+                callbacks=[end, *self.callbacks, *listeners],
                 progress=False,
                 compile=self.compile,
             )
@@ -321,7 +327,13 @@ class NeuralNet(Settings):
         self._converged = end.converged or len(history) < self.max_iter
         self._record(history, goes_on)
 
-    def _minimize(self, loss_fn: Loss, batches: Batches, validating: Batches | None) -> None:
+    def _minimize(
+        self,
+        loss_fn: Loss,
+        batches: Batches,
+        validating: Batches | None,
+        listeners: Sequence[Callback],
+    ) -> None:
         """Train by L-BFGS."""
         optimizer = LBFGS(self.model_.parameters(), self.alpha, self.tol, self.max_fun)
 
@@ -339,7 +351,7 @@ class NeuralNet(Settings):
             validating,
             iterations=self.max_iter,
             metrics=self.metrics,
-            callbacks=[note, *self.callbacks],
+            callbacks=[note, *self.callbacks, *listeners],
         )
         self._pace, self._optimizer = None, optimizer
         self._converged = history.interrupted or optimizer.converged
@@ -427,11 +439,10 @@ class NeuralNet(Settings):
         if isinstance(self.batch_size, str):
             return min(LARGEST_AUTOMATIC_BATCH, n)
         if self.batch_size > n:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: batch_size={self.batch_size} is larger than the number "
                 f"of rows, so a batch has all {n} rows",
                 UserWarning,
-                stacklevel=5,
             )
         return min(int(self.batch_size), n)
 
