@@ -1,0 +1,79 @@
+"""Every mistake of the independent table is found, and nearly every one is named in words."""
+
+from __future__ import annotations
+
+import re
+import traceback
+import warnings
+
+import independent_networks  # noqa: F401 - it adds its exercises to the table
+import numpy as np
+import pytest
+from independent_mistakes import EXERCISES
+
+import tinynn as tnn
+
+TABLE = [(exercise, mistake) for exercise in EXERCISES.values() for mistake in exercise.mistakes]
+
+
+def proof(exercise, answer, inputs=None, forward=None):
+    """Check an answer; return whether it passed, and all that was said about it."""
+    forward, inputs = forward or exercise.forward, inputs or exercise.inputs
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            if forward is None:
+                report = tnn.check_gradients(answer(), *inputs, raise_on_error=False)
+            elif exercise.joined:
+                report = tnn.check_gradients(forward(answer), *inputs, raise_on_error=False)
+            else:
+                report = tnn.check_gradients(
+                    forward, *inputs, backward=answer, raise_on_error=False
+                )
+        except tnn.TinyNNError as error:
+            return False, str(error)
+    said = "\n".join([str(report), *(str(warning.message) for warning in caught)])
+    return report.ok and not caught, said
+
+
+def says(mistake, said):
+    return any(re.search(phrase, said, re.IGNORECASE) for phrase in mistake.phrases)
+
+
+def test_the_table_is_large_enough():
+    assert len(TABLE) >= 60
+    assert sum(bool(exercise.mistakes) for exercise in EXERCISES.values()) >= 12
+    assert len({(exercise.name, mistake.name) for exercise, mistake in TABLE}) == len(TABLE)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_right_answer_passes(name):
+    passed, said = proof(EXERCISES[name], EXERCISES[name].answer)
+    assert passed, said
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    found = []
+    for exercise, mistake in TABLE:
+        label = f"{exercise.name}: {mistake.name}"
+        try:
+            passed, said = proof(exercise, mistake.answer, mistake.inputs, mistake.forward)
+        except Exception:  # a raw traceback, which no learner is to see
+            found.append((label, None, None, traceback.format_exc()))
+        else:
+            found.append((label, not passed, says(mistake, said), said))
+    return found
+
+
+def test_no_mistake_ends_in_a_raw_traceback(verdicts):
+    assert [label for label, found, _, _ in verdicts if found is None] == []
+
+
+def test_every_mistake_is_found(verdicts):
+    assert [label for label, found, _, _ in verdicts if found is False] == []
+
+
+def test_nine_of_ten_mistakes_are_named(verdicts):
+    unnamed = [label for label, _, named, _ in verdicts if not named]
+    assert len(unnamed) <= 0.1 * len(verdicts), unnamed
