@@ -69,6 +69,7 @@ NO_DELTA = (r"dout\b.*(missing|not|never|left out)", r"(without|not multiplied|f
 SIGN = (r"\bsign\b", r"times -1", r"negat")
 TRANSPOSED = (r"transpos", r"\.T\b")
 ROWS = (r"number of rows", r"batch", r"\bN\b", r"number of (samples|examples)", r"\bmean\b")
+TWICE = r"(?<![.\d])2(?![.\d])|0\.5(?!\d)|\btwo\b|\btwice\b|\bhalf\b"
 IN_PLACE = (r"in place", r"changed", r"overwr")
 AT_OUTPUT = (r"at the output", r"of the output", r"output (instead|rather)", r"output, not")
 AT_INPUT = (r"at the input", r"of the input rather", r"input (instead|rather)", r"input, not", r"instead of the output")
@@ -286,7 +287,7 @@ def _(dout, X):
     return dout * S * (S - 1)
 
 
-@wrong("dout added instead of multiplied", r"\badded\b", r"multipl")
+@wrong("dout added instead of multiplied", r"\badded\b", r"not multiplied", r"instead of multipl")
 def _(dout, X):
     S = logistic(X)
     return dout + S * (1 - S)
@@ -384,7 +385,7 @@ def _(dout, X):
     return dout * np.where(X > 0, 1, 0.5 * np.exp(X))
 
 
-@wrong("α forgotten at negative inputs", r"negative", r"\bfactor\b", r"\b2\b")
+@wrong("α forgotten at negative inputs", r"negative", r"\bfactor\b", TWICE)
 def _(dout, X):
     return dout * np.where(X > 0, 1, np.exp(X))
 
@@ -410,7 +411,7 @@ def _(dout, X):
     return dout * X * S * (1 - S)
 
 
-@wrong("dout multiplied into the first term only", *NO_DELTA, r"(delta|dout)")
+@wrong("dout multiplied into the first term only", *NO_DELTA, *PRODUCT)
 def _(dout, X):
     S = logistic(X)
     return dout * S + X * S * (1 - S)
@@ -571,7 +572,7 @@ def _(P, Y):
     return 2 * (P - Y) / P.size, -2 * (P - Y) / P.size
 
 
-@wrong("the 2 forgotten", r"\b(2|two)\b", r"\b0\.5\b", r"half")
+@wrong("the 2 forgotten", TWICE)
 def _(P, Y):
     return (P - Y) / P.size, -(P - Y) / P.size
 
@@ -746,7 +747,7 @@ def _(dout, mask):
     return dout * mask / 0.8
 
 
-@wrong("the scale forgotten", r"\bfactor\b", r"scale", r"\b0\.8\b", r"\b1\.25\b")
+@wrong("the scale forgotten", r"\bfactor\b", r"scale")
 def _(dout, mask):
     return dout * mask
 

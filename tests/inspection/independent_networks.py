@@ -19,6 +19,7 @@ from independent_mistakes import (
     SIGN,
     SWAPPED,
     TRANSPOSED,
+    TWICE,
     VARIANCE,
     logistic,
     probabilities,
@@ -157,7 +158,7 @@ def _(dout, X):
     return spread(dout) / 4
 
 
-@wrong("not divided by the window's size", r"\bfactor\b", r"\b4\b")
+@wrong("not divided by the window's size", r"\bfactor\b", r"(?<![.\d])4(?![.\d])")
 def _(dout, X):
     return spread(dout)
 
@@ -216,7 +217,7 @@ def _(dout, cache):
     return two_layers_backward(dout, cache, hidden="dH")
 
 
-@wrong("half of the second weight's gradient", r"\bfactor\b", r"0\.5", r"half", r"\b2\b")
+@wrong("half of the second weight's gradient", r"\bfactor\b", r"0\.5", r"half", TWICE)
 def _(dout, cache):
     return two_layers_backward(dout, cache, factor=0.5)
 
@@ -289,7 +290,7 @@ def _(dout, X):
     return 2 * dout * X
 
 
-@wrong("one of two paths", r"\b(2|two|twice)\b", r"\b0\.5\b", r"half")
+@wrong("one of two paths", TWICE)
 def _(dout, X):
     return dout * X
 
@@ -489,7 +490,7 @@ def _(dout, cache):
     return attention_backward(dout, cache)
 
 
-@wrong("the scale 1/√d forgotten", r"\bfactor\b", r"√", r"scal", r"\b2\b")
+@wrong("the scale 1/√d forgotten", r"\bfactor\b", r"√", r"scal", TWICE)
 def _(dout, cache):
     return attention_backward(dout, cache, scale=False)
 
@@ -871,7 +872,7 @@ class _(RightDropout):
         return delta * (self.rng.random(delta.shape) < 0.5) / 0.5
 
 
-@wrong("the mask without its scale", r"\bfactor\b", r"scale", r"\b0\.5\b", r"half")
+@wrong("the mask without its scale", r"\bfactor\b", r"scale", TWICE, r"half")
 class _(RightDropout):
     def backpropagate(self, delta):
         return delta * (self._saved > 0)
