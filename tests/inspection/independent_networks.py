@@ -1,174 +1,30 @@
-"""The second half of the independent table: images, sequences, small networks, and modules.
+"""A part of the independent table: small networks, steps by hand, and sequences.
 
 See `independent_mistakes` for where it comes from and how it is used.
 """
+# ruff: noqa: RUF059 - students unpack what they do not need
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
 from independent_mistakes import (
     ADDED_UP,
-    AT_INPUT,
-    AT_OUTPUT,
-    IN_PLACE,
     NO_DELTA,
-    NORMALIZED,
     OWN,
     PRODUCT,
-    ROWS,
-    SIGN,
     SWAPPED,
     TRANSPOSED,
     TWICE,
-    VARIANCE,
     logistic,
     probabilities,
     right,
     wrong,
 )
-
-import tinynn as tnn
-
-# ---- images: the second assignment of CS231n ---------------------------------------------------
-
-
-def conv(X, W, b, stride, pad):
-    padded = np.pad(X, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    size = W.shape[2]
-    H = (padded.shape[2] - size) // stride + 1
-    out = np.zeros((len(X), len(W), H, H), np.result_type(X, W, b))
-    for i in range(H):
-        for j in range(H):
-            window = padded[:, :, i * stride : i * stride + size, j * stride : j * stride + size]
-            out[:, :, i, j] = np.einsum("ncij,fcij->nf", window, W) + b
-    return out, (padded, W, b, stride, pad)
-
-
-def conv_backward(dout, cache, flip=False, cut=True, add=True, step=None, first=False):
-    padded, W, _, stride, pad = cache
-    size, step = W.shape[2], step or stride
-    dpadded, dW = np.zeros_like(padded), np.zeros_like(W)
-    for i in range(dout.shape[2]):
-        for j in range(dout.shape[3]):
-            place = np.s_[:, :, i * step : i * step + size, j * step : j * step + size]
-            d = dout[:, :, i, j]
-            dW += np.einsum("nf,ncij->fcij", d, padded[:, :, i * stride : i * stride + size, j * stride : j * stride + size])
-            part = np.einsum("nf,fcij->ncij", d, W[:, :, ::-1, ::-1] if flip else W)
-            if add:
-                dpadded[place] += part
-            else:
-                dpadded[place] = part
-    if first:
-        dpadded[1:] = 0
-    dX = dpadded[:, :, pad:-pad, pad:-pad] if cut and pad else dpadded
-    return dX, dW, dout.sum(axis=(0, 2, 3))
-
-
-@right("conv", conv, (2, 2, 5, 5), (3, 2, 3, 3), (3,), 1, 1)
-def _(dout, cache):
-    return conv_backward(dout, cache)
-
-
-@wrong("the kernel upside down", r"flip", r"rotat", r"turned", r"upside down", r"revers")
-def _(dout, cache):
-    return conv_backward(dout, cache, flip=True)
-
-
-@wrong("the padding not cut off", r"padd")
-def _(dout, cache):
-    return conv_backward(dout, cache, cut=False)
-
-
-@wrong("windows overwrite each other", *ADDED_UP)
-def _(dout, cache):
-    return conv_backward(dout, cache, add=False)
-
-
-@wrong("the stride forgotten", r"stride", r"window")
-def _(dout, cache):
-    return conv_backward(dout, cache, step=1)
-
-
-EXERCISES_STRIDE = ((2, 2, 5, 5), (3, 2, 3, 3), (3,), 2, 1)
-
-
-@wrong("the stride forgotten, stride 2", r"stride", r"window", r"position", inputs=EXERCISES_STRIDE)
-def _(dout, cache):
-    return conv_backward(dout, cache, step=1)
-
-
-@wrong("the bias summed over the batch only", r"\baxis\b", r"\baxes\b", r"sum")
-def _(dout, cache):
-    dX, dW, _ = conv_backward(dout, cache)
-    return dX, dW, dout.sum(axis=0)
-
-
-@wrong("the bias averaged over the batch", *ROWS)
-def _(dout, cache):
-    dX, dW, db = conv_backward(dout, cache)
-    return dX, dW, db / len(dout)
-
-
-@wrong("only the first image", r"first (row|sample|image|example|entry)", r"\brows?\b", r"\bzero")
-def _(dout, cache):
-    return conv_backward(dout, cache, first=True)
-
-
-@wrong("the weight's first two axes exchanged", r"transpos", r"swapped", r"exchanged", r"\baxes\b")
-def _(dout, cache):
-    dX, dW, db = conv_backward(dout, cache)
-    return dX, dW.swapaxes(0, 1), db
-
-
-def pool(kind):
-    def forward(X):
-        windows = np.stack([X[:, :, ::2, ::2], X[:, :, ::2, 1::2], X[:, :, 1::2, ::2], X[:, :, 1::2, 1::2]])
-        out = np.take_along_axis(windows, windows.real.argmax(axis=0)[None], axis=0)[0] if kind == "max" else windows.mean(axis=0)
-        return out, X
-
-    return forward
-
-
-def spread(dout):
-    return dout.repeat(2, axis=2).repeat(2, axis=3)
-
-
-@right("max-pool", pool("max"), (2, 2, 4, 4))
-def _(dout, X):
-    return spread(dout) * (spread(pool("max")(X)[0]) == X)
-
-
-@wrong("spread evenly, as in average pooling", r"\bmax", r"largest", r"evenly", r"average")
-def _(dout, X):
-    return spread(dout) / 4
-
-
-@wrong("handed to the whole window", r"\bmax", r"largest", r"\bzero", r"\bmask")
-def _(dout, X):
-    return spread(dout)
-
-
-@wrong("the gradient of the pooled shape", r"shape")
-def _(dout, X):
-    return dout
-
-
-@right("average-pool", pool("average"), (2, 2, 4, 4))
-def _(dout, X):
-    return spread(dout) / 4
-
-
-@wrong("not divided by the window's size", r"\bfactor\b", r"(?<![.\d])4(?![.\d])")
-def _(dout, X):
-    return spread(dout)
-
-
-@wrong("in the first place of the window alone", r"\bzero")
-def _(dout, X):
-    dX = np.zeros_like(X)
-    dX[:, :, ::2, ::2] = dout
-    return dX
-
 
 # ---- small networks ----------------------------------------------------------------------------
 
@@ -187,7 +43,13 @@ def two_layers_backward(dout, cache, masked=True, source="H", factor=1.0, hidden
     dH = dout @ W2.T
     dZ = dH * (Z > 0) if masked else dH
     d1 = {"dZ": dZ, "dH": dH}[hidden]
-    return dZ @ W1.T, X.T @ d1, d1.sum(axis=0), {"H": H, "Z": Z, "X": X}[source].T @ dout * factor, dout.sum(axis=0)
+    return (
+        dZ @ W1.T,
+        X.T @ d1,
+        d1.sum(axis=0),
+        {"H": H, "Z": Z, "X": X}[source].T @ dout * factor,
+        dout.sum(axis=0),
+    )
 
 
 @right("two-layers", two_layers, *TWO_LAYERS)
@@ -195,24 +57,44 @@ def _(dout, cache):
     return two_layers_backward(dout, cache)
 
 
-@wrong("the ReLU forgotten in the backward pass", r"activation", r"relu", r"nonlinear", r"\bmask", *OWN)
+@wrong(
+    "the ReLU forgotten in the backward pass", r"activation", r"relu", r"nonlinear", r"\bmask", *OWN
+)
 def _(dout, cache):
     return two_layers_backward(dout, cache, masked=False)
 
 
-@wrong("the second weight's gradient from before the activation", r"before the activation", r"activation", r"\bZ\b",
-       r"negative")
+@wrong(
+    "the second weight's gradient from before the activation",
+    r"before the activation",
+    r"activation",
+    r"\bZ\b",
+    r"negative",
+)
 def _(dout, cache):
     return two_layers_backward(dout, cache, source="Z")
 
 
-@wrong("the second weight's gradient from the network's input", r"\binput\b.*(instead|rather|not|of the network)", r"with X",
-       r"of X\b", r"hidden", r"\bX\b.*(instead|rather)")
+@wrong(
+    "the second weight's gradient from the network's input",
+    r"\binput\b.*(instead|rather|not|of the network)",
+    r"with X",
+    r"of X\b",
+    r"hidden",
+    r"\bX\b.*(instead|rather)",
+)
 def _(dout, cache):
     return two_layers_backward(dout, cache, source="X")
 
 
-@wrong("the first weight's gradient without the activation", r"activation", r"relu", r"nonlinear", r"\bmask", *OWN)
+@wrong(
+    "the first weight's gradient without the activation",
+    r"activation",
+    r"relu",
+    r"nonlinear",
+    r"\bmask",
+    *OWN,
+)
 def _(dout, cache):
     return two_layers_backward(dout, cache, hidden="dH")
 
@@ -239,7 +121,14 @@ def _(dout, cache):
     return dout + d @ W.T, X.T @ d
 
 
-@wrong("the shortcut forgotten", r"shortcut", r"residual", r"(adding|add|\+|plus) (delta|dout)", r"(differs?|short) by (delta|dout)", *PRODUCT)
+@wrong(
+    "the shortcut forgotten",
+    r"shortcut",
+    r"residual",
+    r"(adding|add|\+|plus) (delta|dout)",
+    r"(differs?|short) by (delta|dout)",
+    *PRODUCT,
+)
 def _(dout, cache):
     X, W, T = cache
     d = dout * (1 - T**2)
@@ -382,7 +271,9 @@ def rnn_backward(dout, cache, through=True, latest=False, slope=True, add=True, 
     dX, dWx, dWh, db = np.zeros_like(X), np.zeros_like(Wx), np.zeros_like(Wh), np.zeros(len(Wh))
     carried = np.zeros_like(H[0])
     for t in reversed(range(X.shape[1])):
-        d = (dout[:, t] if not last_only or t == X.shape[1] - 1 else 0) + (carried if through else 0)
+        d = (dout[:, t] if not last_only or t == X.shape[1] - 1 else 0) + (
+            carried if through else 0
+        )
         d = d * (1 - H[t + 1] ** 2) if slope else d
         if not add:
             dWx, dWh, db = np.zeros_like(Wx), np.zeros_like(Wh), np.zeros(len(Wh))
@@ -397,13 +288,24 @@ def _(dout, cache):
     return rnn_backward(dout, cache)
 
 
-@wrong("nothing carried back from the next step", r"through time", r"(next|later|following) (time )?step", r"time step",
-       r"carried", r"recurren")
+@wrong(
+    "nothing carried back from the next step",
+    r"through time",
+    r"(next|later|following) (time )?step",
+    r"time step",
+    r"carried",
+    r"recurren",
+)
 def _(dout, cache):
     return rnn_backward(dout, cache, through=False)
 
 
-@wrong("the recurrent weight with the new state instead of the previous", r"previous", r"h\[?t ?[-−] ?1", r"\bstate\b")
+@wrong(
+    "the recurrent weight with the new state instead of the previous",
+    r"previous",
+    r"h\[?t ?[-−] ?1",
+    r"\bstate\b",
+)
 def _(dout, cache):
     return rnn_backward(dout, cache, latest=True)
 
@@ -413,12 +315,21 @@ def _(dout, cache):
     return rnn_backward(dout, cache, slope=False)
 
 
-@wrong("the weights' gradients of the first step alone", *ADDED_UP, r"(one|first|last|single) (time )?step")
+@wrong(
+    "the weights' gradients of the first step alone",
+    *ADDED_UP,
+    r"(one|first|last|single) (time )?step",
+)
 def _(dout, cache):
     return rnn_backward(dout, cache, add=False)
 
 
-@wrong("only the last output's dout", r"(last|final) (time )?step", r"(earlier|other) (time )?steps", r"every (time )?step")
+@wrong(
+    "only the last output's dout",
+    r"(last|final) (time )?step",
+    r"(earlier|other) (time )?steps",
+    r"every (time )?step",
+)
 def _(dout, cache):
     return rnn_backward(dout, cache, last_only=True)
 
@@ -510,369 +421,3 @@ def _(dout, cache):
 def _(dout, cache):
     dQ, dK, dV = attention_backward(dout, cache)
     return dK, dQ, dV
-
-
-# ---- modules -----------------------------------------------------------------------------------
-
-
-class RightLinear(tnn.Module):
-    def __init__(self, D=4, F=3):
-        rng = np.random.default_rng(0)
-        self.weight = tnn.Parameter(rng.normal(size=(F, D)))
-        self.bias = tnn.Parameter(rng.normal(size=F))
-
-    def __call__(self, X):
-        self._saved = X
-        return X @ self.weight.data.T + self.bias.data
-
-    def backpropagate(self, delta):
-        X = self._saved
-        self.weight.grad += delta.T @ X
-        self.bias.grad += delta.sum(axis=0)
-        return delta @ self.weight.data
-
-
-right("module-linear", None, (5, 4))(RightLinear)
-
-
-@wrong("nothing saved in the forward pass", r"_saved", r"forward pass.*(keep|save|store)", r"(keep|save|store).*forward")
-class _(RightLinear):
-    def __call__(self, X):
-        return X @ self.weight.data.T + self.bias.data
-
-
-@wrong("a Parameter where its .data belongs", r"\.data\b")
-class _(RightLinear):
-    def __call__(self, X):
-        self._saved = X
-        return X @ self.weight.T + self.bias
-
-
-@wrong("a Parameter multiplied in the backward pass", r"\.data\b")
-class _(RightLinear):
-    def backpropagate(self, delta):
-        super().backpropagate(delta)
-        return delta @ self.weight
-
-
-@wrong("a plain array where a Parameter belongs", r"Parameter")
-class _(RightLinear):
-    def __init__(self):
-        super().__init__()
-        self.weight = np.random.default_rng(0).normal(size=(3, 4))
-
-    def __call__(self, X):
-        self._saved = X
-        return X @ self.weight.T + self.bias.data
-
-    def backpropagate(self, delta):
-        self.bias.grad += delta.sum(axis=0)
-        return delta @ self.weight
-
-
-@wrong("the weight's gradient never added", r"\bzero", r"never", r"not (set|added)", r"no gradient")
-class _(RightLinear):
-    def backpropagate(self, delta):
-        self.bias.grad += delta.sum(axis=0)
-        return delta @ self.weight.data
-
-
-@wrong("the gradient set instead of added", r"\+=", r"\badds?\b", r"\badded\b", r"accumul", r"overwr")
-class _(RightLinear):
-    def backpropagate(self, delta):
-        self.weight.grad = delta.T @ self._saved
-        self.bias.grad = delta.sum(axis=0)
-        return delta @ self.weight.data
-
-
-@wrong("nothing returned", r"\bNone\b", r"return")
-class _(RightLinear):
-    def backpropagate(self, delta):
-        super().backpropagate(delta)
-
-
-@wrong("delta returned, of the wrong shape", r"shape")
-class _(RightLinear):
-    def backpropagate(self, delta):
-        super().backpropagate(delta)
-        return delta
-
-
-@wrong("delta returned, square", *OWN, r"weight")
-class _(RightLinear):
-    def __init__(self):
-        super().__init__(4, 4)
-
-    def backpropagate(self, delta):
-        super().backpropagate(delta)
-        return delta
-
-
-@wrong("delta @ W.T for delta @ W, W square", *TRANSPOSED)
-class _(RightLinear):
-    def __init__(self):
-        super().__init__(4, 4)
-
-    def backpropagate(self, delta):
-        super().backpropagate(delta)
-        return delta @ self.weight.data.T
-
-
-@wrong("the weight's gradient transposed, not square", *TRANSPOSED)
-class _(RightLinear):
-    def backpropagate(self, delta):
-        self.weight.grad += self._saved.T @ delta
-        self.bias.grad += delta.sum(axis=0)
-        return delta @ self.weight.data
-
-
-@wrong("the bias summed over the features", r"\baxis\b")
-class _(RightLinear):
-    def backpropagate(self, delta):
-        self.weight.grad += delta.T @ self._saved
-        self.bias.grad += delta.sum(axis=1)
-        return delta @ self.weight.data
-
-
-@wrong("the input changed in place", *IN_PLACE)
-class _(RightLinear):
-    def __call__(self, X):
-        X -= X.mean(axis=0)
-        return super().__call__(X)
-
-
-@wrong("delta changed in place", *IN_PLACE)
-class _(RightLinear):
-    def backpropagate(self, delta):
-        delta *= 0.5
-        return super().backpropagate(delta)
-
-
-@wrong("backpropagate under the name backward", r"backpropagate")
-class _(tnn.Module):
-    def __call__(self, X):
-        return 2 * X
-
-    def backward(self, delta):
-        return 2 * delta
-
-
-@wrong("__call__ under the name forward", r"__call__")
-class _(tnn.Module):
-    def forward(self, X):
-        return 2 * X
-
-    def backpropagate(self, delta):
-        return 2 * delta
-
-
-@wrong("the bias not used in the forward pass", r"bias.*(not used|no influence|does not depend|unused)", r"\bunused\b",
-       r"(not used|no influence|does not (depend|use))", r"\b0\b")
-class _(RightLinear):
-    def __call__(self, X):
-        self._saved = X
-        return X @ self.weight.data.T
-
-
-@wrong("a tuple returned", r"\btuple\b", r"(one|an|single) array")
-class _(RightLinear):
-    def backpropagate(self, delta):
-        super().backpropagate(delta)
-        return delta @ self.weight.data, self.weight.grad
-
-
-@wrong("the weight updated in the backward pass", r"parameter.*chang", r"weight.*chang", *IN_PLACE)
-class _(RightLinear):
-    def backpropagate(self, delta):
-        gradient = super().backpropagate(delta)
-        self.weight.data -= 0.1 * self.weight.grad
-        return gradient
-
-
-@wrong("the batch divided out twice", *ROWS)
-class _(RightLinear):
-    def backpropagate(self, delta):
-        self.weight.grad += delta.T @ self._saved / len(delta)
-        self.bias.grad += delta.sum(axis=0) / len(delta)
-        return delta @ self.weight.data
-
-
-class RightSigmoid(tnn.Module):
-    def __call__(self, X):
-        self._saved = S = logistic(X)
-        return S
-
-    def backpropagate(self, delta):
-        S = self._saved
-        return delta * S * (1 - S)
-
-
-right("module-sigmoid", None, (4, 3))(RightSigmoid)
-
-
-@wrong("the input saved in place of the output", *AT_INPUT)
-class _(RightSigmoid):
-    def __call__(self, X):
-        self._saved = X
-        return logistic(X)
-
-
-@wrong("the logistic function taken twice", *AT_OUTPUT)
-class _(RightSigmoid):
-    def backpropagate(self, delta):
-        S = logistic(self._saved)
-        return delta * S * (1 - S)
-
-
-@wrong("delta not multiplied in", *NO_DELTA)
-class _(RightSigmoid):
-    def backpropagate(self, delta):
-        return self._saved * (1 - self._saved)
-
-
-@wrong("the negative derivative", *SIGN)
-class _(RightSigmoid):
-    def backpropagate(self, delta):
-        return -delta * self._saved * (1 - self._saved)
-
-
-class RightSoftmax(tnn.Module):
-    def __call__(self, X):
-        self._saved = P = probabilities(X)
-        return P
-
-    def backpropagate(self, delta):
-        P = self._saved
-        return P * (delta - (delta * P).sum(axis=1, keepdims=True))
-
-
-right("module-softmax", None, (5, 3))(RightSoftmax)
-
-
-@wrong("the diagonal only", r"diagonal", r"other (classes|entries)")
-class _(RightSoftmax):
-    def backpropagate(self, delta):
-        return delta * self._saved * (1 - self._saved)
-
-
-@wrong("the sum along the wrong axis", r"\baxis\b")
-class _(RightSoftmax):
-    def backpropagate(self, delta):
-        P = self._saved
-        return P * (delta - (delta * P).sum(axis=0))
-
-
-class RightBatchNorm(tnn.Module):
-    def __init__(self):
-        self.gamma = tnn.Parameter(np.linspace(0.5, 2, 4))
-        self.beta = tnn.Parameter(np.zeros(4))
-
-    def __call__(self, X):
-        centered = X - X.mean(axis=0)
-        sigma = np.sqrt((centered**2).mean(axis=0) + 1e-5)
-        self._saved = centered / sigma, sigma
-        return self.gamma.data * centered / sigma + self.beta.data
-
-    def backpropagate(self, delta):
-        normalized, sigma = self._saved
-        self.gamma.grad += self.scale(delta, normalized)
-        self.beta.grad += delta.sum(axis=0)
-        return self.gradient(delta * self.gamma.data, normalized, sigma)
-
-    def scale(self, delta, normalized):
-        return (delta * normalized).sum(axis=0)
-
-    def gradient(self, d, normalized, sigma):
-        return (d - d.mean(axis=0) - normalized * (d * normalized).mean(axis=0)) / sigma
-
-
-right("module-batch-norm", None, (6, 4))(RightBatchNorm)
-
-
-@wrong("delta γ/σ alone", r"\bmean\b", *VARIANCE, r"statistics")
-class _(RightBatchNorm):
-    def gradient(self, d, normalized, sigma):
-        return d / sigma
-
-
-@wrong("the variance's term missing", *VARIANCE)
-class _(RightBatchNorm):
-    def gradient(self, d, normalized, sigma):
-        return (d - d.mean(axis=0)) / sigma
-
-
-@wrong("γ's gradient without the normalized input", *NORMALIZED, *SWAPPED)
-class _(RightBatchNorm):
-    def scale(self, delta, normalized):
-        return delta.sum(axis=0)
-
-
-@wrong("a forward pass through .var", r"\.?\bvar\b")
-class _(RightBatchNorm):
-    def __call__(self, X):
-        sigma = np.sqrt(X.var(axis=0) + 1e-5)
-        self._saved = (X - X.mean(axis=0)) / sigma, sigma
-        return self.gamma.data * self._saved[0] + self.beta.data
-
-
-@wrong("a forward pass through .std", r"\.?\bstd\b")
-class _(RightBatchNorm):
-    def __call__(self, X):
-        sigma = X.std(axis=0)
-        self._saved = (X - X.mean(axis=0)) / sigma, sigma
-        return self.gamma.data * self._saved[0] + self.beta.data
-
-
-class RightLength(tnn.Module):
-    def __call__(self, X):
-        norm = np.sqrt((X**2).sum(axis=1, keepdims=True))
-        self._saved = X / norm, norm
-        return X / norm
-
-    def backpropagate(self, delta):
-        Y, norm = self._saved
-        return (delta - Y * (delta * Y).sum(axis=1, keepdims=True)) / norm
-
-
-right("module-unit-length", None, (4, 3))(RightLength)
-
-
-@wrong("a forward pass through numpy.linalg.norm", r"\bnorm\b")
-class _(RightLength):
-    def __call__(self, X):
-        norm = np.linalg.norm(X, axis=1, keepdims=True)
-        self._saved = X / norm, norm
-        return X / norm
-
-
-@wrong("the length taken for a constant", *PRODUCT, r"constant", r"\bnorm\b", r"length")
-class _(RightLength):
-    def backpropagate(self, delta):
-        return delta / self._saved[1]
-
-
-class RightDropout(tnn.Module):
-    def __init__(self):
-        self.rng = np.random.default_rng(3)
-
-    def __call__(self, X):
-        self._saved = mask = (self.rng.random(X.shape) < 0.5) / 0.5
-        return X * mask
-
-    def backpropagate(self, delta):
-        return delta * self._saved
-
-
-right("module-dropout", None, (5, 6))(RightDropout)
-
-
-@wrong("a new mask in the backward pass", r"\bmask", r"random", r"drawn", r"\bdraws?\b", r"repeat")
-class _(RightDropout):
-    def backpropagate(self, delta):
-        return delta * (self.rng.random(delta.shape) < 0.5) / 0.5
-
-
-@wrong("the mask without its scale", r"\bfactor\b", r"scale", TWICE, r"half")
-class _(RightDropout):
-    def backpropagate(self, delta):
-        return delta * (self._saved > 0)

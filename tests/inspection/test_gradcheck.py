@@ -415,7 +415,7 @@ def test_float32_is_named_wherever_it_slips_in():
 
 def test_a_forgotten_return_is_named():
     module = planted(Cube, backpropagate=lambda self, delta: None)()
-    refused(module, (5, 4), "returned NoneType; does it end in a return")
+    refused(module, (5, 4), "returned None; does it end in a return")
 
 
 def test_changed_and_replaced_parameters_are_named():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import traceback
 import warnings
 from pathlib import Path
 
@@ -14,12 +13,19 @@ import pytest
 import tinynn as tnn
 
 sys.path.insert(0, str(Path(__file__).parent))
-import independent_networks  # noqa: F401 - it adds its exercises to the table
+import independent_layers  # noqa: F401 - these add their exercises to the table
+import independent_modules  # noqa: F401
+import independent_networks  # noqa: F401
 from independent_mistakes import EXERCISES
 
+# Found, but not named.
+UNNAMED = {
+    ("rnn", "the recurrent weight with the new state instead of the previous"),
+    ("rnn", "the first state's gradient without the recurrent weight"),
+}
 TABLE = [(exercise, mistake) for exercise in EXERCISES.values() for mistake in exercise.mistakes]
 
-FACTS = r"is wrong, worst at|^    .* gives? |^    relative error"
+FACTS = r"is wrong, worst at|^    .* gives? |^    relative error|^    right: "
 
 
 def proof(exercise, answer, inputs=None, forward=None):
@@ -65,9 +71,10 @@ def at_random(answer):
 
         class Spoiled(answer):
             def backpropagate(self, delta):
+                before = [parameter.grad.copy() for parameter in self.parameters()]
                 gradient = super().backpropagate(delta)
-                for parameter in self.parameters():
-                    parameter.grad += spoil(np.ones(parameter.shape))
+                for parameter, old in zip(self.parameters(), before, strict=True):
+                    parameter.grad = old + spoil(parameter.grad - old)
                 return spoil(gradient)
 
         return Spoiled
@@ -82,7 +89,10 @@ def at_random(answer):
 def test_the_table_is_large_enough():
     assert len(TABLE) >= 60
     assert sum(bool(exercise.mistakes) for exercise in EXERCISES.values()) >= 12
-    assert len({(exercise.name, mistake.name) for exercise, mistake in TABLE}) == len(TABLE)
+    names = {(exercise.name, mistake.name) for exercise, mistake in TABLE}
+    assert len(names) == len(TABLE)
+    assert names >= UNNAMED
+    assert len(UNNAMED) <= len(TABLE) / 10
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -99,28 +109,12 @@ def test_numbers_wrong_at_random_get_the_name_of_no_mistake(name):
     assert [mistake.name for mistake in exercise.mistakes if says(mistake, said)] == []
 
 
-@pytest.fixture(scope="module")
-def verdicts():
-    found = []
-    for exercise, mistake in TABLE:
-        label = f"{exercise.name}: {mistake.name}"
-        try:
-            passed, said = proof(exercise, mistake.answer, mistake.inputs, mistake.forward)
-        except Exception:  # a raw traceback, which no learner is to see
-            found.append((label, None, None, traceback.format_exc()))
-        else:
-            found.append((label, not passed, says(mistake, said), said))
-    return found
-
-
-def test_no_mistake_ends_in_a_raw_traceback(verdicts):
-    assert [label for label, found, _, _ in verdicts if found is None] == []
-
-
-def test_every_mistake_is_found(verdicts):
-    assert [label for label, found, _, _ in verdicts if found is False] == []
-
-
-def test_nine_of_ten_mistakes_are_named(verdicts):
-    unnamed = [label for label, _, named, _ in verdicts if not named]
-    assert len(unnamed) <= 0.1 * len(verdicts), unnamed
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_mistake_is_found_and_nearly_every_one_is_named(name):
+    exercise = EXERCISES[name]
+    for mistake in exercise.mistakes:
+        # Nothing is caught here but the library's own errors: no learner is to see a traceback.
+        passed, said = proof(exercise, mistake.answer, mistake.inputs, mistake.forward)
+        assert not passed, f"{mistake.name} is not found"
+        named = says(mistake, said)
+        assert named != ((name, mistake.name) in UNNAMED), f"{mistake.name}:\n{said}"

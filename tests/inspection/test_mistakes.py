@@ -1,4 +1,4 @@
-"""The mistakes of beginners: all are found, nearly all are named, and none ends in a traceback."""
+"""The mistakes of beginners: all are found, all are named, and none ends in a traceback."""
 
 import re
 import sys
@@ -11,13 +11,6 @@ import tinynn as tnn
 sys.path.insert(0, str(Path(__file__).parent))
 from planted import MISTAKES
 
-# Found, but not named: a term with a wrong factor inside, and the chain rule left out.
-UNNAMED = {
-    ("softmax", "sum without S"),
-    ("cross-entropy", "-1 / P"),
-    ("layer norm", "batch norm's axis"),
-}
-
 
 @pytest.mark.parametrize(
     ("exercise", "what", "run", "words"), MISTAKES, ids=lambda v: v if isinstance(v, str) else ""
@@ -27,9 +20,6 @@ def test_a_mistake_is_found_and_named(exercise, what, run, words):
     assert not report.ok
     wrong = [entry for entry in report.entries if not entry.ok]
     said = "\n".join([*(entry.diagnosis for entry in wrong), report.reason])
-    if (exercise, what) in UNNAMED:
-        assert not any(entry.diagnosis for entry in wrong), "named: take it off the list"
-        return
     assert any(entry.diagnosis for entry in wrong)
     for word in words:
         assert re.search(word, said), f"{word!r} is not in: {said}"
@@ -39,11 +29,9 @@ def test_a_mistake_is_found_and_named(exercise, what, run, words):
         assert entry.quantity in report._repr_html_()
 
 
-def test_there_are_enough_of_them_and_enough_are_named():
+def test_there_are_enough_of_them():
     assert len(MISTAKES) >= 60
     assert len({exercise for exercise, *_ in MISTAKES}) >= 12
-    assert len(UNNAMED) <= len(MISTAKES) / 10
-    assert {(exercise, what) for exercise, what, *_ in MISTAKES} >= UNNAMED
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinynn.core.types import Array
+from tinynn.inspection.clues import equal
 from tinynn.inspection.derivatives import (
     FLOOR,
     Method,
@@ -249,6 +250,9 @@ class Comparison:
         quantity, subject = result.quantity, result.quantity.subject
         inputs = list(subject.inputs.values())
         first = inputs[0] if inputs and inputs[0].ndim else None
+        other, is_exchanged = self._gradient_of(result)
+        if is_exchanged:
+            return f"{other}: the two are exchanged; check their order"
         found = diagnose(
             quantity.gradient,
             result.true,
@@ -256,12 +260,27 @@ class Comparison:
             n_samples=0 if first is None else first.shape[0],
             by_input=quantity.name in subject.inputs,
         )
-        if found or result.worst < 1e-5:
-            return found
-        try:
-            return recognize(quantity, result.true)
-        except Exception:
-            return ""  # a forward pass that does not bear what recognizing does to it
+        if not found and result.worst >= 1e-5:
+            try:
+                found = recognize(quantity, result.true)
+            except Exception:
+                found = ""  # a forward pass that does not bear what recognizing does to it
+        return "; ".join(filter(None, (other, found)))
+
+    def _gradient_of(self, result: Result) -> tuple[str, bool]:
+        """Say so if it is the gradient of another array, and whether the two are exchanged."""
+        given = result.quantity.gradient
+        for other in self.results:
+            right = other.true
+            if other is result or right.shape != given.shape or given.size < 2:
+                continue
+            if equal(-given, result.true):
+                continue  # the sign is the simpler mistake
+            if np.isfinite(right).all() and right.any() and equal(given, right):
+                name = other.quantity.text.removeprefix("the gradient ")
+                exchanged = equal(other.quantity.gradient, result.true)
+                return f"it is the one {name}", exchanged
+        return "", False
 
 
 def _right_entry(result: Result) -> GradientEntry:

@@ -376,7 +376,8 @@ def _check_repetition(
             subject.fault(
                 "backward",
                 f"a second {subject.backward_name} for the same forward pass returns something "
-                "else; it must not change what the forward pass kept",
+                "else; it must neither draw random numbers, such as a new mask, nor change what "
+                "the forward pass kept",
             )
             return
     for name in first:
@@ -493,7 +494,7 @@ def _check_input_gradient(subject: Subject, name: str, gradient: Any) -> Array |
         subject.fault(
             name,
             f"{backward} must return {text}, an array, but returned "
-            f"{type(gradient).__name__}{hint}",
+            f"{'None' if gradient is None else type(gradient).__name__}{hint}",
             "backward returns nothing for it" if gradient is None else "it is no array",
         )
         return None
@@ -503,7 +504,7 @@ def _check_input_gradient(subject: Subject, name: str, gradient: Any) -> Array |
         subject.fault(
             name,
             f"{text} must have {own} {X.shape}, but has {gradient.shape}",
-            diagnose_shape(gradient.shape, X.shape, delta),
+            _other_shape(subject, name, gradient) or diagnose_shape(gradient.shape, X.shape, delta),
         )
         return None
     if gradient.dtype != np.float64:
@@ -516,6 +517,17 @@ def _check_input_gradient(subject: Subject, name: str, gradient: Any) -> Array |
     return gradient.copy(order="K")
 
 
+def _other_shape(subject: Subject, name: str, gradient: Array) -> str:
+    """Say so if a gradient has the shape of another input, and of that one alone."""
+    X = subject.inputs[name]
+    if gradient.shape == X.shape[::-1] or not gradient.ndim:
+        return ""  # more likely transposed
+    others = [n for n, A in subject.differentiable.items() if A.shape == gradient.shape != X.shape]
+    if len(others) != 1 or gradient.shape == subject.delta.shape:
+        return ""
+    return f"that is the shape of {others[0]}; are the gradients in the order of the inputs?"
+
+
 def _check_parameters(subject: Subject, data: dict[str, Array], where: str) -> None:
     """Check that parameters and their gradients are the same objects as before, values included."""
     if not isinstance(subject, ModuleSubject):
@@ -526,7 +538,12 @@ def _check_parameters(subject: Subject, data: dict[str, Array], where: str) -> N
         if now.get(name) is not parameter:
             raise subject.stop(name, f"the {where} replaces {name} by another", where=owner)
         if not np.array_equal(parameter.data, data[name]):
-            raise subject.stop(name, f"the {where} changes the values of {name}", where=owner)
+            raise subject.stop(
+                name,
+                f"the {where} changes the values of {name} in place, which is left to an "
+                "optimizer's step",
+                where=owner,
+            )
         if parameter._grad.shape != parameter.shape or parameter._grad.dtype != np.float64:
             message = (
                 f"{subject.text(name)} was replaced by one of shape {parameter._grad.shape} and "

@@ -56,7 +56,7 @@ def diagnose(
         return largest((candidate - true)[known]) <= 1e-6 * scale
 
     if scale <= 1e-12 * largest(given):
-        return "it should be zero"
+        return "it should be zero: the output does not depend on it"
     if not given.any():
         return "it is zero"
     if by_input and delta is not None and delta.shape == given.shape and same(given, delta):
@@ -70,7 +70,7 @@ def diagnose(
         return "it is transposed"
     if axes := _wrong_axes(given, fits, delta):
         return axes
-    if factor := _constant_factor(given[known], true[known], n_samples):
+    if factor := _constant_factor(given[known], true[known], n_samples, true.shape):
         return factor
     off = np.abs(given - true)[known] > 1e-3 * largest((given - true)[known])
     if off.size > 2 and off.sum() == 1:
@@ -78,7 +78,7 @@ def diagnose(
     return ""
 
 
-def _constant_factor(given: Array, true: Array, n_samples: int) -> str:
+def _constant_factor(given: Array, true: Array, n_samples: int, shape: tuple[int, ...]) -> str:
     """Say so if one gradient is a multiple of the other."""
     factor = float((given * true).sum() / (true * true).sum())
     off = abs(factor - 1)
@@ -98,7 +98,12 @@ def _constant_factor(given: Array, true: Array, n_samples: int) -> str:
         )
     if np.count_nonzero(true) < 2:
         return ""
-    return f"it is {factor:.10g} times what it should be, everywhere: a constant factor is off"
+    text = f"it is {factor:.10g} times what it should be, everywhere: a constant factor is off"
+    if len(shape) == 2 and math.isclose(abs(factor), shape[1], rel_tol=1e-6) and shape[1] > 2:
+        return f"{text}; that is the number of columns, over which a mean is taken too"
+    if len(shape) > 1 and math.isclose(abs(factor), math.prod(shape), rel_tol=1e-6):
+        return f"{text}; that is the number of entries: summed where the mean was meant"
+    return text
 
 
 def _wrong_axes(given: Array, fits: Callable[[Array], bool], delta: Array | None) -> str:
@@ -165,11 +170,27 @@ def diagnose_shape(
     if len(given) == len(true) and all(g in (1, t) for g, t in zip(given, true, strict=True)):
         lost = [axis for axis, (g, t) in enumerate(zip(given, true, strict=True)) if g != t]
         return f"it was summed over {axes_text(lost)}, which it should keep"
+    if sorted(given) == sorted(true):
+        return "its axes are in another order: transpose it"
     if math.prod(given) == math.prod(true):
-        return "it has as many numbers, in other axes"
+        return "it has as many numbers, in other axes: reshape it"
     if len(given) < len(true):
         return "it was summed over an axis too many"
+    if len(given) > len(true) and (left := _left_over(given, true)):
+        return f"it is still to be summed over {axes_text(left)}"
+    wider = [n - m for n, m in zip(given, true, strict=True)] if len(given) == len(true) else []
+    if any(wider) and all(n >= 0 and n % 2 == 0 for n in wider):
+        axes = axes_text(axis for axis, n in enumerate(wider) if n)
+        return f"it is wider by {max(wider) // 2} at both ends of {axes}: cut the padding off"
     return ""
+
+
+def _left_over(given: tuple[int, ...], true: tuple[int, ...]) -> list[int]:
+    """Return the axes that must go for one shape to become the other, if there are such."""
+    for kept in itertools.combinations(range(len(given)), len(true)):
+        if tuple(given[axis] for axis in kept) == true:
+            return [axis for axis in range(len(given)) if axis not in kept]
+    return []
 
 
 def _kept(delta: tuple[int, ...], shape: tuple[int, ...]) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import cache
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -47,23 +47,20 @@ class Site(NamedTuple):
     """Say where in the source an operation stands, and which operand of it is meant."""
 
     code: CodeType
-    instruction: int
+    position: tuple[int, int, int, int]  # first and last line, first and last column
     operand: int
     kind: str  # "reduce", "select", "matmul", "unary" or "binary"
+    helper: str = ""  # the function that it stands in, if the forward pass calls one
 
     @property
     def line(self) -> int:
         """Int : the number of the line."""
-        return self._position()[0]
-
-    def _position(self) -> tuple[int, int, int, int]:
-        found = next(islice(self.code.co_positions(), self.instruction // 2, None))
-        return tuple(n or 0 for n in found)  # type: ignore[return-value]
+        return self.position[0]
 
     @property
     def source(self) -> str:
         """Str : the piece of source, or nothing where there is none."""
-        line, end_line, start, end = self._position()
+        line, end_line, start, end = self.position
         lines = [linecache.getline(self.code.co_filename, n) for n in range(line, end_line + 1)]
         if not any(lines):
             return ""
@@ -91,9 +88,11 @@ class Edit(NamedTuple):
 
     `how` is ``"cut"`` (drop it), ``"one"`` (take the derivative of the operation as 1),
     ``"output"`` (take it at the output), ``"transpose"`` (the other factor of a product),
-    ``"turn"`` (that of the product), ``"axis"`` (reduce it over another axis), ``"last"`` and
-    ``"first"`` (of what is selected several times, only the last or first counts). The sites in
-    `also_cut` are cut in any case.
+    ``"turn"`` (that of the product), ``"axis"`` (reduce it over another axis), ``"diagonal"``
+    (reduce each number alone), ``"last"`` and ``"first"`` (of what is selected, or computed,
+    several times, only the last or first counts), ``"packed"`` (windows lie side by side, whatever
+    their stride), ``"inject"`` (the derivative begins here). The sites in `also_cut` are cut in any
+    case.
     """
 
     how: str
@@ -109,6 +108,10 @@ class _Tape:
     selections: dict[Site, list[tuple[Any, tuple[int, ...]]]] = field(default_factory=dict)
     before: dict[Site, list[tuple[Any, tuple[int, ...]]]] = field(default_factory=dict)
     unanalytic: dict[str, str] = field(default_factory=dict)
+    visits: dict[Site, int] = field(default_factory=dict)
+    visits_before: dict[Site, int] = field(default_factory=dict)
+    pool: dict[str, Array] | None = None  # every array met, by how it is written
+    injected: Array | None = None
 
 
 _tape: ContextVar[_Tape | None] = ContextVar("_tape", default=None)
@@ -130,6 +133,7 @@ class Recording(NamedTuple):
 
     sites: dict[Site, int]
     selections: dict[Site, list[tuple[Any, tuple[int, ...]]]]
+    visits: dict[Site, int]
 
 
 def replayed(
@@ -158,7 +162,9 @@ def replayed(
     """
     tape = _Tape(edit)
     if recording is not None:
-        tape.before = recording.selections
+        tape.before, tape.visits_before = recording.selections, recording.visits
+    if edit is not None and edit.how == "inject":
+        tape.injected, direction = direction, np.zeros_like(direction)
     with _recording(tape):
         outcome = _run(quantity, direction)
     return float((quantity.weights * outcome.imag).sum()) / _H
@@ -183,7 +189,30 @@ def sites_of(quantity: Quantity) -> Recording:
     direction = spaced_values(quantity.values.shape, np.random.default_rng(1))
     with _recording(tape):
         _run(quantity, direction)
-    return Recording(tape.sites, tape.selections)
+    return Recording(tape.sites, tape.selections, tape.visits)
+
+
+def arrays_of(subject: Any) -> dict[str, Array]:
+    """Return every array that a forward pass computes, by how its source is written.
+
+    Parameters
+    ----------
+    subject : Subject
+        Whose forward pass it is.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Arrays of real numbers. Of what is computed several times, as in a loop, the first.
+    """
+    tape = _Tape(pool={})
+    arrays = dict(subject.differentiable)
+    arrays |= {n: p.data for n, p in subject.parameters.items()}
+    for name, values in arrays.items():
+        direction = spaced_values(values.shape, np.random.default_rng(1))
+        with _recording(tape):
+            subject.outcome(name, (values + (1j * _H) * direction).view(Probe), unchecked=True)
+    return tape.pool or {}
 
 
 def unanalytic_calls(subject: Any, quantities: list[Quantity]) -> str:
@@ -291,7 +320,10 @@ class Probe(np.ndarray[Any, Any]):
                 "einsum", lambda *xs: np.einsum(args[0], *xs), plain, active, None, None
             )
             return result.view(Probe)
-        return super().__array_function__(func, (Probe, np.ndarray), args, kwargs)
+        result = super().__array_function__(func, (Probe, np.ndarray), args, kwargs)
+        # np.pad, for one, returns a plain array.
+        is_plain = isinstance(result, np.ndarray) and not isinstance(result, Probe)
+        return result.view(Probe) if is_plain and result.dtype.kind == "c" else result
 
     def __getitem__(self, key: Any) -> Any:
         key = _plain_key(key)
@@ -305,7 +337,7 @@ class Probe(np.ndarray[Any, Any]):
             if tape is not None and site is not None:
                 tape.sites.setdefault(site, 1)
                 tape.selections.setdefault(site, []).append((key, plain.shape))
-                result = _edited_selection(tape, site, key, result)
+                result = _edited_selection(tape, site, key, result, plain)
         return result.view(Probe)
 
     def var(  # type: ignore[override]
@@ -342,12 +374,15 @@ _COMPARISONS = {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, 
 _FLAT = {np.sign, np.floor, np.ceil, np.rint, np.isnan, np.isfinite, np.isinf, np.logical_not}
 
 
-def _edited_selection(tape: _Tape, site: Site, key: Any, result: Array) -> Array:
+def _edited_selection(tape: _Tape, site: Site, key: Any, result: Array, whole: Array) -> Array:
     edit = tape.edit
     if edit is None:
         return result
     if site in edit.also_cut or (site in edit.sites and edit.how == "cut"):
         return result.real.astype(complex)
+    if site in edit.sites and edit.how == "packed":
+        moved = whole[_packed(key, tape.before.get(site, []))]
+        return result.real + 1j * moved.imag if moved.shape == result.shape else result
     if site not in edit.sites or edit.how not in ("last", "first"):
         return result
     if isinstance(key, np.ndarray) and key.dtype.kind in "iu":
@@ -362,6 +397,26 @@ def _edited_selection(tape: _Tape, site: Site, key: Any, result: Array) -> Array
         if shape == owner.shape:
             owner[other] = index
     return result.real + 1j * np.where(owner[key] == now, result.imag, 0)
+
+
+def _packed(key: Any, others: list[tuple[Any, tuple[int, ...]]]) -> Any:
+    """Return the place that a window would have with a stride of 1."""
+    if not isinstance(key, tuple):
+        return key
+    found = []
+    for axis, part in enumerate(key):
+        starts = {k[axis].start for k, _ in others if isinstance(k, tuple) and _is_window(k, axis)}
+        if not _is_window(key, axis) or part.start not in starts:
+            found.append(part)
+            continue
+        start = sorted(starts).index(part.start)
+        found.append(slice(start, start + part.stop - part.start))
+    return tuple(found)
+
+
+def _is_window(key: tuple[Any, ...], axis: int) -> bool:
+    part = key[axis] if axis < len(key) else None
+    return isinstance(part, slice) and None not in (part.start, part.stop)
 
 
 def _plain(x: Any) -> Any:
@@ -413,14 +468,23 @@ def _operate(
     """Compute an operation; note its site, and do there what the edit says."""
     result = compute(*operands)
     tape = _tape.get()
+    if tape is not None and tape.injected is not None:
+        # The derivative begins in the middle: nothing has to flow in.
+        chosen = tape.edit.sites if tape.edit is not None else ()
+        if result.shape == tape.injected.shape and _site(kind, 0) in chosen:
+            return result.real + (1j * _H) * tape.injected
+        return result
     if tape is None or not active or result.dtype.kind != "c":
         return result
+    if tape.pool is not None:
+        _note_arrays(tape.pool, _site(kind, 0), operands, result)
     for operand in active:
         site = _site(kind, operand)
         if site is None:
             continue
         count = operands[0].size // max(result.size, 1) if kind == "reduce" else 1
         tape.sites[site] = max(count, tape.sites.get(site, 1))
+        visit = tape.visits[site] = tape.visits.get(site, 0) + 1
         edit = tape.edit
         if edit is None or site not in (*edit.sites, *edit.also_cut):
             continue
@@ -431,6 +495,14 @@ def _operate(
             result = compute(*operands)
         elif edit.how == "one" and x.shape == result.shape:
             result = result.real + 1j * x.imag
+        elif edit.how in ("first", "last"):
+            if visit != (1 if edit.how == "first" else tape.visits_before.get(site, 1)):
+                operands = [*operands]
+                operands[operand] = x.real.astype(complex)
+                result = compute(*operands)
+        elif edit.how == "diagonal" and kind == "reduce" and result.ndim == x.ndim:
+            value, tangent = np.broadcast_arrays(result.real, x.imag)
+            result = value + 1j * tangent
         elif edit.how == "output" and x.shape == result.shape:
             operands = [*operands]
             operands[operand] = result.real + 1j * x.imag
@@ -453,6 +525,30 @@ def _operate(
                 continue  # the shape that follows would not be its own
             result = value + 1j * tangent * (x.shape[axis] / max(x.shape[sideways], 1))
     return result
+
+
+def _note_arrays(
+    pool: dict[str, Array], site: Site | None, operands: list[Any], result: Array
+) -> None:
+    """Keep what an operation takes and gives, by how it is written."""
+    if site is None or not site.source:
+        return
+    inside = f" in {site.helper}" if site.helper else ""
+    try:
+        tree: Any = ast.parse(site.source, mode="eval").body
+    except SyntaxError:
+        return
+    if isinstance(tree, ast.BinOp):
+        written = [tree.left, tree.right]
+    elif isinstance(tree, ast.Call) and isinstance(tree.func, ast.Attribute):
+        method = not (isinstance(tree.func.value, ast.Name) and tree.func.value.id == "np")
+        written = [tree.func.value] if method else tree.args[:1]
+    else:
+        written = []
+    for node, operand in zip(written, operands, strict=False):
+        if isinstance(operand, np.ndarray) and operand.ndim:
+            pool.setdefault(f"`{ast.unparse(node)}`{inside}", operand.real.copy())
+    pool.setdefault(f"`{site.source}`{inside}", result.real.copy())
 
 
 def _product(A: Array, B: Array, place: int) -> Array:
@@ -501,13 +597,32 @@ def _caller_is_foreign() -> bool:
 
 def _site(kind: str, operand: int) -> Site | None:
     frame = _foreign_frame()
-    return None if frame is None else Site(frame.f_code, frame.f_lasti, operand, kind)
+    if frame is None:
+        return None
+    caller, name = frame.f_back, frame.f_code.co_name
+    is_helper = caller is not None and is_foreign_file(caller.f_code.co_filename)
+    helper = name if is_helper and name.isidentifier() and not name.startswith("__") else ""
+    return Site(frame.f_code, _position(frame), operand, kind, helper)
+
+
+def _position(frame: Any) -> tuple[int, int, int, int]:
+    # The number of the instruction will not do: it moves by some when the interpreter, after a few
+    # rounds, puts a faster instruction in the place of another.
+    return _positions(frame.f_code)[frame.f_lasti // 2]
+
+
+@cache
+def _positions(code: CodeType) -> list[tuple[int, int, int, int]]:
+    return [
+        (line or 0, end_line or 0, start or 0, end or 0)
+        for line, end_line, start, end in code.co_positions()
+    ]
 
 
 def _note_unanalytic(call: str, advice: str) -> None:
     tape, frame = _tape.get(), _foreign_frame()
     if tape is None or frame is None:
         return
-    site = Site(frame.f_code, frame.f_lasti, 0, "unary")
+    site = Site(frame.f_code, _position(frame), 0, "unary")
     source = f" (`{site.source}`)" if site.source else ""
     tape.unanalytic.setdefault(f"line {site.line} calls {call}{source}", advice)
