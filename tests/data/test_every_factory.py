@@ -8,6 +8,12 @@ from tinynn.data import DataLoaderFactory
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 
+
+def table():
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(X, columns=["a", "b", "c"]).assign(kind=list("abcd") * 10)
+
+
 # How to build each, with options of all factories; None for what must be downloaded first, whose
 # tests are in test_mnist.py.
 FACTORIES = {
@@ -15,6 +21,9 @@ FACTORIES = {
         X, np.arange(40) % 4, **options
     ),
     "BreastCancerDataLoaderFactory": tinynn.data.BreastCancerDataLoaderFactory,
+    "CSVDataLoaderFactory": lambda **options: tinynn.data.CSVDataLoaderFactory(
+        table(), "kind", **options
+    ),
     "DiabetesDataLoaderFactory": tinynn.data.DiabetesDataLoaderFactory,
     "DigitsDataLoaderFactory": tinynn.data.DigitsDataLoaderFactory,
     "FashionMNISTDataLoaderFactory": None,

@@ -5,6 +5,7 @@ arrays can train a network, and these loaders can feed any other library.
 """
 
 from tinynn.data.cache import IDXFile, cache_folder
+from tinynn.data.csv_factory import CSVDataLoaderFactory
 from tinynn.data.encoding import one_hot
 from tinynn.data.factory import DataLoaderFactory, RawArrays
 from tinynn.data.loader import DataLoader
@@ -13,6 +14,7 @@ from tinynn.data.own import ArrayDataLoaderFactory
 from tinynn.data.plane import PlaneDataLoaderFactory
 from tinynn.data.preprocessing import ArrayScaling, Preprocessing
 from tinynn.data.stream import StreamDataLoader
+from tinynn.data.table_encoding import TableEncoding
 from tinynn.data.tables import (
     BreastCancerDataLoaderFactory,
     DiabetesDataLoaderFactory,
@@ -27,6 +29,7 @@ __all__ = [
     "ArrayDataLoaderFactory",
     "ArrayScaling",
     "BreastCancerDataLoaderFactory",
+    "CSVDataLoaderFactory",
     "Compose",
     "DataLoader",
     "DataLoaderFactory",
@@ -44,6 +47,7 @@ __all__ = [
     "RawArrays",
     "SequenceDataLoader",
     "StreamDataLoader",
+    "TableEncoding",
     "TextDataLoaderFactory",
     "WineDataLoaderFactory",
     "cache_folder",

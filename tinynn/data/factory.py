@@ -174,46 +174,65 @@ class DataLoaderFactory:
         train_transform: Callable[[Array], Array] | None = None,
     ) -> None:
         self._where = type(self).__name__
-        batch_size = check_integer(self._where, "batch_size", batch_size, minimum=1)
+        self._batch_size = check_integer(self._where, "batch_size", batch_size, minimum=1)
         self._flatten = check_flag(self._where, "flatten", flatten)
-        scale = check_flag(self._where, "scale", scale)
-        scale_targets = check_flag(self._where, "scale_targets", scale_targets)
-        train_transform = as_function(train_transform, f"{self._where}: train_transform")
-        validation_fraction = self._fraction(validation_fraction, "validation_fraction")
+        self._scale = check_flag(self._where, "scale", scale)
+        self._scale_targets = check_flag(self._where, "scale_targets", scale_targets)
+        self._train_transform = as_function(train_transform, f"{self._where}: train_transform")
+        self._validation_fraction = self._fraction(validation_fraction, "validation_fraction")
         if test_fraction is not None:
             test_fraction = self._fraction(test_fraction, "test_fraction")
+        self._given_test_fraction = test_fraction
         self._dtype = self._floating(dtype)
         self.rng = as_generator(rng)
+        self._loader_rng = None if rng is None else self.rng
+        self.target_mean: Array | None = None
+        self.target_scale: Array | None = None
+        self._build()
 
+    def _build(self) -> None:
+        """Read, split, scale and batch."""
         X, y, X_test, y_test = self._checked(self._raw_arrays())
-        test_fraction = self._test_fraction(test_fraction, official=X_test is not None)
-        train, validation, test = self._split(y, validation_fraction, test_fraction)
+        test_fraction = self._test_fraction(official=X_test is not None)
+        train, validation, test = self._split(y, self._validation_fraction, test_fraction)
         X_train, y_train = X[train], y[train]
         if X_test is None:
             X_test, y_test = X[test], y[test]
 
-        self.feature_mean, self.feature_scale = self._feature_statistics(X_train, scale)
-        self.target_mean: Array | None = None
-        self.target_scale: Array | None = None
-        if self.n_classes is None:
-            self.target_mean, self.target_scale = _statistics(y_train, scale_targets)
-        scaling = ArrayScaling(
+        self.feature_mean, self.feature_scale = self._feature_statistics(X_train, self._scale)
+        self._scaling = ArrayScaling(
             self.feature_mean, self.feature_scale, self._raw_shape, self._flatten, self._dtype
         )
-        scaling.target_mean, scaling.target_scale = self.target_mean, self.target_scale
-        self._scaling = scaling
-        self.preprocessing: Preprocessing = scaling
-
-        self.train_loader = DataLoader(
-            self._scaling.scaled(X_train),
-            self._scaled_targets(y_train),
-            batch_size,
-            shuffle=True,
-            rng=None if rng is None else self.rng,
-            transform=train_transform,
+        self._finish(
+            self._scaling,
+            (self._scaling.scaled(X_train), y_train),
+            (self._scaling.scaled(X[validation]), y[validation]),
+            (self._scaling.scaled(X_test), y_test),
         )
-        self.validation_loader = self._fixed_loader(X[validation], y[validation], batch_size)
-        self.test_loader = self._fixed_loader(X_test, y_test, batch_size)
+
+    def _finish(
+        self,
+        preprocessing: Preprocessing,
+        train: tuple[Array, Array],
+        validation: tuple[Array, Array | None],
+        test: tuple[Array, Array | None],
+    ) -> None:
+        """Scale the targets of the splits, and make their loaders."""
+        if self.n_classes is None:
+            self.target_mean, self.target_scale = _statistics(train[1], self._scale_targets)
+        preprocessing.target_mean, preprocessing.target_scale = self.target_mean, self.target_scale
+        self.preprocessing: Preprocessing = preprocessing
+        X, y = train
+        self.train_loader = DataLoader(
+            X,
+            self._scaled_targets(y),
+            self._batch_size,
+            shuffle=True,
+            rng=self._loader_rng,
+            transform=self._train_transform,
+        )
+        self.validation_loader = self._fixed_loader(*validation)
+        self.test_loader = self._fixed_loader(*test)
         self.feature_shape: tuple[int, ...] = self.train_loader.X.shape[1:]
 
     def arrays(self) -> tuple[Any, ...]:
@@ -380,12 +399,7 @@ class DataLoaderFactory:
         self, y: Array, validation_fraction: float, test_fraction: float
     ) -> tuple[Array, Array, Array]:
         """Return the rows of the training, the validation and the test split, each sorted."""
-        if validation_fraction + test_fraction >= 1:
-            raise OptionError(
-                f"{self._where}: validation_fraction and test_fraction must leave rows to train "
-                f"on, but {validation_fraction} and {test_fraction} add up to 1 or more. "
-                "Make them smaller"
-            )
+        self._check_fractions(validation_fraction, test_fraction)
         splits = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         n_splits = 1 + (validation_fraction > 0) + (test_fraction > 0)
         for what, members in self._strata(y):
@@ -416,6 +430,15 @@ class DataLoaderFactory:
         train, validation, test = (np.sort(np.concatenate(parts)) for parts in splits)
         return train, validation, test
 
+    def _check_fractions(self, validation_fraction: float, test_fraction: float) -> None:
+        """Refuse fractions that leave nothing to train on."""
+        if validation_fraction + test_fraction >= 1:
+            raise OptionError(
+                f"{self._where}: validation_fraction and test_fraction must leave rows to train "
+                f"on, but {validation_fraction} and {test_fraction} add up to 1 or more. "
+                "Make them smaller"
+            )
+
     def _strata(self, y: Array) -> Iterator[tuple[str, Array]]:
         """Yield the groups of rows that are split separately: the classes, or all rows."""
         if self.class_names is None:
@@ -437,16 +460,17 @@ class DataLoaderFactory:
             return y
         return standardized(y, self.target_mean, self.target_scale, self._dtype)
 
-    def _fixed_loader(self, X: Array, y: Array | None, batch_size: int) -> DataLoader | None:
+    def _fixed_loader(self, X: Array, y: Array | None) -> DataLoader | None:
         """Return a loader that takes the rows in order, or None for an empty split."""
         if y is None or len(y) == 0:
             return None
-        return DataLoader(self._scaling.scaled(X), self._scaled_targets(y), batch_size)
+        return DataLoader(X, self._scaled_targets(y), self._batch_size)
 
     def _fraction(self, value: Any, name: str) -> float:
         return check_number(self._where, name, value, minimum=0, maximum=1, below=True)
 
-    def _test_fraction(self, value: float | None, official: bool) -> float:
+    def _test_fraction(self, official: bool) -> float:
+        value = self._given_test_fraction
         if not official:
             return 0.2 if value is None else value
         if value is not None:

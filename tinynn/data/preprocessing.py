@@ -258,7 +258,7 @@ class ArrayScaling(Preprocessing):
             A new array.
         """
         result = standardized(array, self.mean, self.scale, self.dtype)
-        return result.reshape(len(result), -1) if self.flatten else result
+        return result.reshape(len(result), *self.feature_shape)
 
     def _content(self) -> dict[str, Any]:
         return {

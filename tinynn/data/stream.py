@@ -49,6 +49,11 @@ class StreamDataLoader(Loader):
     transform : callable, optional
         As for a `DataLoader`.
 
+    Attributes
+    ----------
+    n_samples : int or None
+        The number of rows, where whoever made the loader knows it.
+
     Raises
     ------
     DataError
@@ -90,6 +95,7 @@ class StreamDataLoader(Loader):
                 "iterated only once: pass the function that makes it"
             )
         self.chunks = chunks
+        self.n_samples: int | None = None
         self._rows: tuple[Any, ...] | None = None  # shape and dtype, as of the first chunk seen
 
     def __iter__(self) -> Iterator[Batch]:
