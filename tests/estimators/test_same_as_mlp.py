@@ -317,6 +317,7 @@ ONLY_HERE = {
     "compile": "option: train by compiled steps, with Numba",
     "callbacks": "option: functions called after every epoch",
     "learning_rate_multipliers": "option: learning rates of single layers",
+    "checkpoint": "option: a file by which a killed `fit` is resumed",
     "class_weight": "option of the classifier: how much each class counts",
     "model_": "attribute: the network, a `ModuleList`",
     "history_": "attribute: losses and metrics of every epoch, without the penalty",

@@ -65,6 +65,11 @@ FITTED = {
         X,
         NAMES,
     ),
+    "rates of layers": (
+        NeuralNetClassifier((5,), learning_rate_multipliers={"0": 0, "*.bias": 2}, **SHORT),
+        X,
+        NAMES,
+    ),
     "lbfgs": (NeuralNetClassifier((5,), solver="lbfgs", **SHORT), X, NAMES),
     "a state": (
         NeuralNetClassifier((5,), **(SHORT | {"random_state": np.random.RandomState(3)})),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -274,13 +275,14 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
             rows_val, weights_val = self._weighted(targets_val, sample_weight_val)
             targets_val = self._for_loss(targets_val, X.dtype)
             validating = Batches(X_val, targets_val, weights_val, rows_val, AT_ONCE)
-            held_out = X_val, y_val, targets_val, weights_val, rows_val
+            held_out = X_val, y_val, targets_val, weights_val
         elif early:
             rows, rows_val = self._split(rows, y)
             validating = Batches(X, targets, weights, rows_val, AT_ONCE)
-            held_out = X, y, targets, weights, rows_val
+            held_out = X, y, targets, weights
         if early:
-            score = self._scorer(*held_out)
+            assert validating is not None
+            score = self._scorer(*held_out, validating)
 
         convergence.begin(self, is_new=not goes_on, scored=score is not None)
         if is_lbfgs:
@@ -322,6 +324,7 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
                 callbacks=[end, *self.callbacks, *listeners],
                 progress=False,
                 compile=self.compile,
+                checkpoint=self.checkpoint,
             )
         self._pace, self._optimizer = pace, pace.optimizer
         self._converged = end.converged or len(history) < self.max_iter
@@ -417,23 +420,37 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
         return rows_train, rows_val
 
     def _scorer(
-        self, X: Any, y: Any, targets: Any, weights: Any, rows: Array
+        self, X: Any, y: Any, targets: Any, weights: Any, batches: Batches
     ) -> Callable[[], float]:
         """Return what gives the validation score of the network as it is."""
-        y = y[rows]
-        weights = None if weights is None else weights[rows]
-        part = X if len(rows) == X.shape[0] else X[rows]
-        if self.scoring == "loss":
-            loss_fn, targets = self._loss_fn(), dense(targets[rows])
-            return lambda: -loss_fn(self._raw(part), targets, weights)
-        if self.scoring is None:
-            return lambda: self._score(y, self._predicted(self._raw(part)), weights)
+
+        @functools.cache  # when it is first asked for, as a checkpoint may have split otherwise
+        def held_out() -> tuple[Any, Any, Any, Any]:
+            rows = batches.rows
+            part = X if len(rows) == X.shape[0] else X[rows]
+            return part, y[rows], targets[rows], None if weights is None else weights[rows]
+
+        def loss() -> float:
+            part, _, expected, weights = held_out()
+            return -self._loss_fn()(self._raw(part), dense(expected), weights)
+
+        def default() -> float:
+            part, y, _, weights = held_out()
+            return self._score(y, self._predicted(self._raw(part)), weights)
+
+        if self.scoring is None or self.scoring == "loss":
+            return default if self.scoring is None else loss
         # Validated rows have lost the names of their features, so a scorer would be warned of it.
         fitted = copy.copy(self)
         fitted.__dict__.pop("feature_names_in_", None)
         scorer = check_scoring(fitted, self.scoring)
-        options = {} if weights is None else {"sample_weight": weights}
-        return lambda: float(scorer(fitted, part, y, **options))
+
+        def scored() -> float:
+            part, y, _, weights = held_out()
+            options = {} if weights is None else {"sample_weight": weights}
+            return float(scorer(fitted, part, y, **options))
+
+        return scored
 
     def _batch_size(self, n: int) -> int:
         if isinstance(self.batch_size, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from scipy import sparse
 from sklearn.utils import check_array, gen_batches
 
 from tinynn.core.checks import shown
+from tinynn.core.generators import set_state
 from tinynn.core.types import Array
-from tinynn.errors import DataError, ShapeError
+from tinynn.errors import CheckpointError, DataError, ShapeError
 
 __all__: list[str] = []  # nothing here is for users
 
@@ -63,13 +64,64 @@ class Batches:
         before: Callable[[int, float], None] | None = None,
     ) -> None:
         self._X, self._targets, self._weights = X, targets, weights
-        self._rows = rows
+        self._rows, self._batch_size = rows, batch_size
         fewest = min(fewest, batch_size)
         self._slices = list(gen_batches(len(rows), batch_size, min_batch_size=fewest))
         self._random = random
         self._before = before
         self.total = float(len(rows) if weights is None else weights[rows].sum())
         self.current = 0.0
+
+    @property
+    def rows(self) -> Array:
+        """Return which rows are given, in the order of the latest pass."""
+        return self._rows
+
+    @property
+    def _digested(self) -> list[Any]:
+        """Return the arrays by which a checkpoint tells one data set from another."""
+        parts = ("data", "indices", "indptr")
+        found = [
+            [getattr(array, part) for part in parts] if sparse.issparse(array) else [array]
+            for array in (self._X, self._targets, self._weights)
+        ]
+        return [array for arrays in found for array in arrays]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which rows there are, in which order, and the state of what shuffles them."""
+        random = self._random
+        return {
+            "rows": self._rows,
+            "random": None if random is None else random.get_state(legacy=False),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a saved state.
+
+        Parameters
+        ----------
+        state : mapping
+            From `state_dict`, of as many rows of the same data.
+
+        Raises
+        ------
+        CheckpointError
+            If it is anything else.
+        """
+        rows, n = np.asarray(state["rows"]), self._X.shape[0]
+        is_order = rows.shape == self._rows.shape and rows.dtype.kind in "iu"
+        if not is_order or (rows.size and not (rows.min() >= 0 and rows.max() < n)):
+            raise CheckpointError(f"it has no order of {len(self._rows)} rows of {n}")
+        if self._random is not None:
+            # Checked by a generator first, as an untrusted state could read beyond its memory.
+            inner = {name: state["random"][name] for name in ("bit_generator", "state")}
+            set_state(np.random.Generator(np.random.MT19937(0)), inner)
+            self._random.set_state(state["random"])
+        self._rows = rows
+
+    def __repr__(self) -> str:
+        shuffle = self._random is not None
+        return f"Batches({len(self._rows)} rows, batch_size={self._batch_size}, shuffle={shuffle})"
 
     def __len__(self) -> int:
         return len(self._slices)

@@ -125,6 +125,11 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         By what the learning rate of some layers is multiplied; 0 freezes them. A key is the name of
         a module of the network, such as "0", with all its parameters, or a pattern of the names
         that ``model_.named_parameters()`` gives, such as "*.bias"; the first that fits applies.
+    checkpoint : path_like, optional
+        A file that `fit` writes after every epoch, and resumes if it exists: start a killed script
+        again as it is, and it ends as if it had not been killed, to the last bit. The file belongs
+        to one run; a search over several needs a file for each. More iterations and another
+        `learning_rate_init` are allowed. Not for "lbfgs", `warm_start` and `partial_fit`.
     loss : str or Loss, default "log_loss"
         What is minimized: cross-entropy, "focal" for a loss that counts difficult rows more, or
         a loss of class indices such as ``tinynn.CrossEntropyLoss(label_smoothing=0.1)``. With

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
 
 from tinynn.core.printing import say
+from tinynn.errors import CheckpointError
 from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import Pace
 from tinynn.training.callbacks import Callback
 from tinynn.training.history import TrainingState
+from tinynn.training.identity import difference
 
 __all__: list[str] = []  # nothing here is for users
+
+# What training sets from epoch to epoch.
+LEARNED = (
+    *("n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "best_validation_score_"),
+    *("validation_scores_", "_no_improvement_count", "_best_state"),
+)
+# Options that change the course of a training, and that neither loader nor optimizer shows.
+DECIDING = (
+    *("solver", "alpha", "learning_rate", "power_t", "tol", "n_iter_no_change"),
+    *("early_stopping", "validation_fraction", "scoring", "learning_rate_multipliers"),
+)
 
 
 class Convergence(Callback):
@@ -46,6 +62,14 @@ class Convergence(Callback):
     ) -> None:
         self.estimator, self.pace, self.n, self.scale, self.score = estimator, pace, n, scale, score
         self.converged = False
+
+    def begin(self, state: TrainingState) -> None:
+        """Say where a run that was saved continues."""
+        self.pace.note_rate()
+        n = len(state.history)
+        if n and self.estimator.verbose:
+            done = state.stopped or n >= state.epochs
+            say(f"{'already complete: it ended' if done else 'resumed'} after iteration {n}")
 
     def epoch(self, state: TrainingState) -> None:
         """Take note of an epoch, and end training where it no longer improves."""
@@ -82,6 +106,30 @@ class Convergence(Callback):
         """Restore the best epoch of early stopping."""
         if self.score is not None and self.estimator._best_state:
             state.model.load_state_dict(self.estimator._best_state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what training has set so far, and the options by which it goes on."""
+        learned = {name: getattr(self.estimator, name, None) for name in LEARNED}
+        return {"options": self._described(), "learned": learned, "converged": self.converged}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a saved state, or raise a CheckpointError for that of another run."""
+        if found := difference(state["options"], self._described()):
+            raise CheckpointError(f"it belongs to a training with other options ({found})")
+        for name in LEARNED:
+            setattr(self.estimator, name, state["learned"][name])
+        self.converged = state["converged"]
+
+    def _described(self) -> dict[str, str]:
+        """Return what decides on the course of a training, beside what `fit` compares itself."""
+        described = {}
+        for name in DECIDING:
+            value = getattr(self.estimator, name)
+            described[name] = getattr(value, "__name__", type(value).__name__)
+            if value is None or isinstance(value, bool | int | float | str | dict):
+                described[name] = repr(value)
+        described["classes"] = repr(getattr(self.estimator, "classes_", np.empty(0)).tolist())
+        return described
 
     def _watch_loss(self) -> None:
         e = self.estimator

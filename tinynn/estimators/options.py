@@ -14,6 +14,7 @@ from tinynn.errors import OptionError
 from tinynn.estimators.network import ACTIVATIONS, BUILT_OF, listed
 from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import LEARNING_RATES, NAMES
+from tinynn.files.paths import as_path
 from tinynn.metrics import get_metrics
 from tinynn.modules import Module
 from tinynn.random import as_generator
@@ -77,7 +78,24 @@ def check_options(estimator: Settings, incremental: bool) -> None:
             f"{name}: partial_fit does not support early_stopping=True, as it trains on rows that "
             "are never seen again; fix: set early_stopping=False"
         )
+    if e.checkpoint is not None:
+        _check_checkpoint(e, name, incremental)
     _check_template(e, name)
+
+
+def _check_checkpoint(e: Settings, name: str, incremental: bool) -> None:
+    as_path(f"{name}: checkpoint", e.checkpoint)
+    excluded = {
+        "solver='lbfgs' has no steps that could be resumed": e.solver == "lbfgs",
+        "with warm_start=True each call of fit is another run": e.warm_start,
+        "partial_fit goes over some rows once": incremental,
+    }
+    for why, is_so in excluded.items():
+        if is_so:
+            raise OptionError(
+                f"{name}: checkpoint keeps one run of fit, but {why}; fix: set checkpoint=None, "
+                "and keep the estimator itself with tinynn.save(estimator, path)"
+            )
 
 
 def check_unchanged(estimator: Settings, built_of: dict[str, Any]) -> None:

@@ -50,7 +50,8 @@ class NeuralNetRegressor(RegressorMixin, NeuralNet, FirstOption):  # type: ignor
 power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
 early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         As in MLPRegressor: see `NeuralNetClassifier`. The score of early stopping is R².
-    model, batch_norm, dropout, scoring, metrics, callbacks, compile, learning_rate_multipliers
+    model, batch_norm, dropout, scoring, metrics, callbacks, compile, learning_rate_multipliers, \
+checkpoint
         What scikit-learn's has not: see `NeuralNetClassifier`.
 
     Attributes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from os import PathLike
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -58,6 +59,7 @@ class Settings(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
     callbacks: Sequence[CallbackLike] = ()
     compile: bool = False
     learning_rate_multipliers: Mapping[str, float] | None = None
+    checkpoint: str | PathLike[str] | None = None
 
     # What training sets. These are no options: `init=False`.
     model_: ModuleList = field(init=False)

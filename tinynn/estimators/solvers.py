@@ -76,7 +76,7 @@ class Pace:
         self.optimizer._multiples = list(multiples(estimator, model, self.optimizer))
         self.made_of = options_of(estimator)
         self.penalty = 0.0  # of an epoch, summed over its rows
-        self._note_rate()
+        self.note_rate()
 
     def before_step(self, n: int, total: float) -> None:
         """Prepare the optimizer for a batch of n rows whose weights sum to `total`."""
@@ -97,7 +97,7 @@ class Pace:
         if self._rate() == "invscaling":
             rate = float(self.estimator.learning_rate_init)  # type: ignore[arg-type]  # no schedule
             self._change_rate(rate / (t + 1) ** self.estimator.power_t)
-        self._note_rate()
+        self.note_rate()
 
     def slows_down(self) -> float | None:
         """Return the lower learning rate to go on with, or None where training is to end."""
@@ -105,13 +105,13 @@ class Pace:
         if self._rate() != "adaptive" or rate <= SMALLEST_ADAPTIVE_RATE:
             return None
         self._change_rate(rate / ADAPTIVE_FACTOR)
-        self._note_rate()
+        self.note_rate()
         return self.optimizer.current_lr
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from a state of the optimizer."""
         self.optimizer.load_state_dict(state)
-        self._note_rate()
+        self.note_rate()
 
     def take_up(self, other: Pace) -> None:
         """Take up the state of an optimizer of the same kind that other options made."""
@@ -140,7 +140,8 @@ class Pace:
             optimizer._velocity *= optimizer.current_lr / rate  # type: ignore[attr-defined]
         optimizer.lr = rate
 
-    def _note_rate(self) -> None:
+    def note_rate(self) -> None:
+        """Let the optimizer show its learning rate under scikit-learn's name."""
         # MLPClassifier's optimizers have it under this name, and people read it there.
         self.optimizer.learning_rate = self.optimizer.current_lr  # type: ignore[attr-defined]
 

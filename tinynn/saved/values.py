@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ class Encoder:
             value = value.item()
         if value is None or isinstance(value, bool | int | float | str):
             return value
+        if isinstance(value, PurePath):
+            return {"path": str(value)}
         if isinstance(value, list):
             return [self.value(item, f"{where}[{i}]") for i, item in enumerate(value)]
         if isinstance(value, tuple):
@@ -150,6 +153,8 @@ class Decoder:
         if not isinstance(described, dict):
             return described
         match described:
+            case {"path": str(path)}:
+                return Path(path)
             case {"tuple": list(items)}:
                 return tuple(self.value(items))
             case {"dict": list(pairs)}:

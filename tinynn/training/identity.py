@@ -148,6 +148,7 @@ def _loader_text(loader: Any) -> str:
 def _arrays(loader: Any) -> Iterator[Any]:
     for name in ("X", "y", "sample_weight"):
         yield getattr(loader, name, None)
+    yield from getattr(loader, "_digested", ())  # of an estimator's rows
 
 
 def _text(value: object) -> str:
