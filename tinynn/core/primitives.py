@@ -12,8 +12,10 @@ except inside `undivided`, which limits them to one.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -30,7 +32,9 @@ __all__ = [
     "add_to_rows",
     "along_channels",
     "blocks",
+    "centered_channels",
     "channelwise",
+    "column_dots",
     "column_means",
     "column_sums",
     "combine",
@@ -46,6 +50,8 @@ __all__ = [
     "logistic_slope",
     "negative_part",
     "normal_distribution",
+    "number",
+    "over_cosh_square",
     "positive_part",
     "sum_of_squares",
     "sums_by_index",
@@ -69,6 +75,26 @@ _MATRIX = 8_192
 # calling it once for every 10,000 numbers.
 _LONG = 60_000
 _NO_BLOCK = nullcontext()
+
+
+class _Quiet(threading.local):
+    """A context of each thread in which NumPy says nothing of overflows and of ∞ · 0."""
+
+    def __init__(self) -> None:
+        self.run = contextvars.copy_context().run
+        self.run(functools.partial(np.seterr, over="ignore", invalid="ignore"))
+
+
+_quiet = _Quiet()
+
+
+def _quietly(operation: Callable[..., Any], *operands: Array) -> Any:
+    """Return the result of an operation that may overflow: a tenth of the time of `np.errstate`."""
+    return _quiet.run(operation, *operands)
+
+
+# The names of axes, samples and channels first.
+_AXES = "ncdefghijklm"
 
 
 class _Routine(dict[Any, Any]):
@@ -117,8 +143,23 @@ class _Kept(dict[Any, Array]):
         return vector
 
 
+_numbers = _Kept(lambda value, dtype: np.array(value, dtype))
 _constants = _Kept(lambda value, n, dtype: np.full(n, value, dtype))
 _countings = _Kept(lambda n: np.arange(n))
+
+
+def number(value: float, dtype: np.dtype[Any]) -> Array:
+    """Return a number as a read-only array of no axes.
+
+    NumPy takes it as it is. A Python number it converts first, in every operation, which for a
+    small batch takes half as long as the operation.
+
+    Examples
+    --------
+    >>> number(0.5, np.dtype(np.float32))
+    array(0.5, dtype=float32)
+    """
+    return _numbers[value, dtype]
 
 
 def constant(value: float, n: int, dtype: np.dtype[Any]) -> Array:
@@ -162,8 +203,36 @@ def column_sums(X: Array) -> Array:
     array([4., 6.])
     """
     if X.ndim == 2:
-        return constant(1.0, len(X), X.dtype).dot(X)
+        return _constants[1.0, len(X), X.dtype].dot(X)
     return X.sum(axis=(0, *range(2, X.ndim)))
+
+
+def column_dots(A: Array, B: Array, factor: float = 1.0) -> Array:
+    """Return ``factor · Σ_n A[n, c, ...] B[n, c, ...]`` for every column or channel ``c``.
+
+    Parameters
+    ----------
+    A, B : ndarray of shape (N, C) or (N, C, ...)
+        Any dtype, any memory order. An overflow gives infinity, without a warning.
+    factor : float, default 1
+        The factor; 1 / N for means.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        Sums over all axes but the second.
+
+    Examples
+    --------
+    >>> column_dots(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 1.0], [0.0, 1.0]]))
+    array([1., 6.])
+    """
+    if A.ndim == 2 and A.size <= _MATRIX:
+        return _constants[factor, len(A), A.dtype].dot(_quiet.run(np.multiply, A, B))
+    axes = _AXES[: A.ndim]
+    sums: Array = np.einsum(f"{axes},{axes}->c", A, B)  # makes no array of the products
+    sums *= factor
+    return sums
 
 
 def column_means(X: Array) -> Array:
@@ -185,7 +254,8 @@ def column_means(X: Array) -> Array:
     array([2., 3.])
     """
     if X.ndim == 2:
-        return constant(1 / (len(X) or 1), len(X), X.dtype).dot(X)
+        n = len(X)
+        return _constants[1 / (n or 1), n, X.dtype].dot(X)
     return column_sums(X) / max(X.size // X.shape[1], 1)
 
 
@@ -262,14 +332,14 @@ def add_to_rows(Y: Array, b: Array, factor: float = 1.0) -> None:
            [2., 4.]])
     """
     dtype = Y.dtype
-    small = 0 < Y.size <= _MATRIX and b.dtype == dtype
+    small = 0 < Y.size <= _MATRIX and (b.dtype is dtype or b.dtype == dtype)
     ger = _GER[dtype] if small and Y.flags.carray else None
     if ger is None:
         _check_writable(Y)
         Y += factor * b
     else:
         # A rank-one update of Yᵀ by b and ones; Yᵀ has the memory order of BLAS.
-        ger(factor, b, constant(1.0, len(Y), dtype), 1, 1, Y.T, 1, 1, 1)
+        ger(factor, b, _constants[1.0, len(Y), dtype], 1, 1, Y.T, 1, 1, 1)
 
 
 def channelwise(values: Array, X: Array) -> Array:
@@ -342,6 +412,46 @@ def add_to_channels(Y: Array, values: Array, factor: float = 1.0) -> None:
         add_to_rows(Y, values, factor)
     else:
         Y += channelwise(factor * values, Y)
+
+
+def centered_channels(X: Array) -> tuple[Array, Array]:
+    """Return ``X[n, c, ...] − μ[c]`` and the mean μ of every column or channel.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, C) or (N, C, ...), with N > 0
+        Any dtype, any memory order.
+
+    Returns
+    -------
+    tuple of (ndarray of shape X.shape, ndarray of shape (C,))
+        Two new arrays.
+
+    Examples
+    --------
+    >>> centered_channels(np.array([[1.0, 2.0], [3.0, 2.0]]))
+    (array([[-1.,  0.],
+           [ 1.,  0.]]), array([2., 2.]))
+    """
+    # First the number in the first row is subtracted: exactly, for features that hardly vary.
+    # So the rounding of a mean is relative to the deviation, and a constant becomes zeros.
+    ger = _GER[X.dtype] if X.ndim == 2 and X.size <= _MATRIX else None
+    if ger is None:
+        index: Any = (0, slice(None), *(0,) * (X.ndim - 2))
+        first = X[index]
+        Y = X - channelwise(first, X)
+        mean = column_means(Y)
+        add_to_channels(Y, mean, -1.0)
+    else:
+        # As `add_to_rows`, but in half of its time.
+        n, dtype = len(X), X.dtype
+        first, Y = X[0], X.copy()
+        ones, Y_turned = _constants[1.0, n, dtype], Y.T
+        ger(-1.0, first, ones, 1, 1, Y_turned, 1, 1, 1)
+        mean = _constants[1 / n, n, dtype].dot(Y)
+        ger(-1.0, mean, ones, 1, 1, Y_turned, 1, 1, 1)
+    mean += first
+    return Y, mean
 
 
 def positive_part(X: Array) -> Array:
@@ -462,13 +572,15 @@ def expm1_of_negative(X: Array) -> Array:
     return T
 
 
-def exp_of_minus_abs(X: Array) -> Array:
-    """Return ``exp(−|x|)`` for every number, which never overflows.
+def exp_of_minus_abs(X: Array, factor: float = 1.0) -> Array:
+    """Return ``exp(−factor |x|)`` for every number, which never overflows.
 
     Parameters
     ----------
     X : ndarray
         Any shape, any dtype.
+    factor : float, default 1
+        Above zero.
 
     Returns
     -------
@@ -482,9 +594,10 @@ def exp_of_minus_abs(X: Array) -> Array:
     """
     if X.dtype.kind == "f":
         E = np.abs(X)
-        np.negative(E, out=E)
+        E *= number(-factor, X.dtype)
     else:
         E = np.minimum(X, -X)  # analytic, as −√(x²)
+        E *= factor
     return np.exp(E, out=E)
 
 
@@ -494,7 +607,7 @@ def exp_of_minus_half_square(X: Array) -> Array:
     Parameters
     ----------
     X : ndarray
-        Any shape, any dtype, of numbers whose square is finite.
+        Any shape, any dtype.
 
     Returns
     -------
@@ -506,9 +619,17 @@ def exp_of_minus_half_square(X: Array) -> Array:
     >>> exp_of_minus_half_square(np.array([0.0, 1.0])).round(4)
     array([1.    , 0.6065])
     """
-    # A rounding error of x² changes the result by x² times as much. So x = h + l, where h has half
-    # of the digits, so that its square is exact: x² = h² + l (x + h).
-    many = X * (4097.0 if X.dtype in (np.float32, np.complex64) else 134217729.0)
+    # A rounding error of x² changes the result by x² times as much.
+    if X.dtype == np.float32:
+        squares = X.astype(np.float64)
+        squares *= squares
+        squares *= number(-0.5, squares.dtype)
+        E: Array = np.exp(squares, out=squares).astype(np.float32)
+        return E
+    # So x = h + l, where h has half of the digits, so that its square is exact:
+    # x² = h² + l (x + h). Beyond 100 the result is 0.
+    X = np.minimum(np.maximum(X, -X), 100.0)
+    many = X * (4097.0 if X.dtype == np.complex64 else 134217729.0)
     H = many - (many - X)
     E = np.exp(-0.5 * (H * H))
     E *= np.exp(-0.5 * ((X - H) * (X + H)))
@@ -516,9 +637,7 @@ def exp_of_minus_half_square(X: Array) -> Array:
 
 
 def logistic(X: Array) -> tuple[Array, Array]:
-    """Return ``σ(x) = 1 / (1 + exp(−x))``, to full relative accuracy, and ``e = exp(−|x|)``.
-
-    With e, ``σ(x) σ(−x) = e / (1 + e)²`` is the derivative.
+    """Return ``σ(x) = 1 / (1 + t)`` with ``t = exp(−x)``, to full relative accuracy, and t.
 
     Parameters
     ----------
@@ -535,51 +654,25 @@ def logistic(X: Array) -> tuple[Array, Array]:
     >>> logistic(np.array([-1e4, -50.0, 0.0, 1e4]))[0]
     array([0.00000000e+00, 1.92874985e-22, 5.00000000e-01, 1.00000000e+00])
     """
-    E = exp_of_minus_abs(X)
-    # Above zero it is 1 / (1 + e), and below zero e / (1 + e), with e ≤ 1.
-    S = is_positive(X, E.dtype)
-    np.maximum(S, E, out=S)
-    S /= E + 1
-    return S, E
+    if X.dtype.kind == "c":
+        X = np.maximum(X, -700.0)  # a complex infinity would become NaN
+    T = np.negative(X)
+    _quietly(np.exp, T, T)
+    S = T + number(1.0, T.dtype)
+    np.reciprocal(S, out=S)
+    if _quietly(constant(0.0, T.size, T.dtype).dot, T.ravel("K")) != 0:  # some t is infinite
+        infinite = np.isinf(T)
+        S[infinite] = np.exp(X[infinite])  # all that is left of σ(x): a subnormal number, or zero
+    return S, T
 
 
-def normal_distribution(X: Array) -> tuple[Array, Array]:
-    """Return ``Φ(x)``, the normal distribution function, and ``exp(−x²/2)``, with all digits.
-
-    Parameters
-    ----------
-    X : ndarray
-        Any shape, any dtype.
-
-    Returns
-    -------
-    tuple of (ndarray, ndarray)
-        Two new arrays.
-
-    Examples
-    --------
-    >>> normal_distribution(np.array([-20.0, 0.0]))[0]
-    array([2.75362412e-89, 5.00000000e-01])
-    """
-    from scipy.special import erfcx, ndtr  # here: importing tinynn loads no SciPy
-
-    A = np.minimum(np.maximum(X, -X), 100.0)  # |x|; beyond 100 both results are 0 or 1
-    E = exp_of_minus_half_square(A)
-    if X.dtype == np.float32:
-        return ndtr(X), E  # ndtr computes in float64
-    # Φ(−|x|) = ½ exp(−x²/2) erfcx(|x|/√2) keeps all digits, even of the smallest numbers.
-    Q = 0.5 * E * erfcx(A * math.sqrt(0.5))
-    above = is_positive(X, E.dtype)
-    return above * (1 - Q) + (1 - above) * Q, E
-
-
-def logistic_slope(E: Array) -> Array:
-    """Return the derivative of the logistic function, ``e / (1 + e)²``, for ``e = exp(−|x|)``.
+def logistic_slope(S: Array, T: Array) -> Array:
+    """Return the derivative of the logistic function, ``σ(x) σ(−x)``, with all its digits.
 
     Parameters
     ----------
-    E : ndarray
-        As `logistic` and `exp_of_minus_abs` return it.
+    S, T : ndarray
+        ``σ(x)`` and ``t = exp(−x)``, as `logistic` returns them.
 
     Returns
     -------
@@ -588,12 +681,76 @@ def logistic_slope(E: Array) -> Array:
 
     Examples
     --------
-    >>> logistic_slope(np.array([1.0, 0.0]))
-    array([0.25, 0.  ])
+    >>> logistic_slope(*logistic(np.array([-1e4, 0.0, 1e4])))
+    array([0.  , 0.25, 0.  ])
     """
+    R = _quietly(np.multiply, S, T)  # σ(−x) = t σ(x), where 1 − σ(x) would lose its digits
+    np.fmin(R, number(1.0, R.dtype), out=R)  # an infinite t gives ∞ or NaN, and the limit is 1
+    R *= S
+    return R
+
+
+def over_cosh_square(delta: Array, X: Array) -> Array:
+    """Return ``delta / cosh(x)²``, to full relative accuracy.
+
+    Parameters
+    ----------
+    delta, X : ndarray of one shape
+        Any dtype.
+
+    Returns
+    -------
+    ndarray
+        A new array.
+
+    Examples
+    --------
+    >>> over_cosh_square(np.array([1.0, 1.0]), np.array([0.0, 1e4]))
+    array([1., 0.])
+    """
+    if X.dtype.kind == "f" and _is_vectorized("cosh"):
+        C = _quietly(np.cosh, X)
+        G = delta / C
+        G /= C  # not by C², which is infinite long before C
+        return G
+    # With e = exp(−2|x|) it is 4 e / (1 + e)².
+    E = exp_of_minus_abs(X, 2.0)
     Q = E + 1
     Q *= Q
-    return np.divide(E, Q, out=Q)
+    E /= Q
+    E *= 4
+    E *= delta
+    return E
+
+
+def normal_distribution(X: Array) -> Array:
+    """Return ``Φ(x)``, the normal distribution function, with all digits.
+
+    Parameters
+    ----------
+    X : ndarray
+        Any shape, any dtype.
+
+    Returns
+    -------
+    ndarray
+        A new array.
+
+    Examples
+    --------
+    >>> normal_distribution(np.array([-20.0, 0.0]))
+    array([2.75362412e-89, 5.00000000e-01])
+    """
+    from scipy.special import erfcx, ndtr  # here: importing tinynn loads no SciPy
+
+    if X.dtype == np.float32:
+        found: Array = ndtr(X)  # it computes in float64
+        return found
+    # Φ(−|x|) = ½ exp(−x²/2) erfcx(|x|/√2) keeps all digits, even of the smallest numbers.
+    A = np.minimum(np.maximum(X, -X), 100.0)  # |x|; beyond 100 the result is 0 or 1
+    Q = 0.5 * exp_of_minus_half_square(A) * erfcx(A * math.sqrt(0.5))
+    above = is_positive(X, Q.dtype)
+    return above * (1 - Q) + (1 - above) * Q
 
 
 @functools.cache
@@ -627,7 +784,7 @@ def add_scaled(y: Array, a: float, x: Array) -> None:
     array([3., 7.])
     """
     dtype = y.dtype
-    plain = x.dtype == dtype and y.flags.carray and x.flags.c_contiguous
+    plain = (x.dtype is dtype or x.dtype == dtype) and y.flags.carray and x.flags.c_contiguous
     axpy = _AXPY[dtype] if plain else None
     if axpy is None:
         _check_writable(y)
@@ -703,13 +860,18 @@ def combine(y: Array, a: float, b: float, x: Array) -> None:
     >>> y
     array([1., 2.])
     """
-    scal = _SCAL[y.dtype] if 0 < y.size <= _BLOCK and y.flags.carray else None
+    n, dtype = y.size, y.dtype
+    scal = _SCAL[dtype] if 0 < n <= _BLOCK and y.flags.carray else None
     if scal is None:
         _check_writable(y)
         y *= a
+        add_scaled(y, b, x)
+        return
+    scal(a, y)
+    if n <= _VECTOR and x.dtype is dtype and x.flags.c_contiguous:
+        _AXPY[dtype](x, y, n, b)  # as `add_scaled`, which need not look again
     else:
-        scal(a, y)
-    add_scaled(y, b, x)
+        add_scaled(y, b, x)
 
 
 def blocks(n: int) -> Iterator[slice]:

@@ -49,9 +49,7 @@ class OneThread:
 
     def __init__(self, pools: list[Any]) -> None:
         self.pools = pools
-        controls = [_controls(pool) for pool in pools]
-        self._get = [get for get, _ in controls]
-        self._put = [put for _, put in controls]
+        self._controls = [_controls(pool) for pool in pools]
         self._lock = threading.Lock()
         self.entered = False
         self._n_inside = 0
@@ -60,8 +58,9 @@ class OneThread:
     def __enter__(self) -> None:
         with self._lock:
             if not self._n_inside:
-                self._before = [get() for get in self._get]
-                for put in self._put:
+                before = self._before = []
+                for get, put in self._controls:
+                    before.append(get())
                     put(1)
                 self.entered = True
             self._n_inside += 1
@@ -71,7 +70,7 @@ class OneThread:
             self._n_inside -= 1
             if not self._n_inside:
                 self.entered = False
-                for put, n in zip(self._put, self._before, strict=True):
+                for (_, put), n in zip(self._controls, self._before, strict=False):
                     put(n)
 
     def change(self, numbers: list[int]) -> list[int]:
@@ -80,8 +79,8 @@ class OneThread:
             if self._n_inside:
                 before, self._before = self._before, numbers
                 return before
-            before = [get() for get in self._get]
-            for put, n in zip(self._put, numbers, strict=True):
+            before = [get() for get, _ in self._controls]
+            for (_, put), n in zip(self._controls, numbers, strict=True):
                 put(n)
             return before
 

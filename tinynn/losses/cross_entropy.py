@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from tinynn.core import processes
 from tinynn.core.checks import check_flag, check_number, check_whole
-from tinynn.core.primitives import column_sums, constant, counting
+from tinynn.core.primitives import column_sums, constant, counting, number
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.losses.base import (
@@ -280,7 +280,9 @@ class CrossEntropyLoss(Loss):
         f = self._weights_of_rows(N, v, sample_weight, dtype)
         if y is not None:
             if not self.label_smoothing:
-                return (f if v is None else f * v), y * N + counting(N)
+                places = y * number(N, _INDEX)
+                places += counting(N)
+                return (f if v is None else f * v), places
             T = np.zeros((C, N), dtype)
             T[y, counting(N)] = 1
         R = ((1 - self.label_smoothing) * T + self.label_smoothing / C) * f

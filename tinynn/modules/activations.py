@@ -24,12 +24,14 @@ from tinynn.core.primitives import (
     channelwise,
     column_sums,
     exp_of_minus_abs,
+    exp_of_minus_half_square,
     expm1_of_negative,
     is_positive,
     logistic,
     logistic_slope,
     negative_part,
     normal_distribution,
+    over_cosh_square,
     positive_part,
 )
 from tinynn.core.types import Array
@@ -182,9 +184,7 @@ class ELU(Activation):
 class Sigmoid(Activation):
     """Logistic function, ``y = 1 / (1 + exp(−x))``.
 
-    With e = exp(−|x|) it is ``1 / (1 + e)`` above zero and ``e / (1 + e)`` below, which overflows
-    nowhere and keeps all digits of small values. Backward: ``dx = delta · y (1 − y)``, where
-    ``y (1 − y) = e / (1 + e)²`` on both sides.
+    Backward: ``dx = delta · y (1 − y)``, where ``1 − y = σ(−x) = exp(−x) y`` keeps all digits.
 
     Examples
     --------
@@ -194,13 +194,13 @@ class Sigmoid(Activation):
     """
 
     def __call__(self, X: Array) -> Array:
-        S, E = logistic(X)
-        self._saved = E
+        S, T = logistic(X)  # and t = exp(−x)
+        self._saved = S, T
         return S
 
     def backpropagate(self, delta: Array) -> Array:
-        E = self._saved
-        derivative = logistic_slope(E)  # σ′(x) = σ(x) (1 − σ(x)) = σ(x) σ(−x)
+        S, T = self._saved
+        derivative = logistic_slope(S, T)  # σ′(x) = σ(x) (1 − σ(x)) = σ(x) σ(−x)
         derivative *= delta
         return derivative
 
@@ -223,11 +223,8 @@ class Tanh(Activation):
 
     def backpropagate(self, delta: Array) -> Array:
         X = self._saved
-        # 1 − y² loses its digits where y is near 1. But tanh(x) = 2 σ(2x) − 1, so y′ = 4 σ′(2x).
-        derivative = logistic_slope(exp_of_minus_abs(2 * X))
-        derivative *= 4
-        derivative *= delta
-        return derivative
+        # y′ = 1 − y², which loses its digits where y is near 1; 1 / cosh(x)² is the same.
+        return over_cosh_square(delta, X)
 
 
 class SELU(ELU):
@@ -420,24 +417,29 @@ class GELU(Activation):
 
     def __call__(self, X: Array) -> Array:
         if self.approximate == "tanh":
-            # ½ (1 + tanh(u)) = σ(2u)
-            C, E = logistic(2 * math.sqrt(2 / math.pi) * (X + 0.044715 * X * X * X))
+            # ½ (1 + tanh(u)) = σ(2u); and t = exp(−2u)
+            C, T = logistic(2 * math.sqrt(2 / math.pi) * (X + 0.044715 * X * X * X))
+            self._saved = X, C, T
         else:
-            C, E = normal_distribution(X)
-        self._saved = X, C, E
+            C = normal_distribution(X)
+            self._saved = X, C, None
         return X * C
 
     def backpropagate(self, delta: Array) -> Array:
-        X, C, E = self._saved
+        X, C, T = self._saved
         # y = x C(x), so y′ = C + x C′.
         if self.approximate == "tanh":
             # C = σ(2u) gives C′ = 2 σ′(2u) u′.
             inner_slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * X * X)
-            slope = 2 * logistic_slope(E) * inner_slope
+            slope = 2 * logistic_slope(C, T) * inner_slope
         else:
             # C = Φ gives C′ = exp(−x²/2) / √(2π), the normal density.
-            slope = E / math.sqrt(2 * math.pi)
-        return delta * (C + X * slope)
+            slope = exp_of_minus_half_square(X)
+            slope /= math.sqrt(2 * math.pi)
+        slope *= X
+        slope += C
+        slope *= delta
+        return slope
 
 
 class SiLU(Activation):
@@ -457,14 +459,14 @@ class SiLU(Activation):
     """
 
     def __call__(self, X: Array) -> Array:
-        S, E = logistic(X)
-        self._saved = X, S, E
+        S, T = logistic(X)
+        self._saved = X, S, T
         return X * S
 
     def backpropagate(self, delta: Array) -> Array:
-        X, S, E = self._saved
+        X, S, T = self._saved
         # y = x σ(x), so y′ = σ(x) + x σ′(x).
-        derivative = logistic_slope(E)
+        derivative = logistic_slope(S, T)
         derivative *= X
         derivative += S
         derivative *= delta

@@ -84,9 +84,9 @@ class Module(Modes, Inputs):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__call__" in vars(cls):
-            cls.__call__ = checked_call(cls.__call__)  # type: ignore[method-assign]
+            cls.__call__ = checked_call(cls.__call__, cls)  # type: ignore[method-assign]
         if "backpropagate" in vars(cls):
-            cls.backpropagate = checked_backpropagate(cls.backpropagate)
+            cls.backpropagate = checked_backpropagate(cls.backpropagate, cls)
         if "output_shape" in vars(cls):
             cls.output_shape = checked_shape(cls.output_shape)  # type: ignore[method-assign]
 

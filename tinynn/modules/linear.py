@@ -102,7 +102,7 @@ class Linear(Module):
         if X.ndim < 2 or X.shape[-1] != self.in_features:
             self._check_input(X)
         self._saved = X
-        Y = product(as_rows(X), self.weight.data.T)  # (N, D) · (D, F)
+        Y = product(X if X.ndim == 2 else as_rows(X), self.weight.data.T)  # (N, D) · (D, F)
         if self.bias is not None:
             add_to_rows(Y, self.bias.data)
         return Y if X.ndim == 2 else Y.reshape(*X.shape[:-1], self.out_features)
@@ -113,8 +113,10 @@ class Linear(Module):
         #   ∂L/∂b[f]    = Σ_n delta[n, f], or 1ᵀ · delta
         #   ∂L/∂X[n, d] = Σ_f delta[n, f] W[f, d]
         X = self._saved
-        delta = as_rows(delta)
-        self.weight.accumulate_product(delta.T, as_rows(X))
+        rows = X
+        if X.ndim > 2:
+            delta, rows = as_rows(delta), as_rows(X)
+        self.weight.accumulate_product(delta.T, rows)
         if self.bias is not None:
             ones = constant(1.0, len(delta), delta.dtype)
             self.bias.accumulate_product(ones, delta)

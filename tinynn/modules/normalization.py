@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,10 +21,12 @@ from tinynn.core.checks import (
 )
 from tinynn.core.primitives import (
     add_to_channels,
+    centered_channels,
     channelwise,
-    column_means,
+    column_dots,
     column_sums,
     combine,
+    number,
 )
 from tinynn.core.types import Array
 from tinynn.errors import ShapeError
@@ -159,10 +161,10 @@ class BatchNorm(Normalization):
     def __call__(self, X: Array) -> Array:
         if X.ndim < 2 or X.shape[1] != self.num_features:
             self._check_input(X)
-        centered, inverse, rows = self._statistics(X)  # X − μ; 1/σ; what they are taken over
+        centered, inverse, n, group = self._statistics(X)  # X − μ; 1/σ; over n values, or none
         X_hat = centered
         X_hat *= channelwise(inverse, X)
-        self._saved = X_hat, inverse, rows
+        self._saved = X_hat, inverse, n, group
         if self.weight is None or self.bias is None:
             return X_hat
         Y = X_hat * channelwise(self.weight.data, X)
@@ -171,20 +173,23 @@ class BatchNorm(Normalization):
 
     def backpropagate(self, delta: Array) -> Array:
         # Y = γ X̂ + β, so ∂L/∂γ = Σ delta X̂, ∂L/∂β = Σ delta, and ∂L/∂X̂ = γ delta.
-        X_hat, inverse, rows = self._saved
-        sum_delta, sum_delta_X_hat = column_sums(delta), column_sums(delta * X_hat)
+        X_hat, inverse, n, group = self._saved
+        sum_delta, sum_delta_X_hat = column_sums(delta), column_dots(delta, X_hat)
         scale = inverse
         if self.weight is not None and self.bias is not None:
             self.weight.accumulate(sum_delta_X_hat)
             self.bias.accumulate(sum_delta)
             scale = self.weight.data * inverse  # γ/σ
-        if rows is None:
+        if not n:
             return delta * channelwise(scale, delta)  # μ and σ are constants
         # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n. Both sums run over all n rows:
         #   ∂L/∂x = γ/σ · (delta − Σ delta / n − x̂ · Σ(delta x̂) / n)
-        n = rows.n
-        sum_delta, sum_delta_X_hat = rows.sums(sum_delta, sum_delta_X_hat)
-        gradient = X_hat * channelwise(sum_delta_X_hat / -n, delta)
+        if group is not None:
+            sum_delta, sum_delta_X_hat = group.sum_of_gradients(
+                np.stack([sum_delta, sum_delta_X_hat])
+            )
+        share = number(-1 / n, sum_delta_X_hat.dtype)
+        gradient = X_hat * channelwise(sum_delta_X_hat * share, delta)
         gradient += delta
         add_to_channels(gradient, sum_delta, -1 / n)
         gradient *= channelwise(scale, delta)
@@ -192,22 +197,29 @@ class BatchNorm(Normalization):
 
     # ---- statistics: of the batch, of all processes, and their running averages ---------------
 
-    def _statistics(self, X: Array) -> tuple[Array, Array, _Rows | None]:
-        """Return X − μ and 1/σ, and the rows behind them; None for running averages."""
-        if not self.training and self.running_mean is not None:
+    def _statistics(self, X: Array) -> tuple[Array, Array, int, processes.Group | None]:
+        """Return X − μ, 1/σ, of how many values each is, and of which processes they are.
+
+        The running averages are of none of these values: 0.
+        """
+        training = self.training
+        if not training and self.running_mean is not None:
             assert self.running_var is not None
-            inverse = 1 / np.sqrt(self.running_var + self.eps)
-            return X - channelwise(self.running_mean, X), inverse, None
-        group = processes.current if self.training and processes.current.sync_batch_norm else None
+            inverse = np.reciprocal(np.sqrt(self.running_var + self.eps))
+            return X - channelwise(self.running_mean, X), inverse, 0, None
+        group = processes.current if training and processes.current.sync_batch_norm else None
         centered, mean, n = _centered(X, group)
         if n < 2:
             raise self._too_few(n, X)
-        mean_of = column_means if group is None else _Rows(n, group).mean
-        with np.errstate(over="ignore"):  # the square of a large number may be infinite
-            inverse, variance = _inverse_deviation(centered, mean_of, self.eps)
-            if self.training and self.running_mean is not None:
-                self._track(mean, variance, n)
-        return centered, inverse, _Rows(n, group)
+
+        def mean_square(X: Array) -> Array:
+            squares = column_dots(X, X, 1 / n)
+            return squares if group is None else group.sum(squares).astype(X.dtype)
+
+        inverse, variance = _inverse_deviation(centered, mean_square, self.eps)
+        if training and self.running_mean is not None:
+            self._track(mean, variance, n)
+        return centered, inverse, n, group
 
     def _track(self, mean: Array, variance: Array, n: int) -> None:
         """Move the running averages towards a batch; complex inputs of a proof count as real."""
@@ -405,7 +417,7 @@ class RMSNorm(Normalization):
     def __call__(self, X: Array) -> Array:
         self._check_input(X)
         eps = np.finfo(X.dtype).eps if self.eps is None else self.eps
-        inverse, _ = _inverse_deviation(X, partial(_mean, axes=self._axes), eps)  # 1/ρ
+        inverse, _ = _inverse_deviation(X, partial(_mean_square, axes=self._axes), eps)  # 1/ρ
         X_hat = X * inverse
         self._saved = X_hat, inverse
         return X_hat if self.weight is None else self.weight.data * X_hat
@@ -594,38 +606,13 @@ class InstanceNorm(GroupNorm):
 # ---- mean and deviation --------------------------------------------------------------------------
 
 
-class _Rows(NamedTuple):
-    """The n values of a feature that μ and σ are taken over: this process's, or all processes'."""
-
-    n: int
-    group: processes.Group | None
-
-    def sums(self, *sums: Array) -> tuple[Array, ...]:
-        """Return sums of gradients over all n values, given those of this process."""
-        if self.group is None:
-            return sums
-        return tuple(self.group.sum_of_gradients(np.stack(sums)))
-
-    def mean(self, X: Array) -> Array:
-        """Return the mean of every feature over all n values, given those of this process."""
-        assert self.group is not None
-        return (self.group.sum(column_sums(X)) / self.n).astype(X.dtype)
-
-
 def _centered(X: Array, group: processes.Group | None) -> tuple[Array, Array, int]:
     """Return X − μ, the mean μ of every feature, and over how many values it is taken."""
     n = X.size // X.shape[1]
-    if n == 0:
-        centered, mean = X.copy(), np.zeros(X.shape[1], X.dtype)
+    if n:
+        centered, mean = centered_channels(X)
     else:
-        # First the number in the first row is subtracted: exactly, for features that hardly vary.
-        # So the rounding of a mean is relative to the deviation, and a constant becomes zeros.
-        index: Any = (0, slice(None), *(0,) * (X.ndim - 2))
-        first = X[0] if X.ndim == 2 else X[index]
-        centered = X - channelwise(first, X)
-        rest = column_means(centered)
-        add_to_channels(centered, rest, -1.0)
-        mean = first + rest
+        centered, mean = X.copy(), np.zeros(X.shape[1], X.dtype)
     if group is None:
         return centered, mean, n
     # In one exchange, and in float64, as no smaller dtype could count that far.
@@ -637,15 +624,20 @@ def _centered(X: Array, group: processes.Group | None) -> tuple[Array, Array, in
 
 
 def _inverse_deviation(
-    centered: Array, mean_of: Callable[[Array], Array], eps: float
+    centered: Array, mean_square: Callable[[Array], Array], eps: float
 ) -> tuple[Array, Array]:
     """Return 1/σ and the variance, with ``σ² = variance + eps`` and ``variance = mean(x²)``."""
-    variance = mean_of(centered * centered)
-    inverse = 1 / np.sqrt(variance + eps)
-    if centered.dtype == np.float32 and np.count_nonzero(inverse) < inverse.size:
+    variance = mean_square(centered)
+    inverse = variance + number(eps, variance.dtype)
+    np.sqrt(inverse, out=inverse)
+    np.reciprocal(inverse, out=inverse)
+    # A tenth of the time of inverse.all():
+    if inverse.size and not inverse.item(inverse.argmin()) and centered.dtype == np.float32:
         # A square was too large for float32: a deviation of 1e20 has one of 1e40.
-        variance = mean_of(np.square(centered, dtype=np.float64))
+        variance = mean_square(centered.astype(np.float64))
         inverse = (1 / np.sqrt(variance + eps)).astype(np.float32)
+        with np.errstate(over="ignore"):
+            variance = variance.astype(np.float32)
     return inverse, variance
 
 
@@ -653,10 +645,9 @@ def _standardize(X: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Ar
     """Return ``X̂ = (X − μ)/σ`` and 1/σ, with ``σ² = mean((X − μ)²) + eps`` over the last axes."""
     index: Any = (..., *(slice(0, 1),) * len(axes))
     first = X[index]
-    X_hat = X - first  # exact for numbers that hardly vary, as in `_centered`
+    X_hat = X - first  # exact for numbers that hardly vary, as in `centered_channels`
     X_hat -= _mean(X_hat, axes)
-    with np.errstate(over="ignore"):  # the square of a large number may be infinite
-        inverse, _ = _inverse_deviation(X_hat, partial(_mean, axes=axes), eps)
+    inverse, _ = _inverse_deviation(X_hat, partial(_mean_square, axes=axes), eps)
     X_hat *= inverse
     return X_hat, inverse
 
@@ -677,6 +668,14 @@ def _mean(X: Array, axes: tuple[int, ...]) -> Array:
     """Return the mean over the last axes, in the shape that broadcasts over X."""
     mean: Array = X.mean(axis=axes, keepdims=True)
     return mean
+
+
+def _mean_square(X: Array, axes: tuple[int, ...]) -> Array:
+    """Return the mean of x² over the last axes, in the shape that broadcasts over X."""
+    places = list(range(X.ndim))
+    squares: Array = np.einsum(X, places, X, places, places[: axes[0]])
+    squares /= math.prod(X.shape[axes[0] :])
+    return squares.reshape(*squares.shape, *(1,) * len(axes))
 
 
 def _ending_in(module: Module, shape: tuple[int, ...], input_shape: Shape) -> Shape:

@@ -25,14 +25,14 @@ __all__ = ["checked_backpropagate", "checked_call", "checked_shape"]
 _checked: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
 
-def checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Wrap a forward pass: check its input and output, and note their shapes."""
+def checked_call(function: Callable[..., Array], owner: type) -> Callable[..., Array]:
+    """Wrap the forward pass of a class: check its input and output, and note their shapes."""
     if _takes_several(function):
         return _checked_call_of_several(function)
 
     @functools.wraps(function)
     def __call__(self: Any, X: Array) -> Array:  # noqa: N807
-        if (own := type(self).__call__) is not __call__ and own in _checked:
+        if type(self) is not owner and _wraps_more(type(self).__call__, __call__):
             return function(self, X)
         if type(X) is not ndarray or X.dtype.kind not in "fc" or not X.ndim:
             X = self._as_input(X)
@@ -53,6 +53,11 @@ def checked_call(function: Callable[..., Array]) -> Callable[..., Array]:
     return __call__
 
 
+def _wraps_more(own: Callable[..., Any], wrapped: Callable[..., Any]) -> bool:
+    """Tell whether a subclass has a pass of its own, with these checks around it."""
+    return own is not wrapped and own in _checked
+
+
 def _takes_several(function: Callable[..., Any]) -> bool:
     """Tell whether a forward pass takes several inputs, as a user's own module may."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
@@ -65,7 +70,7 @@ def _checked_call_of_several(function: Callable[..., Array]) -> Callable[..., Ar
 
     @functools.wraps(function)
     def __call__(self: Any, *inputs: Array) -> Array:  # noqa: N807
-        if (own := type(self).__call__) is not __call__ and own in _checked:
+        if _wraps_more(type(self).__call__, __call__):
             return function(self, *inputs)
         arrays = [self._as_input(X) for X in inputs]
         self._shapes = None
@@ -81,30 +86,31 @@ def _checked_call_of_several(function: Callable[..., Array]) -> Callable[..., Ar
     return __call__
 
 
-def checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a backward pass: check `delta`, and the gradient that is returned.
+def checked_backpropagate(function: Callable[..., Any], owner: type) -> Callable[..., Any]:
+    """Wrap the backward pass of a class: check `delta`, and the gradient that is returned.
 
     While it runs, a gradient that an optimizer has consumed reads as zero, so ``grad += …`` starts
     anew.
     """
-    run = function
-    if "input_gradient" not in inspect.signature(function).parameters:
+    can_skip = "input_gradient" in inspect.signature(function).parameters
 
-        def run(self: Any, delta: Array, _: bool) -> Any:
-            return function(self, delta)
+    def run(self: Any, delta: Array, input_gradient: bool) -> Any:
+        return function(self, delta, input_gradient) if can_skip else function(self, delta)
 
     @functools.wraps(function)
     def backpropagate(self: Any, delta: Array, input_gradient: bool = True) -> Any:
-        if (own := type(self).backpropagate) is not backpropagate and own in _checked:
+        if type(self) is not owner and _wraps_more(type(self).backpropagate, backpropagate):
             return run(self, delta, input_gradient)
         if type(delta) is not ndarray or delta.dtype.kind not in "fc":
             delta = self._as_input(delta, "delta")
-        if self._shapes is None or delta.shape != self._shapes[1]:
+        shapes = self._shapes
+        if shapes is None or delta.shape != shapes[1]:
             raise _unfit_delta(self, delta)
         if type(input_gradient) is not bool:
             input_gradient = check_flag(type(self).__name__, "input_gradient", input_gradient)
         if parameter.in_backward.get():
-            gradient = run(self, delta, input_gradient)
+            # As `run`, which would be one more call for every module of a list.
+            gradient = function(self, delta, input_gradient) if can_skip else function(self, delta)
         else:
             before = parameter.in_backward.set(True)
             try:
@@ -113,11 +119,13 @@ def checked_backpropagate(function: Callable[..., Any]) -> Callable[..., Any]:
                 parameter.in_backward.reset(before)
         if not input_gradient:
             return None
-        if getattr(gradient, "shape", None) != self._shapes[0] and not _fits_several(
-            gradient, self._shapes[0]
-        ):
-            raise _unfit_gradient(self, gradient)
-        return gradient
+        try:
+            if gradient.shape == shapes[0]:
+                return gradient
+        except AttributeError:
+            if _fits_several(gradient, shapes[0]):
+                return gradient
+        raise _unfit_gradient(self, gradient)
 
     _checked.add(backpropagate)
     return backpropagate
