@@ -60,7 +60,9 @@ def nbgrader(folder, *arguments):
     command = [sys.executable, "-m", "nbgrader", *arguments]
     # The kernels that it starts elsewhere must find the very package that is tested.
     home = str(Path(tinynn.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": home}
+    # nbgrader calls a program of its own by name, which lies beside Python.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PYTHONPATH": home, "PATH": path}
     run = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, env=environment
     )
