@@ -125,10 +125,11 @@ def images():
         hosts = ()  # do not download: an exercise must not wait for the network
 
     try:
-        return StoredMNIST(batch_size=64)
+        data = StoredMNIST(batch_size=64)
     except tnn.DataError:
         print("MNIST is not on this machine: this is a SMALL run, on digits of 8 × 8 pixels")
-        return DigitsDataLoaderFactory(batch_size=32)
+        data = DigitsDataLoaderFactory(batch_size=32)
+    return data
 
 
 data = images()
