@@ -394,3 +394,40 @@ print("trained", model.predict(loader.X[-2:]).shape)
         [sys.executable, "-c", script, str(tmp_path / "X.npy")], capture_output=True, text=True
     )
     assert done.stdout == "too large for memory\ntrained (2, 1)\n", done.stderr
+
+
+# ---- weights of rows -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_weights_go_with_their_rows(shuffle):
+    X = np.arange(10.0)[:, None]
+    loader = DataLoader(X, X[:, 0], 4, shuffle, rng=0, sample_weight=X[:, 0] * 10)
+    seen = []
+    for X_batch, y, weight in loader:
+        np.testing.assert_array_equal(weight, y * 10)
+        np.testing.assert_array_equal(X_batch[:, 0], y)
+        seen += y.tolist()
+        weight[:] = -1  # its own
+    assert sorted(seen) == list(range(10))
+    assert (loader.sample_weight == X[:, 0] * 10).all()
+    shares = [next(iter(loader.shard(2, index))) for index in (0, 1)] if not shuffle else []
+    assert [w.tolist() for _, _, w in shares] == ([[0, 10], [20, 30]] if shares else [])
+    assert "sample_weight=sample_weight" in repr(loader)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1, 2], "X has 3 and sample_weight has 2"),
+        ([1, -2, 3], "must not be negative, but row 1 is -2"),
+        ([1, np.nan, 3], "row 1 holds nan"),
+        ([0, 0, 0], "must not be zero in all rows"),
+        ([[1], [2], [3]], r"of shape \(N,\)"),
+        (["a", "b", "c"], "must hold booleans, integers or floats"),
+        ("weights.csv", "is the text 'weights.csv'"),
+    ],
+)
+def test_invalid_weights(weights, message):
+    with pytest.raises(DataError, match=message):
+        DataLoader(np.eye(3), np.arange(3), sample_weight=weights)

@@ -122,6 +122,7 @@ def make_host(tmp_path):
 def cache(tmp_path, monkeypatch):
     """An empty cache."""
     folder = tmp_path / "cache"
+    folder.mkdir()
     monkeypatch.setenv("TINYNN_DATA", str(folder))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return folder
@@ -580,8 +581,25 @@ def test_one_reason_for_all_hosts_is_said_once(cache):
     assert len(message) < 350 + len(str(cache))
 
 
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_mistyped_folder_is_reported_and_not_created(tmp_path, monkeypatch, make_host, is_file):
+    host = make_host()
+    (tmp_path / "datasets").mkdir()
+    mistyped = tmp_path / "datasest"
+    if is_file:
+        mistyped.touch()
+    monkeypatch.setenv("TINYNN_DATA", str(mistyped))
+    message = "TINYNN_DATA names the folder .*datasest, which " + (
+        "is a file;" if is_file else r"does not exist \(.*datasets does\); fix:"
+    )
+    with pytest.raises(DataError, match=message):
+        small([host.address])()
+    assert host.asked == []
+    assert mistyped.exists() == is_file
+
+
 def test_a_folder_that_cannot_be_written_says_so(cache, make_host):
-    cache.write_text("a file in the way")
+    (cache / "mnist").write_text("a file in the way")
     with pytest.raises(DataError, match=r"(?s)File exists|Not a directory"):
         small([make_host().address])()
 

@@ -412,5 +412,5 @@ def test_refusals():
         preflight(network(), CrossEntropyLoss(), iter(batches))
     with pytest.raises(DataError, match="has no batch"):
         preflight(network(), CrossEntropyLoss(), [])
-    with pytest.raises(DataError, match=r"gives batches \(X, y\)"):
+    with pytest.raises(DataError, match=r"must give batches \(X, y\)"):
         preflight(network(), CrossEntropyLoss(), [X, Y])

@@ -154,6 +154,27 @@ def test_weights_of_rows_reach_the_gradient():
     np.testing.assert_allclose(models[0][0].weight.data, models[1][0].weight.data, rtol=1e-12)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_weights_of_a_loader_count_rows_as_often(compiled):
+    if compiled:
+        pytest.importorskip("numba")
+    X, y = points()
+    s = np.random.default_rng(1).integers(1, 4, len(X))
+    ends = []
+    for loader in (
+        DataLoader(X, y, len(X), sample_weight=s),
+        DataLoader(np.repeat(X, s, axis=0), np.repeat(y, s), 3 * len(X)),
+    ):
+        model = ModuleList([Linear(3, 2, rng=0, dtype=np.float64)])
+        optimizer = tnn.SGD(model.parameters(), 0.5)
+        history = quiet(
+            model, CrossEntropyLoss(), optimizer, loader, loader, epochs=3, compile=compiled
+        )
+        results = tnn.evaluate(model, CrossEntropyLoss(), loader)
+        ends.append([*model[0].weight.data.ravel(), *history.validation_loss, results["loss"]])
+    np.testing.assert_allclose(*ends, rtol=1e-6 if compiled else 1e-12)
+
+
 def test_metrics_are_of_all_rows_at_once():
     def spread(prediction, target):
         assert prediction.shape == (5, 1)
@@ -715,7 +736,7 @@ def test_an_optimizer_that_lost_the_parameters():
             DataError,
             "train_loader has no batch: DataLoader.* with drop_last=True, batch_size must not exc",
         ),
-        ({"loader": (X, y)}, DataError, r"batches \(X, y\) or .* but this one gave a ndarray"),
+        ({"loader": (X, y)}, DataError, r"batches \(X, y\), but is a tuple of arrays"),
         ({"loader": [(X,)]}, DataError, "but this one gave a tuple of 1; fix: DataLoader"),
         ({"loader": [(X, y, y, y)]}, DataError, "but this one gave a tuple of 4"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -149,6 +150,8 @@ def as_array(name: str, values: object) -> Array:
     """Return an array-like value as an array, or raise a DataError."""
     if type(values) is np.ndarray:
         return values
+    if hint := _out_of_place(values):
+        raise DataError(f"{name} must be an array of numbers, but is {hint}")
     masked = sys.modules.get("numpy.ma")  # imported by every program that uses it
     if masked is not None and masked.is_masked(values):
         raise DataError(
@@ -169,6 +172,29 @@ def as_array(name: str, values: object) -> Array:
         ) from None
 
 
+def _out_of_place(values: object) -> str:
+    """Say what a value is, and what to pass, if it is one that stands for data and is no array."""
+    if isinstance(values, str | bytes | os.PathLike):
+        return (
+            f"the text {shown(values)}; fix: if it is a path, read the file first, as "
+            "CSVDataLoaderFactory(path, target) and numpy.load(path) do"
+        )
+    if hasattr(values, "train_loader"):
+        return (
+            f"a {type(values).__name__}; fix: take the features of one of its loaders, such as "
+            "data.test_loader.X"
+        )
+    if hasattr(values, "batch_size") and hasattr(values, "__iter__"):
+        if hasattr(values, "X"):
+            return f"a {type(values).__name__}; fix: pass its features, loader.X"
+        return f"a {type(values).__name__}; fix: pass the features of one batch after the other"
+    is_tuple = isinstance(values, tuple) and all(isinstance(v, np.ndarray) for v in values)
+    if is_tuple and len({v.shape for v in values}) > 1:
+        shapes = ", ".join(str(v.shape) for v in values)
+        return f"a tuple of arrays of shapes {shapes}; fix: pass them one by one, X and then y"
+    return ""
+
+
 def check_whole(where: str, name: str, value: object) -> int:
     """Return an integer option as an int, or raise an OptionError."""
     return check_integer(where, name, value, minimum=-sys.maxsize)
@@ -179,8 +205,19 @@ def check_integer(where: str, name: str, value: object, *, minimum: int) -> int:
     is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_integer or not minimum <= value <= sys.maxsize:  # type: ignore[operator]
         least = "" if minimum == -sys.maxsize else f" of {minimum} or more"
-        raise OptionError(f"{where}: {name} must be an integer{least}, but is {shown(value)}")
+        raise OptionError(
+            f"{where}: {name} must be an integer{least}, but is {shown(value)}{_unquoted(value)}"
+        )
     return int(value)  # type: ignore[call-overload]
+
+
+def _unquoted(value: object) -> str:
+    """Return what was meant by a text of numbers, such as '10,10'."""
+    parts = value.replace(",", " ").split() if isinstance(value, str) else []
+    if not parts or not all(part.isdecimal() for part in parts):
+        return ""
+    meant = parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+    return f"; fix: numbers without quotes, {meant}"
 
 
 def check_number(

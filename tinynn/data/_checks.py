@@ -42,6 +42,22 @@ def as_targets(values: object, name: str) -> Array:
     )
 
 
+def as_weights(values: object, name: str) -> Array:
+    """Return `values` as an array of weights of rows, or raise a DataError."""
+    array = _as_numbers(values, name, strings="pass numbers")
+    if array.ndim != 1:
+        raise DataError(
+            f"{name} must be one number a row, of shape (N,), but has the shape {array.shape}; "
+            "fix: sample_weight.ravel()"
+        )
+    if (array < 0).any():
+        row = int((array < 0).argmax())
+        raise DataError(f"{name} must not be negative, but row {row} is {array[row]}")
+    if not array.any():
+        raise DataError(f"{name} must not be zero in all rows: nothing would be learned")
+    return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
 def check_lengths(X: Array, y: Array, where: str, names: tuple[str, str] = ("X", "y")) -> None:
     """Refuse features and targets that do not pair up row by row."""
     if len(X) != len(y):
@@ -150,5 +166,10 @@ def _check_finite(array: Array, name: str) -> None:
             )
             raise DataError(
                 f"{name} must be finite, but row {rows.start + row} holds {value}{spot}. "
-                "Leave such rows out, or fill them in (numpy.nan_to_num)"
+                + (
+                    "Leave such rows out, or fill the gaps of a column with what is usual in it: "
+                    "numpy.nanmedian(column); CSVDataLoaderFactory does so"
+                    if len(place) == 1 and np.isnan(value)
+                    else "Leave such rows out, or correct them"
+                )
             )

@@ -63,9 +63,9 @@ def cache_folder() -> Path:
     Returns
     -------
     pathlib.Path
-        The folder named by the environment variable ``TINYNN_DATA``; otherwise ``tinynn`` in the
-        user's cache: ``$XDG_CACHE_HOME`` if set, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%``
-        on Windows, ``~/.cache`` elsewhere.
+        The folder named by the environment variable ``TINYNN_DATA``, which must exist before
+        anything is loaded; otherwise ``tinynn`` in the user's cache: ``$XDG_CACHE_HOME`` if set,
+        ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows, ``~/.cache`` elsewhere.
 
     Examples
     --------
@@ -171,11 +171,13 @@ def load_idx_files(
     Raises
     ------
     DataError
-        If a file is not in the cache and no host has the right one.
+        If a file is not in the cache and no host has the right one, or if ``TINYNN_DATA`` names a
+        folder that does not exist.
     """
     timeout = check_number(where, "timeout", timeout, minimum=0, above=True)
     if not isinstance(hosts, tuple | list) or not all(isinstance(h, str | None) for h in hosts):
         raise OptionError(f"{where}: hosts must be a tuple of addresses, but is {shown(hosts)}")
+    _check_chosen_folder(where)
     target = cache_folder() / folder
     contents: dict[str, Array] = {}
     reasons: dict[str, list[str]] = {}  # what went wrong, and where
@@ -210,6 +212,25 @@ def load_idx_files(
             "set the environment variable TINYNN_DATA to a folder that has it"
         )
     return [contents[file.name] for file in files]
+
+
+def _check_chosen_folder(where: str) -> None:
+    """Refuse a TINYNN_DATA that names no folder: it may be mistyped, and is not created."""
+    folder = cache_folder()
+    if not os.environ.get("TINYNN_DATA") or folder.is_dir():
+        return
+    what = "is a file" if folder.exists() else "does not exist"
+    near = ""
+    if folder.parent.is_dir():
+        import difflib
+
+        names = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+        if close := difflib.get_close_matches(folder.name, names, n=1):
+            near = f" ({folder.parent / close[0]} does)" if not folder.exists() else ""
+    raise DataError(
+        f"{where}: the environment variable TINYNN_DATA names the folder {folder}, which "
+        f"{what}{near}; fix: correct the variable, or create the folder"
+    )
 
 
 def _places(file: IDXFile, target: Path) -> Iterator[Path]:

@@ -374,12 +374,21 @@ class DataLoaderFactory:
         return y, y_test
 
     def _check_few(self, labels: Array, n: int) -> None:
-        """Refuse integers that are nearly all different: they look like prices, not classes."""
-        if labels.dtype.kind in "iu" and len(labels) > max(MANY_CLASSES, n / 2):
+        """Refuse integers that look like prices or ages, not like classes.
+
+        Many different ones do, unless they count from 0 or 1, as indices do, and repeat.
+        """
+        C = len(labels)
+        if labels.dtype.kind not in "iu" or C <= MANY_CLASSES:
+            return
+        first, last = int(labels[0]), int(labels[-1])
+        counts_up = first in (0, 1) and last == first + C - 1
+        if n / 2 < C or not counts_up:
             raise DataError(
-                f"{self._where}: y has {len(labels)} different integers in {n} rows, so they seem "
-                "to be numbers to predict, but integers are taken for class labels; fix: pass "
-                "y.astype(float) for a regression, or class_names if they are classes"
+                f"{self._where}: y has {C} different integers in {n} rows, from {labels[0]} to "
+                f"{labels[-1]}, so they seem to be numbers to predict, but integers are taken for "
+                "class labels; fix: pass y.astype(float) for a regression, or y.astype(str) if "
+                "they are classes"
             )
 
     def _looked_up(self, labels: Array, y_test: Array) -> Array:

@@ -17,13 +17,20 @@ from tinynn.core.checks import (
 )
 from tinynn.core.generators import set_state
 from tinynn.core.types import Array
-from tinynn.data._checks import as_features, as_function, as_targets, check_lengths
+from tinynn.data._checks import (
+    as_features,
+    as_function,
+    as_targets,
+    as_weights,
+    check_lengths,
+)
 from tinynn.errors import CheckpointError, DataError, OptionError
 from tinynn.random import RNG, as_generator
 
 __all__ = ["DataLoader"]
 
-Batch: TypeAlias = tuple[Array, Array]
+# (X, y), or (X, y, sample_weight)
+Batch: TypeAlias = tuple[Array, ...]
 
 
 class Loader:
@@ -191,9 +198,10 @@ class Loader:
 class DataLoader(Loader):
     """Cut features and targets into batches.
 
-    Iterating gives pairs ``(X_batch, y_batch)``. Every ``iter(loader)`` is a separate pass, with
-    its own position and order, so two passes at once do not disturb each other. The batches are new
-    arrays: writing to one never changes the data set.
+    Iterating gives pairs ``(X_batch, y_batch)``, or with `sample_weight` triples
+    ``(X_batch, y_batch, weight_batch)``, as `fit`, `evaluate` and losses take them. Every
+    ``iter(loader)`` is a separate pass, with its own position and order, so two passes at once do
+    not disturb each other. The batches are new arrays: writing to one never changes the data set.
 
     Parameters
     ----------
@@ -218,11 +226,16 @@ class DataLoader(Loader):
         gets instead, with as many rows; it may work in place. A transform that draws random
         numbers should draw them from ``tinynn.random.as_generator(None)``, which
         `tinynn.manual_seed` seeds.
+    sample_weight : array_like, shape (N,), optional
+        How much each row counts in the loss: finite numbers of zero or more. The mean of a loss is
+        divided by the sum of a batch's weights, so a batch must not have weights of zero alone.
 
     Attributes
     ----------
     X, y : numpy.ndarray
         All features and targets. Arrays are not copied.
+    sample_weight : numpy.ndarray or None
+        The weights of all rows.
     batch_size, shuffle, drop_last, transform
         As given.
     rng : numpy.random.Generator or None
@@ -250,6 +263,10 @@ class DataLoader(Loader):
     [[0.0, 1.0], [2.0, 3.0]] [0 1]
     [[4.0, 5.0], [6.0, 7.0]] [0 1]
     [[8.0, 9.0]] [1]
+    >>> loader = DataLoader(np.eye(2), [0, 1], sample_weight=[1.0, 5.0])
+    >>> for X, y, weight in loader:
+    ...     print(y, weight)
+    [0 1] [1. 5.]
     """
 
     def __init__(
@@ -261,11 +278,16 @@ class DataLoader(Loader):
         rng: RNG = None,
         drop_last: bool = False,
         transform: Callable[[Array], Array] | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> None:
         super().__init__(batch_size, shuffle, rng, drop_last, transform)
         self.X = as_features(X, "DataLoader: X")
         self.y = as_targets(y, "DataLoader: y")
         check_lengths(self.X, self.y, "DataLoader")
+        self.sample_weight: Array | None = None
+        if sample_weight is not None:
+            self.sample_weight = as_weights(sample_weight, "DataLoader: sample_weight")
+            check_lengths(self.X, self.sample_weight, "DataLoader", ("X", "sample_weight"))
 
     @property
     def n_samples(self) -> int:
@@ -287,6 +309,7 @@ class DataLoader(Loader):
         """Yield the batches of one pass, in `order` or in the order of the rows."""
         # Use plain arrays (views, no copy), so that batches of a memory map are not memory maps.
         X, y = np.asarray(self.X), np.asarray(self.y)
+        others = [y] if self.sample_weight is None else [y, self.sample_weight]
         size = self.batch_size
         for start in range(0, len(self) * size, size):
             end = min(start + size, len(X))
@@ -294,16 +317,17 @@ class DataLoader(Loader):
                 (n_shares, index), n = self._share, end - start
                 start, end = start + n * index // n_shares, start + n * (index + 1) // n_shares
             if order is None:
-                X_batch, y_batch = X[start:end].copy(), y[start:end].copy()
+                X_batch, *rest = (part[start:end].copy() for part in (X, *others))
             else:
                 rows = order[start:end]
-                X_batch, y_batch = _gather(X, rows), _gather(y, rows)
-            yield (X_batch if self.transform is None else self._transformed(X_batch)), y_batch
+                X_batch, *rest = (_gather(part, rows) for part in (X, *others))
+            yield (X_batch if self.transform is None else self._transformed(X_batch)), *rest
 
     def __repr__(self) -> str:
         X, y = self.X, self.y
+        weights = "" if self.sample_weight is None else ", sample_weight=sample_weight"
         return (
-            f"DataLoader(X, y, {self._shown_options()})"
+            f"DataLoader(X, y, {self._shown_options()}{weights})"
             f"  # X: {X.dtype} {X.shape}, y: {y.dtype} {y.shape}"
         )
 

@@ -202,6 +202,7 @@ def _findings(model: Module, loss_fn: Loss, loader: Any) -> Iterator[str]:
 def _sample(loader: Any) -> Sample:
     """Return up to `ROWS` rows, spread over the data set where all of it can be seen."""
     X, y = getattr(loader, "X", None), getattr(loader, "y", None)
+    weight = getattr(loader, "sample_weight", None)
     if isinstance(X, np.ndarray) and isinstance(y, np.ndarray):
         n = len(X)
         size = min(getattr(loader, "batch_size", n), n)
@@ -212,7 +213,7 @@ def _sample(loader: Any) -> Sample:
             rows=rows,
             X=some if transform is None else np.asarray(transform(some)),
             y=np.asarray(y[rows]),
-            weight=[],
+            weight=[] if weight is None else [np.asarray(weight[rows])],
             targets=np.asarray(y),
             batch_sizes={size, last} - {0},
             # One batch of everything has no order that could matter.
@@ -254,7 +255,7 @@ def _features(model: Module, sample: Sample) -> Iterator[str]:
         yield (
             f"the features hold NaN or infinity, in {bad.sum()} of the {len(X)} rows looked at, "
             f"first in row {sample.rows[bad.argmax()]}; fix: leave such rows out, or fill "
-            "them in (numpy.nan_to_num)"
+            "a column with what is usual in it, numpy.nanmedian(column)"
         )
         return
     first = next(iter(leaves(model)), model)

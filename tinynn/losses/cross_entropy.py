@@ -330,6 +330,7 @@ class CrossEntropyLoss(Loss):
             raise DataError(
                 f"{self!r} takes class indices from 0 to {C - 1}, but row {row} is {y[row]}; the "
                 "prediction has one column a class, so the model may need more outputs"
+                + ("; for numbers to predict, use MSELoss and y.reshape(-1, 1)" if C == 1 else "")
             )
         return y
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from typing import Any
@@ -105,6 +106,8 @@ def check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> None
         return  # its batches are checked as they come
     else:
         first = processes.current.share(min(getattr(loader, "batch_size", 1), len(X)))
+        if getattr(loader, "sample_weight", None) is not None:
+            weight = [loader.sample_weight[first]]
     try:
         # Numbers that are not finite are explained when they come up in training.
         quiet = np.errstate(over="ignore", invalid="ignore")
@@ -158,6 +161,23 @@ def check_monitors(callbacks: Sequence[Callable[..., object]], recorded: Sequenc
 
 def check_loader(name: str, loader: Batches, passes: int) -> None:
     """Refuse anything that gives no batches, or not as often as there are epochs."""
+    if isinstance(loader, tuple | list) and loader and all(hasattr(v, "shape") for v in loader):
+        shapes = ", ".join(str(getattr(value, "shape", "")) for value in loader)
+        call = "DataLoader(X, y)" if len(loader) < 3 else "DataLoader(X, y, sample_weight=...)"
+        raise DataError(
+            f"{name} must give batches (X, y), but is a {type(loader).__name__} of arrays of "
+            f"shapes {shapes}; fix: {call} cuts them into batches"
+        )
+    if isinstance(loader, str | bytes | os.PathLike):
+        raise DataError(
+            f"{name} must give batches (X, y), but is the text {shown(loader)}; fix: "
+            "CSVDataLoaderFactory(path, target).train_loader reads a table from a file"
+        )
+    if hasattr(loader, "train_loader"):
+        raise OptionError(
+            f"{name} must give batches (X, y), but is a {type(loader).__name__}; fix: pass "
+            "data.train_loader, data.validation_loader or data.test_loader"
+        )
     is_iterable = hasattr(loader, "__iter__") or hasattr(loader, "__getitem__")
     if not is_iterable or isinstance(loader, np.generic):  # a number of NumPy has both
         raise OptionError(
