@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # Tests import `cases` and `strategies`. The folder above stays off the path: what is tested is the
 # tinynn that is installed, which may be a built wheel.
@@ -21,6 +21,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # `--hypothesis-profile=thorough`. Nothing here asserts a time.
 settings.register_profile("quick", deadline=None, max_examples=30)
 settings.register_profile("thorough", deadline=None, max_examples=120)
+# Whether anything fails is all that `tests.mutants` asks: no time is spent on a simpler example.
+settings.register_profile(
+    "unshrunk", settings.get_profile("quick"), phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile("quick")
 
 
