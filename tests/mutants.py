@@ -1,9 +1,11 @@
 """Plant small errors in the library, one at a time, and count how many the tests find.
 
 ``python -m tests.mutants tinynn/schedules.py --sample 20`` changes a copy of the project, never the
-project itself, and runs the tests of that file for each change: one operator, comparison, constant
+project itself, and runs the tests that reach the changed line: one operator, comparison, constant
 or condition. A change that no test finds is a missing test, or makes no difference. Without names
-all of `TESTS` are taken. It is run by hand: 300 changes take about an hour.
+all of `TESTS` are taken. Which tests reach a line is known from a run under ``coverage`` that comes
+first (``pip install pytest-cov``); the quickest of them run, as many as fit into `--seconds`. It is
+run by hand: the survey and 300 changes take an hour or two.
 """
 
 from __future__ import annotations
@@ -11,20 +13,20 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import json
 import multiprocessing
 import os
 import random
 import shutil
 import sys
 import tempfile
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
-# Which tests are there for a file, or for the files of a folder: those that find most come first.
-# The contract of a module's own cases comes in between, see `runs_of`.
-LISTS = ["tests/modules/test_base.py", "tests/modules/test_containers.py"]
-FIT = ["tests/training/test_training.py", "tests/training/test_callbacks.py"]
+# What is changed, a file or a folder, and the tests that are asked first whether they see it.
 TESTS = {
     "tinynn/losses/": ["tests/test_losses.py"],
     "tinynn/optimizers.py": ["tests/test_optimizers.py"],
@@ -32,39 +34,14 @@ TESTS = {
     "tinynn/initializers.py": ["tests/test_initializers.py"],
     "tinynn/metrics.py": ["tests/test_metrics.py"],
     "tinynn/parameter.py": ["tests/test_parameter.py", "tests/test_optimizers.py"],
-    "tinynn/core/primitives.py": ["tests/core/test_primitives.py", "tests/test_optimizers.py"],
-    "tinynn/files/onnx.py": ["tests/files/test_onnx_forms.py", "tests/export/test_onnx.py"],
-    "tinynn/files/program.py": ["tests/export/test_sources.py"],
-    "tinynn/files/c_source.py": ["tests/export/test_sources.py"],
-    "tinynn/files/python_source.py": ["tests/export/test_sources.py"],
-    "tinynn/files/numpy_operations.py": ["tests/export/test_sources.py"],
-    "tinynn/files/": ["tests/files", "tests/training/test_checkpoint.py"],
-    "tinynn/modules/activations.py": ["tests/modules/test_activations.py"],
-    "tinynn/modules/attention.py": ["tests/modules/test_sequences.py"],
-    "tinynn/modules/convolution": ["tests/modules/test_convolution.py"],
-    "tinynn/modules/embedding.py": ["tests/modules/test_sequences.py"],
-    "tinynn/modules/linear.py": ["tests/modules/test_linear.py"],
-    "tinynn/modules/normalization.py": ["tests/modules/test_normalization.py"],
-    "tinynn/modules/pooling.py": ["tests/modules/test_pooling.py"],
-    "tinynn/modules/preprocessing.py": ["tests/modules/test_preprocessing.py"],
-    "tinynn/modules/recurrence.py": ["tests/modules/test_sequences.py"],
-    "tinynn/modules/sequences.py": ["tests/modules/test_sequences.py"],
-    "tinynn/modules/windows.py": ["tests/modules/test_pooling.py", "tests/modules"],
-    "tinynn/modules/": [*LISTS, "tests/modules/test_composition.py", "tests/modules"],
-    "tinynn/data/text.py": ["tests/data/test_text.py"],
+    "tinynn/core/primitives.py": ["tests/core"],
+    "tinynn/files/": ["tests/files", "tests/export"],
+    "tinynn/modules/": ["tests/modules"],
     "tinynn/data/": ["tests/data"],
-    "tinynn/estimators/": [
-        "tests/estimators/test_estimators.py",
-        "tests/estimators/test_estimator_faults.py",
-        "tests/estimators/test_same_as_mlp.py",
-        "tests/estimators/test_beyond_scikit_learn.py",
-        "tests/estimators/test_warm_start_history.py",
-    ],
-    "tinynn/training/checkpoint.py": ["tests/training/test_checkpoint.py", *FIT],
-    "tinynn/training/divergence.py": ["tests/training/test_divergence.py", *FIT],
-    "tinynn/training/identity.py": ["tests/training/test_identity.py"],
-    "tinynn/training/": [*FIT, "tests/training"],
+    "tinynn/estimators/": ["tests/estimators"],
+    "tinynn/training/": ["tests/training"],
 }
+ASKED = sorted({test for tests in TESTS.values() for test in tests})
 WARM = ["numpy", "scipy.optimize", "scipy.linalg", "sklearn.model_selection", "pandas"]
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
@@ -136,44 +113,69 @@ def put(parent: ast.AST, field: str, index: int, node: ast.AST) -> None:
         setattr(parent, field, node)
 
 
-def runs_of(name: str) -> list[list[str]]:
-    """Return the runs of pytest that test a file, each with its arguments."""
-    tests = next(tests for place, tests in TESTS.items() if name.startswith(place))
-    runs = [[test] for test in dict.fromkeys(tests)]
-    if name.startswith("tinynn/modules/"):
-        classes = [
-            node.name
-            for node in ast.parse((ROOT / name).read_text("utf-8")).body
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
-        ]
-        if classes:
-            runs.insert(1, ["tests/modules/test_contract.py", "-k", " or ".join(classes)])
-    return runs
+class Durations:
+    """What pytest is to note: how long each test took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Add up the parts of a test."""
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
 
 
-def run_tests(folder: Path, runs: list[list[str]]) -> None:
-    """Run tests in a changed copy, as a process of its own, which ends with 1 where one fails."""
+def pytest_in(folder: Path, arguments: list[str], plugin: Any = None) -> int:
+    """Run tests in a copy of the project, in this process, and return pytest's code."""
     import pytest
 
     os.chdir(folder)
     os.environ["PYTHONPATH"] = str(folder)
     sys.path.insert(0, str(folder))
     sys.dont_write_bytecode = True
+    options = ["-q", "-n0", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk"]
+    return int(pytest.main([*options, *arguments], plugins=[plugin] if plugin else None))
+
+
+def survey(folder: Path) -> None:
+    """Run all tests once, and write which lines each of them reaches and how long it takes."""
+    durations = Durations()
+    cover = ["--cov=tinynn", "--cov-context=test", "--cov-report="]
+    slow = ["--ignore=tests/estimators/test_scikit_learns_checks.py"]
+    if pytest_in(folder, [*cover, *slow, *ASKED], durations):
+        sys.exit("tests fail without any change")
+    (folder / "durations.json").write_text(json.dumps(durations.seconds), "utf-8")
+
+
+def tests_of(folder: Path, name: str, line: int, seconds: float) -> list[str]:
+    """Return the tests that reach a line: of its own folder first, and the quickest first."""
+    from coverage import CoverageData
+
+    data = CoverageData(folder / ".coverage")
+    data.read()
+    took = json.loads((folder / "durations.json").read_text("utf-8"))
+    reached = data.contexts_by_lineno(str(folder / name)).get(line, [])
+    known = {test.rpartition("|")[0] for test in reached} & took.keys()
+    own = next(tuple(tests) for place, tests in TESTS.items() if name.startswith(place))
+    if not known:  # a line that runs when the file is imported
+        known = {test for test in took if test.startswith(own)}
+    order = sorted(known, key=lambda test: (not test.startswith(own), took[test]))
+    total = accumulate(took[test] for test in order)
+    return [test for test, sum_ in zip(order, total, strict=True) if sum_ <= seconds] or order[:1]
+
+
+def run_tests(folder: Path, tests: list[str]) -> None:
+    """Run tests in a changed copy, as a process of its own, which ends with 1 where one fails."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    options = ["-q", "-x", "-n0", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk"]
-    for run in runs:
-        code = pytest.main([*options, *run])
-        if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            os._exit(1)
-    os._exit(0)
+    (folder / "chosen.txt").write_text("\n".join(tests), "utf-8")
+    os._exit(bool(pytest_in(folder, ["-x", f"@{folder / 'chosen.txt'}"])))
 
 
-def killed(folder: Path, runs: list[list[str]], seconds: float) -> bool:
+def killed(folder: Path, tests: list[str], seconds: float) -> bool:
     """Tell whether tests of a changed copy fail."""
     process = multiprocessing.get_context("forkserver").Process(
-        target=run_tests, args=(folder, runs)
+        target=run_tests, args=(folder, tests)
     )
     process.start()
     process.join(seconds)
@@ -189,31 +191,38 @@ def main() -> None:
     parser.add_argument("files", nargs="*", help="such as tinynn/losses/binary.py; default all")
     parser.add_argument("--sample", type=int, default=300, help="how many at most")
     parser.add_argument("--seed", type=int, default=0, help="which ones")
-    parser.add_argument("--seconds", type=float, default=300, help="for one run of the tests")
-    parser.add_argument("--unchanged", action="store_true", help="first see that all tests pass")
+    parser.add_argument("--seconds", type=float, default=30, help="of tests for one change")
+    parser.add_argument("--copy", type=Path, help="a surveyed copy to use again, or to keep")
     options = parser.parse_args()
     names = options.files or [
         path.relative_to(ROOT).as_posix()
         for path in sorted((ROOT / "tinynn").rglob("*.py"))
         if path.relative_to(ROOT).as_posix().startswith(tuple(TESTS))
     ]
-    every = [(name, *m) for name in names for m in mutants((ROOT / name).read_text("utf-8"))]
-    chosen = random.Random(options.seed).sample(every, min(options.sample, len(every)))
-    multiprocessing.get_context("forkserver").set_forkserver_preload(WARM)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(WARM)
     lived = []
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, "copy")
-        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", ".*_cache", "site"))
-        for name in sorted({name for name, *_ in chosen}) if options.unchanged else ():
-            if killed(folder, runs_of(name), 4 * options.seconds):
-                parser.error(f"the tests of {name} fail without any change, or take too long")
+        folder = options.copy or Path(temporary, "copy")
+        if not folder.exists():
+            shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", ".*_cache"))
+            surveying = context.Process(target=survey, args=(folder,))
+            surveying.start()
+            surveying.join()
+            if surveying.exitcode:
+                parser.error("the tests fail without any change")
+        every = [(name, *m) for name in names for m in mutants((folder / name).read_text("utf-8"))]
+        chosen = random.Random(options.seed).sample(every, min(options.sample, len(every)))
         for count, (name, line, what, text) in enumerate(chosen, 1):
             original = (folder / name).read_text("utf-8")
-            (folder / name).write_text(text, "utf-8")
-            if not killed(folder, runs_of(name), options.seconds):
-                lived.append(f"{name}:{line}: {what}")
-                print(f"lived: {lived[-1]}", flush=True)
-            (folder / name).write_text(original, "utf-8")
+            tests = tests_of(folder, name, line, options.seconds)
+            try:
+                (folder / name).write_text(text, "utf-8")
+                if not killed(folder, tests, 20 + 20 * options.seconds):
+                    lived.append(f"{name}:{line}: {what}")
+                    print(f"lived: {lived[-1]} ({len(tests)} tests)", flush=True)
+            finally:
+                (folder / name).write_text(original, "utf-8")
             print(f"{count - len(lived)} of {count} killed ({len(every)} possible)", flush=True)
 
 
