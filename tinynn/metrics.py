@@ -69,7 +69,9 @@ def accuracy(prediction: ArrayLike, target: ArrayLike, threshold: float = 0.0) -
     return float((chosen == right).mean())
 
 
-def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> float:
+def top_k_accuracy(
+    prediction: ArrayLike, target: ArrayLike, k: int = 5, threshold: float = 0.0
+) -> float:
     """Return the share of rows whose class is among the k largest scores.
 
     Parameters
@@ -80,6 +82,8 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
         Class indices; or probabilities of shape (N, C).
     k : int, default 5
         ``functools.partial(top_k_accuracy, k=3)`` makes a metric with another k.
+    threshold : float, default 0
+        One column of scores: class 1 where the score is larger, as for `accuracy`.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def top_k_accuracy(prediction: ArrayLike, target: ArrayLike, k: int = 5) -> floa
     """
     check_integer("top_k_accuracy", "k", k, minimum=1)
     P = as_array("top_k_accuracy: predictions", prediction)
-    chosen, right = classes_of("top_k_accuracy", P, target, 0.0)
+    chosen, right = classes_of("top_k_accuracy", P, target, threshold)
     P = P.reshape(len(chosen), P.shape[-1]) if P.ndim > 2 else P
     if P.ndim != 2 or P.shape[1] == 1:
         return float((chosen == right).mean())

@@ -8,6 +8,7 @@ checkpoint is one pass over one vector.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -387,7 +388,8 @@ class FlatBuffer:
         self.data = np.empty(size, dtype)
         self.grad = np.zeros(size, dtype)
         self.n_decayed = sum(p.size for p in self.parameters if p.decay)
-        # Σ g² of the gradients that were consumed last, to recognize them again.
+        # Σ g² of the gradients that were consumed last, to recognize them again; NaN where nobody
+        # has added it up, as in a compiled step.
         self._consumed_squares = 0.0
         # Before any of them moves: moving the first one already loses its old buffer.
         waiting = {id(p) for p in self.parameters if p._waits_for_a_step()}
@@ -444,7 +446,9 @@ class FlatBuffer:
         if len(untouched) < len(self.parameters):
             for parameter in untouched:
                 parameter.discard_gradient()
-        elif sum_of_squares(self.grad) == self._consumed_squares:
+        elif math.isnan(self._consumed_squares) or (
+            sum_of_squares(self.grad) == self._consumed_squares
+        ):
             raise StateError(
                 "this optimizer has no gradients for a step: no backward pass has reached any of "
                 "its parameters since its last step, or since it was made; fix: call "

@@ -248,6 +248,14 @@ def test_a_backward_pass_after_a_compiled_step_needs_a_call_first():
         model.backpropagate(np.ones((N, C)))
 
 
+def test_a_step_in_the_open_needs_a_backward_pass_of_its_own():
+    X, y = batch(np.random.default_rng(11))
+    pair = Pair(network(), tnn.CrossEntropyLoss(), OPTIMIZERS["sgd"])
+    pair.compiled_step(X, y)
+    with pytest.raises(tnn.StateError, match="no gradients for a step"):
+        pair.compiled[2].step()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_gradient_that_is_not_finite_changes_nothing(bad):
     rng = np.random.default_rng(11)

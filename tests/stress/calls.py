@@ -43,7 +43,7 @@ from tinynn.core import guesses
 from tinynn.data import ArrayDataLoaderFactory, DataLoader, DataLoaderFactory, IDXFile
 
 COUNT = 12_000
-SHARE = 150
+SHARE = 60
 
 # What one call may take beyond what the process holds, and beyond its own small arguments.
 MEGABYTES_OF_THE_PROCESS = 1_500

@@ -37,7 +37,7 @@ from tinynn.files.saving import digest
 from tinynn.files.state_file import read_checkpoint, write_checkpoint
 
 COUNT = 12_000
-SHARE = 250
+SHARE = 100
 
 MEGABYTES_OF_THE_PROCESS = 1_000
 # What reading one file may take: so many times its length, and a little (Python's own tables, and

@@ -14,7 +14,7 @@ from tinynn.data import DataLoader, RandomShift
 from tinynn.schedules import cosine
 
 COUNT = 100_000
-SHARE = 1_000
+SHARE = 400
 
 STEPS_AN_EPOCH = 50
 MEASUREMENTS = 20

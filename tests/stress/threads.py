@@ -18,7 +18,7 @@ from tinynn.core.threads import of_numpy
 from tinynn.data import DataLoader
 
 COUNT = 10_000
-SHARE = 150
+SHARE = 80
 WORKERS = 8
 
 

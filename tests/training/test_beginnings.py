@@ -165,6 +165,7 @@ def test_the_threshold_follows_from_loss_and_last_module(
 def test_other_metrics_have_the_same_threshold():
     arguments = [tnn.Sigmoid()], tnn.BCELoss(), [-2, -1, 1, 2], np.array([0, 0, 1, 1], np.float32)
     assert gives(*arguments, "macro_f1") == 1.0
+    assert gives(*arguments, "top_k_accuracy") == 1.0
     assert gives(*arguments, "confusion_matrix").tolist() == [[2, 0], [0, 2]]
     assert gives(*arguments, partial(tnn.metrics.accuracy, threshold=0.9)) == 0.5  # one's own stays
 
@@ -191,3 +192,9 @@ def test_complex_numbers_are_refused(batch, name):
         with pytest.raises(DataError, match=message):
             tnn.evaluate(model, loss_fn, [batch])
     assert model[1].num_batches_tracked == 0
+
+
+def test_complex_numbers_are_refused_in_any_batch():
+    batches = [(X, Y), (X.astype(complex), Y)]
+    with pytest.raises(DataError, match="the features of a batch are complex"):
+        train(network(), loader=batches)

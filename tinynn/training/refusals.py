@@ -25,7 +25,7 @@ from tinynn.losses import (
     Loss,
     MSELoss,
 )
-from tinynn.metrics import accuracy, confusion_matrix, macro_f1
+from tinynn.metrics import accuracy, confusion_matrix, macro_f1, top_k_accuracy
 from tinynn.modules import Flatten, Identity, Module, ModuleList, Reshape, Sigmoid, Softmax
 from tinynn.optimizers import Optimizer
 from tinynn.parameter import Parameter
@@ -202,8 +202,8 @@ def check_loader(name: str, loader: Batches, passes: int) -> None:
 
 
 def check_batches(loader: Batches) -> Iterator[Any]:
-    """Yield the batches of a loader, each checked; their dtypes once, as this is done so often."""
-    is_checked = False
+    """Yield the batches of a loader, each checked; their dtypes whenever they change."""
+    checked: list[Any] | None = None
     for batch in loader:
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             parts = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
@@ -211,15 +211,15 @@ def check_batches(loader: Batches) -> Iterator[Any]:
                 "a loader gives batches (X, y) or (X, y, sample_weight), but this one gave a "
                 f"{type(batch).__name__}{parts}; fix: DataLoader(X, y) makes batches of arrays"
             )
-        if not is_checked:
-            _check_real(batch)
-            is_checked = True
+        dtypes = [getattr(part, "dtype", None) for part in batch]
+        if dtypes != checked:
+            _check_real(dtypes)
+            checked = dtypes
         yield batch
 
 
-def _check_real(batch: Sequence[Any]) -> None:
-    for name, part in zip(("features", "targets", "weights"), batch, strict=False):
-        dtype = getattr(part, "dtype", None)
+def _check_real(dtypes: Sequence[Any]) -> None:
+    for name, dtype in zip(("features", "targets", "weights"), dtypes, strict=False):
         if isinstance(dtype, np.dtype) and dtype.kind == "c":
             raise DataError(
                 f"training takes real numbers, but the {name} of a batch are {dtype}; fix: give "
@@ -258,7 +258,7 @@ def suited(functions: Mapping[str, Any], model: Module, loss_fn: object) -> dict
     found = dict(functions)
     if gives_probabilities(model, loss_fn):
         for name, function in functions.items():
-            if function in (accuracy, macro_f1, confusion_matrix):
+            if function in (accuracy, macro_f1, confusion_matrix, top_k_accuracy):
                 found[name] = partial(function, threshold=0.5)
     return found
 
