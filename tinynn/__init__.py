@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     )
     from tinynn.compiled.step import *
     from tinynn.files.c_source import *
-    from tinynn.files.onnx import *
     from tinynn.files.python_source import *
     from tinynn.generation import *
     from tinynn.inspection.diagnostics import *
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
     from tinynn.inspection.tracing import *
     from tinynn.live import *
     from tinynn.saved import *
+    from tinynn.saved.onnx import *
+    from tinynn.saved.pipelines import *
     from tinynn.training import *
 
 # Where each of these names comes from: the one list of them. A file or folder of its own stands
@@ -84,7 +85,7 @@ _LATER = {
     "estimators": "estimators",
     "evaluate": "training",
     "export_c": "files.c_source",
-    "export_onnx": "files.onnx",
+    "export_onnx": "saved.onnx",
     "export_python": "files.python_source",
     "fit": "training",
     "generate": "generation",
@@ -95,6 +96,7 @@ _LATER = {
     "metrics": "metrics",
     "plot": "plot",
     "preflight": "inspection.preflight",
+    "register_onnx_converters": "saved.pipelines",
     "save": "saved",
     "trace": "inspection.tracing",
     "training": "training",

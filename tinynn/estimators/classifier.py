@@ -355,7 +355,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
             if reset:
                 self._one_class = False
                 self.classes_ = np.arange(y.shape[1])
-                self._labels_dtype, self._labels_sparse = y.dtype, sparse.issparse(y)
+                self._labels_dtype, self._labels_sparse = y.dtype.str, sparse.issparse(y)
             if y.shape[1] != len(self.classes_):
                 raise ShapeError(
                     f"{name}: the network gives {len(self.classes_)} numbers for a row, but y has "

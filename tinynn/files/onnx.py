@@ -1,4 +1,4 @@
-"""Export a trained network to ONNX: the form of every module, and the file.
+"""Networks as ONNX graphs: the form of every module, and the content of a file.
 
 Each function below writes one kind of module as ONNX operators, in evaluation mode. `FORMS` maps
 classes to these functions.
@@ -7,8 +7,7 @@ classes to these functions.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +18,6 @@ from tinynn.core.checks import check_integer
 from tinynn.core.primitives import along_channels
 from tinynn.core.types import Array
 from tinynn.errors import OptionError
-from tinynn.files.atomic import check_writable, replacing
 from tinynn.modules import (
     ELU,
     GELU,
@@ -72,7 +70,7 @@ from tinynn.modules import (
 from tinynn.modules.containers import _locate
 from tinynn.modules.windows import Window
 
-__all__ = ["export_onnx"]
+__all__ = ["FORMS", "Graph", "onnx_library", "sample_shape"]
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -81,67 +79,40 @@ OPSET = 20
 IR_VERSION = 9
 
 # Numbers of ONNX data types.
-_FLOAT, _INT32, _INT64 = 1, 6, 7
+FLOAT, _INT32, INT64, STRING = 1, 6, 7, 8
 
 
-def export_onnx(model: Module, path: str | os.PathLike[str], input_shape: Shape) -> None:
-    """Write a model as an ONNX file, for onnxruntime and every other reader of that format.
+def sample_shape(model: Module, input_shape: Any) -> tuple[Shape, Shape, bool]:
+    """Return the shapes of one sample and of its output, and whether the input is indices.
 
-    The file computes what the model computes in evaluation mode, for batches of any size, always
-    in float32; indices, such as those of an `Embedding`, are int64. Sequences have the length in
-    `input_shape`. The input is named ``X``, the output ``Y``. The file is written atomically: an
-    older one stays until the new one is complete and on disk.
+    The model is run first, to raise its own errors.
 
     Parameters
     ----------
     model : Module
-        Made of tinynn's own modules.
-    path : path_like
-        The file to write; ``.onnx`` is the usual ending.
+        The model.
     input_shape : tuple of int
-        The shape of one sample, without the batch axis.
+        Without the batch axis; it is checked.
+
+    Returns
+    -------
+    tuple of (tuple, tuple, bool)
+        Both shapes without the batch axis.
 
     Raises
     ------
-    OptionError
-        If the model has a module without an ONNX form, such as one of your own. Then nothing is
-        written.
-    ShapeError
-        If the model cannot take such an input.
-    StateError
-        If a size is still left open.
-    ImportError
-        If onnx is not installed.
-
-    References
-    ----------
-    The operators of ONNX, https://onnx.ai/onnx/operators/.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import tinynn as tnn
-    >>> model = tnn.ModuleList([tnn.Linear(4, 3), tnn.ReLU()])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     tnn.export_onnx(model, f"{folder}/model.onnx", (4,))
+    OptionError, ShapeError
+        If it is not a shape, or not one that the model takes.
     """
-    onnx = _onnx()
-    if not isinstance(model, Module):
-        raise OptionError(f"export_onnx takes a Module, but was given {model!r}")
-    check_writable(path)
     lengths = input_shape if isinstance(input_shape, tuple | list) else (input_shape,)
     shape = tuple(check_integer("export_onnx", "input_shape", n, minimum=1) for n in lengths)
-    # Run the model first, to raise its own errors; with two rows, as some modules need them.
     modules = [module for _, module in model.named_modules()]
-    dtype = np.int64 if any(module._takes_indices for module in modules) else model.dtype
+    takes_indices = any(module._takes_indices for module in modules)
     # If zero is padding, a sequence of zeros is empty.
     fill = int(any(isinstance(module, Padded) for module in modules))
-    output_shape = model.predict(np.full((2, *shape), fill, dtype)).shape[1:]
-    graph = Graph(onnx, model)
-    Y = graph.add(model, "X", shape)
-    content = graph.finish(Y, shape, output_shape, takes_indices=dtype == np.int64)
-    with replacing(path) as file:
-        file.write(content)
+    # With two rows, as some modules need them.
+    rows = np.full((2, *shape), fill, np.int64 if takes_indices else model.dtype)
+    return shape, model.predict(rows).shape[1:], takes_indices
 
 
 class Graph:
@@ -178,19 +149,48 @@ class Graph:
         return name
 
     def finish(
-        self, Y: str, input_shape: Shape, output_shape: Any, *, takes_indices: bool
+        self,
+        outputs: Mapping[str, tuple[str, int, Sequence[int]]],
+        input_shape: Shape,
+        *,
+        takes_indices: bool,
+        metadata: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Return the file's content, checked by ONNX itself."""
+        """Return the file's content, checked by ONNX itself.
+
+        Parameters
+        ----------
+        outputs : mapping
+            Names in the file to the values in the graph, their data types and sample shapes.
+        input_shape : tuple of int
+            Of one sample.
+        takes_indices : bool
+            Whether the input is int64.
+        metadata : mapping of str to str, optional
+            What the file says of itself.
+
+        Returns
+        -------
+        bytes
+            A model of ONNX.
+        """
         helper, numpy_helper = self.onnx.helper, self.onnx.numpy_helper
         self.position = ""
-        self.nodes.append(helper.make_node("Identity", [Y], ["Y"], name="/Identity"))
-        FLOAT, INT64 = self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.INT64
-        kind = INT64 if takes_indices else FLOAT
+        for name, (value, _, _) in outputs.items():
+            node = "/Identity" if name == "Y" else f"/{name}"
+            self.nodes.append(helper.make_node("Identity", [value], [name], name=node))
         graph = helper.make_graph(
             self.nodes,
             "tinynn",
-            [helper.make_tensor_value_info("X", kind, ["N", *input_shape])],
-            [helper.make_tensor_value_info("Y", FLOAT, ["N", *output_shape])],
+            [
+                helper.make_tensor_value_info(
+                    "X", INT64 if takes_indices else FLOAT, ["N", *input_shape]
+                )
+            ],
+            [
+                helper.make_tensor_value_info(name, kind, ["N", *shape])
+                for name, (_, kind, shape) in outputs.items()
+            ],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
         model = helper.make_model(
@@ -200,6 +200,7 @@ class Graph:
             producer_name="tinynn",
             producer_version=__version__,
         )
+        helper.set_model_props(model, dict(metadata or {}))
         self.onnx.checker.check_model(model, full_check=True)
         return model.SerializeToString()
 
@@ -426,7 +427,7 @@ def _positional_encoding(graph: Graph, module: PositionalEncoding, X: str, shape
 def _padded(graph: Graph, module: Padded, X: str, shape: Shape) -> str:
     dtype = np.int64 if any(inner._takes_indices for _, inner in module.named_modules()) else None
     value = graph.constant("padding_value", module.padding_value, dtype or np.float32)
-    is_true = graph.node("Cast", graph.node("Not", graph.node("Equal", X, value)), to=_INT64)
+    is_true = graph.node("Cast", graph.node("Not", graph.node("Equal", X, value)), to=INT64)
     if len(shape) > 1:
         axes = graph.constant("axes", range(2, len(shape) + 1), np.int64)
         is_true = graph.node("ReduceMax", is_true, axes, keepdims=0)
@@ -549,7 +550,7 @@ def _global_avg_pool1d(graph: Graph, module: GlobalAvgPool1d, X: str, shape: Sha
     channel = graph.constant("channel_axis", [1], np.int64)
     is_padding = graph.node("Unsqueeze", _is_padding(graph, shape[1]), channel)
     X = graph.node("Where", is_padding, graph.constant("zero", 0), X)
-    lengths = graph.node("Cast", graph.node("Unsqueeze", graph.lengths, channel), to=_FLOAT)
+    lengths = graph.node("Cast", graph.node("Unsqueeze", graph.lengths, channel), to=FLOAT)
     return graph.node("Div", graph.node("ReduceSum", X, axes, keepdims=0), lengths)
 
 
@@ -662,7 +663,8 @@ FORMS: dict[type[Module], Form] = {
 }
 
 
-def _onnx() -> Any:
+def onnx_library() -> Any:
+    """Return the package onnx, or say how to install it."""
     try:
         import onnx
         import onnx.checker

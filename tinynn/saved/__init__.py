@@ -25,7 +25,7 @@ from tinynn.files.saving import (
     write_model,
 )
 from tinynn.modules import Module
-from tinynn.saved.predictor import Predictor
+from tinynn.saved.predictor import Predictor, is_estimator
 from tinynn.saved.values import Decoder, Encoder
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def save(
         else:
             _write_predictor(Predictor(network, preprocessing, class_names), path)
         return
-    if not _is_estimator(network):
+    if not is_estimator(network):
         raise OptionError(
             f"save takes a Module, or a fitted estimator of tinynn, but was given {shown(model)}"
             + _scikit_learn_hint(model)
@@ -226,14 +226,6 @@ def _write_estimator(estimator: Any, path: str | os.PathLike[str]) -> None:
     own = {type(m).__name__: type(m) for t in templates for _, m in t.named_modules()}
     built_estimator(json.loads(json.dumps(description)), arrays, own)  # as load will
     write_file(path, description, arrays)
-
-
-def _is_estimator(value: object) -> bool:
-    """Tell whether a value is an estimator of tinynn, without importing scikit-learn for it."""
-    import sys
-
-    estimators = sys.modules.get("tinynn.estimators.base")
-    return estimators is not None and isinstance(value, estimators.NeuralNet)
 
 
 def _scikit_learn_hint(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -185,3 +186,9 @@ def checked_names(names: object) -> tuple[str, ...] | None:
     if len(set(found)) < len(found):
         raise OptionError(f"class_names must differ from each other, but are {shown(list(found))}")
     return found
+
+
+def is_estimator(value: object) -> bool:
+    """Tell whether a value is an estimator of tinynn, without importing scikit-learn for it."""
+    estimators = sys.modules.get("tinynn.estimators.base")
+    return estimators is not None and isinstance(value, estimators.NeuralNet)
