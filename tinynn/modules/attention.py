@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +39,9 @@ from tinynn.parameter import Parameter, filled
 from tinynn.random import RNG, as_generator
 
 __all__ = ["MultiheadAttention", "TransformerBlock"]
+
+# Measured: the best number of attention weights to work on at a time.
+_CACHED = 1 << 16
 
 
 class MultiheadAttention(Module):
@@ -150,7 +154,7 @@ class MultiheadAttention(Module):
     @property
     def attention(self) -> Array | None:
         """The weights of the latest call, of shape (N, h, T, T); None before the first one."""
-        return None if self._saved is None else self._saved[4]
+        return None if self._saved is None else self._saved[4].swapaxes(2, 3)
 
     def __call__(self, X: Array) -> Array:
         self._check_input(X)
@@ -161,38 +165,47 @@ class MultiheadAttention(Module):
         Q, K, V = projected.reshape(N, T, 3, h, E // h).transpose(2, 0, 3, 1, 4)  # (N, h, T, d)
         if past() is not None:
             K, V = self._with_past(K, V)
-        Q = Q / math.sqrt(E // h)
-        S = Q @ K.swapaxes(2, 3)
-        self._mask(S)
-        S -= S.max(axis=3, keepdims=True)  # changes nothing, and prevents an overflow
-        A = np.exp(S, out=S)
-        A /= (A @ constant(1.0, A.shape[3], A.dtype))[..., np.newaxis]  # the sum of every row
-        dropped = self._drop(A) if self._drop.p and self.training else A
-        O = np.empty((N, T, h, E // h), A.dtype)  # noqa: E741 - as in the formula
-        np.matmul(dropped, V, out=O.transpose(0, 2, 1, 3))
-        self._saved = X, Q, K, V, A, dropped
+        QT = np.multiply(Q.swapaxes(2, 3), 1 / math.sqrt(E // h), order="C")
+        # A lies transposed in memory, as maxima and sums over the keys are faster down columns.
+        AT = dropped = np.empty((N, h, K.shape[2], T), projected.dtype)
+        O = np.empty((N, T, h, E // h), AT.dtype)  # noqa: E741 - as in the formula
+        drops, lengths = self.training and self._drop.p > 0, lengths_for(self, N, T)
+        for part in _parts(AT, drops):
+            S = np.matmul(K[part], QT[part], out=AT[part])  # Sᵀ = K Qᵀ / √d
+            self._mask(S, None if lengths is None else lengths[part])
+            S -= S.max(axis=2, keepdims=True)  # changes nothing, and prevents an overflow
+            A = np.exp(S, out=S)
+            A *= (1 / (constant(1.0, A.shape[2], A.dtype) @ A))[:, :, np.newaxis]
+            if drops:
+                A = dropped = self._drop(A)
+            np.matmul(A.swapaxes(2, 3), V[part], out=O[part].transpose(0, 2, 1, 3))
+        self._saved = X, Q, K, V, AT, dropped, O
         return self.out_proj(O.reshape(N, T, E))
 
     def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
-        # O = A V, A = softmax(S) and S = Q Kᵀ, where Q includes the 1/√d. So for every head
+        # O = A V, A = softmax(S) and S = Q Kᵀ / √d. So for every head
         #   ∂L/∂V = Aᵀ ∂L/∂O   ∂L/∂A = ∂L/∂O Vᵀ   ∂L/∂S_i = A_i (∂L/∂A_i − Σ_j ∂L/∂A_j A_j)
-        #   ∂L/∂Q = ∂L/∂S K · 1/√d          ∂L/∂K = ∂L/∂Sᵀ Q
+        #   ∂L/∂Q = ∂L/∂S K / √d            ∂L/∂K = ∂L/∂Sᵀ Q / √d
+        # where Σ_j ∂L/∂A_j A_j = Σ_j (∂L/∂O · V_j) A_j = ∂L/∂O · O, with dropout as well;
         # and with P = X W_inᵀ + b_in, in which Q, K and V lie side by side,
         #   ∂L/∂W_in = (∂L/∂P)ᵀ X           ∂L/∂b_in = Σ ∂L/∂P       ∂L/∂X = ∂L/∂P W_in
-        X, Q, K, V, A, dropped = self._saved
+        X, Q, K, V, AT, dropped, O = self._saved  # noqa: E741 - as in the formula
         (N, T, E), h = X.shape, self.num_heads
-        by_O = self.out_proj.backpropagate(delta).reshape(N, T, h, E // h).transpose(0, 2, 1, 3)
+        by_O = self.out_proj.backpropagate(delta).reshape(O.shape).transpose(0, 2, 1, 3)
+        scale = 1 / math.sqrt(E // h)  # here once, instead of in ∂L/∂Q and ∂L/∂K
+        by_OT = np.multiply(by_O.swapaxes(2, 3), scale, order="C")
+        sums = scale * np.einsum("nhtd,nthd->nht", by_O, O)[:, :, np.newaxis]
         by_P = np.empty((N, T, 3, h, E // h), by_O.dtype)
         by_Q, by_K, by_V = by_P.transpose(2, 0, 3, 1, 4)
-        np.matmul(dropped.swapaxes(2, 3), by_O, out=by_V)
-        by_S = by_O @ V.swapaxes(2, 3)  # this is ∂L/∂A
-        if dropped is not A:
-            by_S = self._drop.backpropagate(by_S)
-        by_S -= np.vecdot(by_S, A)[..., np.newaxis]
-        by_S *= A
-        np.matmul(by_S, K, out=by_Q)
-        by_Q /= math.sqrt(E // h)
-        np.matmul(by_S.swapaxes(2, 3), Q, out=by_K)
+        for part in _parts(AT, dropped is not AT):
+            np.matmul(dropped[part], by_O[part], out=by_V[part])
+            by_S = V[part] @ by_OT[part]  # this is ∂L/∂Aᵀ / √d
+            if dropped is not AT:
+                by_S = self._drop.backpropagate(by_S)
+            by_S -= sums[part]
+            by_S *= AT[part]
+            np.matmul(by_S.swapaxes(2, 3), K[part], out=by_Q[part])
+            np.matmul(by_S, Q[part], out=by_K[part])
         rows = by_P.reshape(N * T, 3 * E)
         self.in_proj_weight.accumulate_product(rows.T, as_rows(X))
         if self.in_proj_bias is not None:
@@ -201,14 +214,17 @@ class MultiheadAttention(Module):
             return None
         return product(rows, self.in_proj_weight.data).reshape(X.shape)
 
-    def _mask(self, S: Array) -> None:
-        """Set the scores of keys that a position must not attend to to −∞, in place."""
-        N, _, T, n_keys = S.shape
+    def _mask(self, S: Array, lengths: Array | None) -> None:
+        """Set the scores of keys that a position must not attend to to −∞, in place.
+
+        S is transposed, (N, h, keys, T).
+        """
+        _, _, n_keys, T = S.shape
         if self.causal and T > 1:
             S += _later(T, n_keys, S.real.dtype)
-        if (lengths := lengths_for(self, N, T)) is not None:
+        if lengths is not None:
             is_padding = np.arange(n_keys) >= lengths[:, np.newaxis]
-            S[np.broadcast_to(is_padding[:, np.newaxis, np.newaxis], S.shape)] = -np.inf
+            S[np.broadcast_to(is_padding[:, np.newaxis, :, np.newaxis], S.shape)] = -np.inf
 
     def _with_past(self, K: Array, V: Array) -> tuple[Array, Array]:
         """Return keys and values of all tokens so far, and keep them for the next ones."""
@@ -236,10 +252,21 @@ class MultiheadAttention(Module):
 
 @functools.lru_cache(maxsize=16)
 def _later(T: int, n_keys: int, dtype: np.dtype[Any]) -> Array:
-    """Return −∞ for the keys after each of the last T positions, and 0 for all others."""
-    later = np.triu(np.full((T, n_keys), -np.inf, dtype), n_keys - T + 1)
+    """Return −∞ for the keys after each of the last T positions, and 0 for all others.
+
+    The keys are the rows.
+    """
+    later = np.tril(np.full((n_keys, T), -np.inf, dtype), T - n_keys - 1)
     later.flags.writeable = False
     return later
+
+
+def _parts(A: Array, whole: bool) -> Iterator[slice]:
+    """Yield the parts of a batch, so small that the weights of each stay in the cache in use."""
+    N = len(A)
+    n = N if whole else _CACHED // max(math.prod(A.shape[1:]), 1)
+    for start in range(0, N, max(n, 1)):
+        yield slice(start, start + max(n, 1))
 
 
 def _divisors(n: int) -> list[int]:

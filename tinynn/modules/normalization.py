@@ -26,6 +26,7 @@ from tinynn.core.primitives import (
     column_dots,
     column_sums,
     combine,
+    constant,
     number,
 )
 from tinynn.core.types import Array
@@ -330,19 +331,26 @@ class LayerNorm(Normalization):
             self._check_input(X)
         X_hat, inverse = _standardize(X, self._axes, self.eps)
         self._saved = X_hat, inverse
-        Y = X_hat if self.weight is None else self.weight.data * X_hat
-        return Y if self.bias is None else Y + self.bias.data
+        if self.weight is None:
+            return X_hat
+        Y = self.weight.data * X_hat
+        if self.bias is not None:
+            Y += self.bias.data
+        return Y
 
     def backpropagate(self, delta: Array) -> Array:
         # Y = γ X̂ + β, so ∂L/∂γ = Σ delta X̂ and ∂L/∂β = Σ delta over all samples; ∂L/∂X̂ = γ delta.
         X_hat, inverse = self._saved
-        samples = tuple(range(delta.ndim - len(self._shape)))
         if self.bias is not None:
-            self.bias.accumulate(delta.sum(axis=samples))
+            self.bias.accumulate(self._sum_of_samples(delta))
         if self.weight is not None:
-            self.weight.accumulate((delta * X_hat).sum(axis=samples))
+            self.weight.accumulate(self._sum_of_samples(delta * X_hat))
             delta = delta * self.weight.data
         return _standardize_gradient(delta, X_hat, inverse, self._axes)
+
+    def _sum_of_samples(self, X: Array) -> Array:
+        n = math.prod(self._shape)
+        return column_sums(X.reshape(X.size // n, n)).reshape(self._shape)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return _ending_in(self, self._shape, input_shape)
@@ -659,23 +667,29 @@ def _standardize_gradient(
     # Each x also moves μ and σ, by ∂μ/∂x = 1/n and ∂σ/∂x = x̂/n:
     #   ∂L/∂x = 1/σ · (delta − mean(delta) − x̂ · mean(delta x̂))
     gradient = delta - _mean(delta, axes)
-    gradient -= X_hat * _mean(delta * X_hat, axes)
+    gradient -= X_hat * _mean_product(delta, X_hat, axes)
     gradient *= inverse
     return gradient
 
 
 def _mean(X: Array, axes: tuple[int, ...]) -> Array:
     """Return the mean over the last axes, in the shape that broadcasts over X."""
-    mean: Array = X.mean(axis=axes, keepdims=True)
-    return mean
+    n = math.prod(X.shape[axes[0] :])
+    means = X.reshape(X.size // n, n).dot(constant(1 / n, n, X.dtype))
+    return means.reshape(*X.shape[: axes[0]], *(1,) * len(axes))
+
+
+def _mean_product(X: Array, Y: Array, axes: tuple[int, ...]) -> Array:
+    """Return the mean of x y over the last axes, in the shape that broadcasts over X."""
+    places = list(range(X.ndim))
+    products: Array = np.einsum(X, places, Y, places, places[: axes[0]])
+    products /= math.prod(X.shape[axes[0] :])
+    return products.reshape(*products.shape, *(1,) * len(axes))
 
 
 def _mean_square(X: Array, axes: tuple[int, ...]) -> Array:
     """Return the mean of x² over the last axes, in the shape that broadcasts over X."""
-    places = list(range(X.ndim))
-    squares: Array = np.einsum(X, places, X, places, places[: axes[0]])
-    squares /= math.prod(X.shape[axes[0] :])
-    return squares.reshape(*squares.shape, *(1,) * len(axes))
+    return _mean_product(X, X, axes)
 
 
 def _ending_in(module: Module, shape: tuple[int, ...], input_shape: Shape) -> Shape:

@@ -2,284 +2,37 @@
 
 Each class has one step forward, and right under it the same step backward. `_unroll` runs through
 the positions in order. `_unroll_back` runs in the opposite order, and passes the derivative with
-respect to the state from each position to the one before. The base class has what the directions
-and layers share: the products that need no order, computed for all positions at once.
+respect to the state from each position to the one before. The base class, in `unrolled`, has what
+the directions and layers share: the products that need no order, computed for all positions at
+once.
 
 Letters: N sequences of T positions, D input features, H numbers of state. In this file the
-positions come first, (T, N, D), so that those of one step lie together in memory.
+positions come first, (T, N, H), so that those of one step lie together in memory, and the gates
+before them, (4, T, N, H).
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinynn.core.checks import check_choice, check_dtype, check_flag, check_integer, check_number
-from tinynn.core.primitives import add_to_rows, column_sums
-from tinynn.core.threads import product
+from tinynn.core.checks import check_choice
 from tinynn.core.types import Array
-from tinynn.errors import OptionError, StateError
-from tinynn.initializers import Initializer, get_initializer, initial
-from tinynn.modules.base import Module
-from tinynn.modules.linear import as_rows
-from tinynn.modules.regularization import Dropout
-from tinynn.modules.sequences import lengths_for, past, sequence_shape
-from tinynn.modules.shapes import Shape
-from tinynn.parameter import Parameter, filled
-from tinynn.random import RNG, as_generator
+from tinynn.initializers import Initializer
+from tinynn.modules.unrolled import (
+    Biases,
+    Gates,
+    Recurrence,
+    State,
+    StepProduct,
+    products,
+    states_and_gates,
+)
+from tinynn.random import RNG
 
 __all__ = ["GRU", "LSTM", "RNN"]
-
-State: TypeAlias = tuple[Array, ...]
-
-
-class Recurrence(Module):
-    """Hold what all recurrences share: layers, directions, padding, and the carried state.
-
-    A subclass sets the number of its gates, and defines `_unroll` and `_unroll_back`.
-    """
-
-    _gates = 1
-    _n_states = 1
-
-    # The state after the latest call, for every layer and direction, if it is carried on.
-    _state: list[State] | None = None
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bias: bool,
-        dropout: float,
-        bidirectional: bool,
-        last: bool,
-        stateful: bool,
-        init: str | Initializer,
-        rng: RNG,
-        dtype: DTypeLike,
-    ) -> None:
-        name = type(self).__name__
-        self.input_size = check_integer(name, "input_size", input_size, minimum=1)
-        self.hidden_size = check_integer(name, "hidden_size", hidden_size, minimum=1)
-        self.num_layers = check_integer(name, "num_layers", num_layers, minimum=1)
-        self.bias = check_flag(name, "bias", bias)
-        self.dropout = check_number(name, "dropout", dropout, minimum=0, maximum=1)
-        self.bidirectional = check_flag(name, "bidirectional", bidirectional)
-        self.last = check_flag(name, "last", last)
-        self.stateful = check_flag(name, "stateful", stateful)
-        if self.stateful and self.bidirectional:
-            raise OptionError(
-                f"{name}: stateful and bidirectional exclude each other, as the reverse direction "
-                "would need positions that have not come yet"
-            )
-        self.init = init
-        get_initializer(init)
-        dtype = check_dtype(name, dtype)
-        self.rng = rng
-        generator = as_generator(rng)
-        self._directions = ("", "_reverse") if self.bidirectional else ("",)
-        rows = self._gates * self.hidden_size
-        width = self.input_size
-        for layer in range(self.num_layers):
-            for direction in self._directions:
-                suffix = f"_l{layer}{direction}"
-                for part, columns in (("ih", width), ("hh", self.hidden_size)):
-                    values = initial(init, (rows, columns), generator, dtype)
-                    setattr(self, f"weight_{part}{suffix}", Parameter(values))
-                for part in ("ih", "hh") if self.bias else ():
-                    setattr(self, f"bias_{part}{suffix}", filled(name, rows, 0.0, dtype))
-            width = self.hidden_size * len(self._directions)
-        self._drops: list[Dropout] = []
-        if self.dropout:
-            between = None if rng is None else generator
-            self._drops = [Dropout(self.dropout, rng=between) for _ in range(self.num_layers - 1)]
-
-    # ---- one layer in one direction: defined by each kind of recurrence ---------------------
-
-    def _unroll(self, A: Array, W: Array, b: Array | None, before: State) -> tuple[Any, State]:
-        """Run through all positions in order.
-
-        Parameters
-        ----------
-        A : ndarray of shape (T, N, gates · H)
-            The input's part of every gate, ``x W_ihᵀ + b_ih``. May be overwritten.
-        W : ndarray of shape (gates · H, H)
-            The weights from the state to every gate.
-        b : ndarray of shape (gates · H,), or None
-            The bias that belongs to W.
-        before : tuple of ndarray of shape (N, H)
-            The state before the first position.
-
-        Returns
-        -------
-        tuple of (tuple, tuple)
-            The arrays that `_unroll_back` needs, and the whole state after the last position. The
-            first array is the states h, (T + 1, N, H), including the one before the first position.
-        """
-        raise NotImplementedError
-
-    def _unroll_back(self, delta: Array, kept: Any, W: Array) -> tuple[Array, Array]:
-        """Run through all positions in the opposite order.
-
-        Parameters
-        ----------
-        delta : ndarray of shape (T, N, H)
-            The derivative with respect to every state h, as an output.
-        kept : tuple
-            From `_unroll`.
-        W : ndarray of shape (gates · H, H)
-            As in `_unroll`.
-
-        Returns
-        -------
-        tuple of (ndarray, ndarray), each of shape (T, N, gates · H)
-            The derivatives with respect to ``x W_ihᵀ + b_ih`` and ``h W_hhᵀ + b_hh``.
-        """
-        raise NotImplementedError
-
-    # ---- all layers and directions ----------------------------------------------------------
-
-    def __call__(self, X: Array) -> Array:
-        self._check_input(X)
-        N, T, _ = X.shape
-        lengths = lengths_for(self, N, T)
-        states = self._states_before(N, np.result_type(X, self._weights(0, "")[0]))
-        inputs = np.ascontiguousarray(X.transpose(1, 0, 2))
-        after: list[State] = []
-        layers = []
-        for layer in range(self.num_layers):
-            runs, outputs, ends = [], [], []
-            for direction in self._directions:
-                W_ih, W_hh, b_ih, b_hh = self._weights(layer, direction)
-                x = inputs if not direction else _reversed(inputs, lengths)
-                A = _product(x, W_ih.T)
-                if b_ih is not None:
-                    add_to_rows(A.reshape(T * N, A.shape[2]), b_ih)
-                kept, end = self._unroll(A, W_hh, b_hh, states[len(after)])
-                h = kept[0][1:]
-                ends.append(end[0] if lengths is None else h[lengths - 1, np.arange(N)])
-                runs.append((x, kept))
-                after.append(end)
-                outputs.append(h if not direction else _reversed(h, lengths))
-            inputs = np.concatenate(outputs, axis=2) if len(outputs) > 1 else outputs[0]
-            if lengths is not None:
-                inputs = inputs * _is_true(lengths, T)
-            layers.append(runs)
-            if layer < len(self._drops):
-                inputs = self._drops[layer](inputs)
-        self._carry(after, lengths)
-        self._saved = layers, lengths
-        if self.last:
-            return np.concatenate(ends, axis=1)
-        return np.ascontiguousarray(inputs.transpose(1, 0, 2))
-
-    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
-        layers, lengths = self._saved
-        (T, N, _), H = layers[0][0][0].shape, self.hidden_size
-        if self.last:
-            # ∂L/∂h at the last position, in every direction.
-            by_state = delta.reshape(N, len(self._directions), H)
-        else:
-            delta = delta.transpose(1, 0, 2)
-        for layer in range(self.num_layers - 1, -1, -1):
-            if layer < len(self._drops):
-                delta = self._drops[layer].backpropagate(delta)
-            by_input: Any = 0
-            for i, direction in enumerate(self._directions):
-                W_ih, W_hh, _, _ = self._weights(layer, direction)
-                x, kept = layers[layer][i]
-                if self.last and layer == self.num_layers - 1:
-                    by_h = np.zeros((T, N, H), delta.dtype)
-                    ends = np.full(N, T) if lengths is None else lengths
-                    by_h[ends - 1, np.arange(N)] = by_state[:, i]
-                else:
-                    by_h = delta[:, :, i * H : (i + 1) * H]
-                    if lengths is not None:
-                        by_h = by_h * _is_true(lengths, T)
-                    if direction:
-                        by_h = _reversed(by_h, lengths)
-                # With A = x W_ihᵀ + b_ih and B = h W_hhᵀ + b_hh, with h the state before a step:
-                #   ∂L/∂W_ih = Σ_t (∂L/∂A_t)ᵀ x_t       ∂L/∂b_ih = Σ_t ∂L/∂A_t
-                #   ∂L/∂W_hh = Σ_t (∂L/∂B_t)ᵀ h_{t−1}   ∂L/∂b_hh = Σ_t ∂L/∂B_t
-                #   ∂L/∂x_t = ∂L/∂A_t W_ih
-                by_A, by_B = self._unroll_back(by_h, kept, W_hh)
-                self._accumulate(layer, direction, by_A, by_B, x, kept[0][:-1])
-                if layer or input_gradient:
-                    by_x = _product(by_A, W_ih)
-                    by_input = by_input + (by_x if not direction else _reversed(by_x, lengths))
-            delta = by_input
-        return np.ascontiguousarray(delta.transpose(1, 0, 2)) if input_gradient else None
-
-    def _accumulate(
-        self, layer: int, direction: str, by_A: Array, by_B: Array, x: Array, h: Array
-    ) -> None:
-        suffix = f"_l{layer}{direction}"
-        for part, by_gates, factor in (("ih", by_A, x), ("hh", by_B, h)):
-            rows = as_rows(by_gates)
-            weight: Parameter = getattr(self, f"weight_{part}{suffix}")
-            weight.accumulate_product(rows.T, as_rows(factor))
-            if self.bias:
-                getattr(self, f"bias_{part}{suffix}").accumulate(column_sums(rows))
-
-    def _weights(
-        self, layer: int, direction: str
-    ) -> tuple[Array, Array, Array | None, Array | None]:
-        """Return W_ih, W_hh, b_ih and b_hh of a layer in one direction."""
-        found = [
-            getattr(self, f"{kind}_{part}_l{layer}{direction}").data
-            for kind in (("weight", "bias") if self.bias else ("weight",))
-            for part in ("ih", "hh")
-        ]
-        W_ih, W_hh, *biases = found
-        b_ih, b_hh = biases or (None, None)
-        return W_ih, W_hh, b_ih, b_hh
-
-    # ---- the state from one call to the next ------------------------------------------------
-
-    def _states_before(self, N: int, dtype: np.dtype[Any]) -> list[State]:
-        """Return the state before the first position, for every layer and direction."""
-        before = past()
-        carried: list[State] | None = None
-        if before is not None:
-            if self.bidirectional:
-                raise OptionError(f"{self!r} cannot generate token by token: it reads both ways")
-            carried = before.kept.get(id(self))
-        elif self.stateful and self.training:
-            carried = self._state
-        if carried is None:
-            zeros = np.zeros((N, self.hidden_size), dtype)
-            return [(zeros,) * self._n_states] * (self.num_layers * len(self._directions))
-        if len(carried[0][0]) != N:
-            raise StateError(
-                f"{self!r} carries on the state of {len(carried[0][0])} sequences, but {N} came; "
-                "fix: keep the number of rows (drop_last=True), or call reset_state() before"
-            )
-        return carried
-
-    def _carry(self, after: list[State], lengths: Array | None) -> None:
-        """Keep the state for the next call, if that call will use it."""
-        before = past()
-        if before is not None:
-            before.kept[id(self)] = after
-        elif self.stateful and self.training:
-            if lengths is not None:
-                raise StateError(
-                    f"{self!r} carries its state on, but the last positions of padded sequences "
-                    "are padding; fix: set stateful=False"
-                )
-            # Real, as a gradient check takes a complex step for a single call.
-            self._state = [tuple(part.real.copy() for part in state) for state in after]
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        T, _ = sequence_shape(self, input_shape, self.input_size)
-        width = self.hidden_size * (2 if self.bidirectional else 1)
-        return (width,) if self.last else (T, width)
-
-    def _input_shape(self) -> Shape:
-        return None, self.input_size
 
 
 class RNN(Recurrence):
@@ -369,37 +122,44 @@ class RNN(Recurrence):
         self.nonlinearity = check_choice("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(
             *(input_size, hidden_size, num_layers, bias, dropout, bidirectional),
-            *(last, stateful, init, rng, dtype),
+            last=last,
+            stateful=stateful,
+            init=init,
+            rng=rng,
+            dtype=dtype,
         )
 
-    def _unroll(self, A: Array, W: Array, b: Array | None, before: State) -> tuple[Any, State]:
-        h, dtype = _states(A, W, before[0])
-        A = A.astype(dtype, copy=False)
-        if b is not None:
-            A += b
-        WT = np.ascontiguousarray(W.T)
+    def _unroll(
+        self, x: Array, W_ih: Array, W_hh: Array, biases: Biases, before: State
+    ) -> tuple[Any, State]:
+        (A,) = products(x, W_ih)
+        b = sum(b[0] for b in biases)
+        times_W = StepProduct(W_hh.swapaxes(1, 2))
+        h, (a,) = states_and_gates(A[np.newaxis], W_hh, before[0])
         for t in range(len(A)):
-            a = np.matmul(h[t], WT, out=h[t + 1])
+            times_W(h[t], a[np.newaxis])
             a += A[t]
+            a += b
             if self.nonlinearity == "tanh":
-                np.tanh(a, out=a)
+                np.tanh(a, out=h[t + 1])
             else:
-                np.maximum(a, 0, out=a)
+                np.maximum(a, 0, out=h[t + 1])
         return (h,), (h[-1],)
 
-    def _unroll_back(self, delta: Array, kept: Any, W: Array) -> tuple[Array, Array]:
-        # h_t = f(a_t) with a_t = A_t + h_{t−1} Wᵀ, so from the last position to the first
+    def _unroll_back(self, delta: Array, kept: Any, W: Array) -> tuple[Gates, Gates]:
+        # h_t = f(a_t) with a_t = A_t + h_{t−1} Wᵀ + b, so from the last position to the first
         #   ∂L/∂h_t = delta_t + ∂L/∂a_{t+1} W
         #   ∂L/∂a_t = ∂L/∂h_t · f′(a_t)
         (h,) = kept
         slopes = 1 - h[1:] ** 2 if self.nonlinearity == "tanh" else (h[1:] > 0).astype(delta.dtype)
         by_a = np.empty_like(slopes, np.result_type(delta, slopes))
         by_h = np.zeros_like(by_a[0])
+        times_W = StepProduct(W)
         for t in range(len(delta) - 1, -1, -1):
             by_h += delta[t]
             np.multiply(by_h, slopes[t], out=by_a[t])
-            np.matmul(by_a[t], W, out=by_h)
-        return by_a, by_a
+            times_W(by_a[t], by_h[np.newaxis])
+        return [by_a], [by_a]
 
 
 class LSTM(Recurrence):
@@ -470,82 +230,68 @@ class LSTM(Recurrence):
     _gates = 4
     _n_states = 2
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        last: bool = False,
-        stateful: bool = False,
-        init: str | Initializer = "lecun_uniform",
-        rng: RNG = None,
-        dtype: DTypeLike = np.float32,
-    ) -> None:
-        super().__init__(
-            *(input_size, hidden_size, num_layers, bias, dropout, bidirectional),
-            *(last, stateful, init, rng, dtype),
-        )
-
-    def _unroll(self, A: Array, W: Array, b: Array | None, before: State) -> tuple[Any, State]:
-        H = self.hidden_size
-        h, dtype = _states(A, W, before[0])
-        c = np.empty_like(h)
+    def _unroll(
+        self, x: Array, W_ih: Array, W_hh: Array, biases: Biases, before: State
+    ) -> tuple[Any, State]:
+        # σ(a) = ½ + ½ tanh(½ a): with these factors, one tanh is enough for all four gates.
+        half = np.array([0.5, 0.5, 1, 0.5], W_ih.real.dtype).reshape(4, 1, 1)
+        A = products(x, half * W_ih)
+        b = half * sum(biases)
+        times_W = StepProduct((half * W_hh).swapaxes(1, 2))
+        h, B = states_and_gates(A, W_hh, before[0])
+        A = A.astype(h.dtype, copy=False)
+        c, tanh_c = np.empty_like(h), np.empty_like(h[1:])
         c[0] = before[1]
-        A = A.astype(dtype, copy=False)
-        if b is not None:
-            A += b
-        # σ(a) = ½ + ½ tanh(½ a), so one tanh is enough for all four parts, with these factors.
-        half = np.full(4 * H, 0.5, A.real.dtype)
-        half[2 * H : 3 * H] = 1
-        A *= half
-        WT = np.ascontiguousarray(W.T) * half
-        tanh_c = np.empty_like(A[:, :, :H])
-        B = np.empty_like(A[0])
-        for t in range(len(A)):
-            gates = A[t]
-            gates += np.matmul(h[t], WT, out=B)
+        for t in range(len(x)):
+            gates = A[:, t]
+            times_W(h[t], B)
+            B += b
+            gates += B
             np.tanh(gates, out=gates)
-            gates *= half
-            gates += 1 - half
-            i, f, g, o = (gates[:, k * H : (k + 1) * H] for k in range(4))
+            for sigmoids in (gates[:2], gates[3]):
+                sigmoids *= 0.5
+                sigmoids += 0.5
+            i, f, g, o = gates
             np.multiply(f, c[t], out=c[t + 1])
-            c[t + 1] += i * g
+            c[t + 1] += np.multiply(i, g, out=B[0])
             np.tanh(c[t + 1], out=tanh_c[t])
             np.multiply(o, tanh_c[t], out=h[t + 1])
         return (h, c, A, tanh_c), (h[-1], c[-1])
 
-    def _unroll_back(self, delta: Array, kept: Any, W: Array) -> tuple[Array, Array]:
+    def _unroll_back(self, delta: Array, kept: Any, W: Array) -> tuple[Gates, Gates]:
         # h_t = o tanh(c_t) and c_t = f c_{t−1} + i g, so from the last position to the first
         #   ∂L/∂h_t = delta_t + ∂L/∂A_{t+1} W
         #   ∂L/∂c_t = ∂L/∂h_t · o (1 − tanh²(c_t)) + ∂L/∂c_{t+1} · f_{t+1}
         # and with σ′ = σ (1 − σ) and tanh′ = 1 − tanh²
-        #   ∂L/∂A_i = ∂L/∂c_t · g i (1 − i)         ∂L/∂A_g = ∂L/∂c_t · i (1 − g²)
-        #   ∂L/∂A_f = ∂L/∂c_t · c_{t−1} f (1 − f)   ∂L/∂A_o = ∂L/∂h_t · tanh(c_t) o (1 − o)
-        # All factors except the derivatives are known in advance, for all positions.
+        #   ∂L/∂A_i = ∂L/∂c_t · i (1 − i) g         ∂L/∂A_g = ∂L/∂c_t · (1 − g²) i
+        #   ∂L/∂A_f = ∂L/∂c_t · f (1 − f) c_{t−1}   ∂L/∂A_o = ∂L/∂h_t · o (1 − o) tanh(c_t)
         _, c, gates, tanh_c = kept
-        T, N, H = tanh_c.shape
-        i, f, g, o = (gates[:, :, k * H : (k + 1) * H] for k in range(4))
-        slopes = np.empty((T, N, 4, H), np.result_type(delta, gates))
-        slopes[:, :, 0] = g * i * (1 - i)
-        slopes[:, :, 1] = c[:-1] * f * (1 - f)
-        slopes[:, :, 2] = i * (1 - g * g)
-        slopes[:, :, 3] = tanh_c * o * (1 - o)
-        shown = o * (1 - tanh_c * tanh_c)
-        by_h, by_c = np.zeros((2, N, H), slopes.dtype)
-        for t in range(T - 1, -1, -1):
-            by_A = slopes[t]  # overwritten in place
+        by_A = np.empty(gates.shape, np.result_type(delta, gates))
+        by_h, by_c, slope = np.zeros((3, *tanh_c[0].shape), by_A.dtype)
+        terms = np.empty_like(by_A[:, 0])
+        times_W = StepProduct(W)
+        for t in range(len(delta) - 1, -1, -1):
+            i, f, g, o = gates[:, t]
+            by_gates = by_A[:, t]
+            by_i, by_f, by_g, by_o = by_gates
+            np.subtract(1, gates[:, t], out=by_gates)
+            by_gates *= gates[:, t]
+            slope_of_tanh(g, out=by_g)
+            by_i *= g
+            by_f *= c[t]
+            by_g *= i
+            by_o *= tanh_c[t]
             by_h += delta[t]
-            by_c += by_h * shown[t]
-            by_A[:, :3] *= by_c[:, np.newaxis]
-            by_A[:, 3] *= by_h
-            by_c *= f[t]
-            np.matmul(by_A.reshape(N, 4 * H), W, out=by_h)
-        by_gates = slopes.reshape(T, N, 4 * H)
-        return by_gates, by_gates
+            slope_of_tanh(tanh_c[t], out=slope)
+            slope *= o
+            slope *= by_h
+            by_c += slope
+            by_gates[:3] *= by_c
+            by_o *= by_h
+            by_c *= f
+            times_W(by_gates, terms)
+            np.add.reduce(terms, axis=0, out=by_h)
+        return by_A, by_A
 
 
 class GRU(Recurrence):
@@ -615,51 +361,35 @@ class GRU(Recurrence):
 
     _gates = 3
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        last: bool = False,
-        stateful: bool = False,
-        init: str | Initializer = "lecun_uniform",
-        rng: RNG = None,
-        dtype: DTypeLike = np.float32,
-    ) -> None:
-        super().__init__(
-            *(input_size, hidden_size, num_layers, bias, dropout, bidirectional),
-            *(last, stateful, init, rng, dtype),
-        )
-
-    def _unroll(self, A: Array, W: Array, b: Array | None, before: State) -> tuple[Any, State]:
-        H = self.hidden_size
-        h, dtype = _states(A, W, before[0])
-        A = A.astype(dtype, copy=False)
-        WT = np.ascontiguousarray(W.T)
-        B = np.empty_like(A)
-        for t in range(len(A)):
-            np.matmul(h[t], WT, out=B[t])
-            if b is not None:
-                B[t] += b
-            gates, n = A[t, :, : 2 * H], A[t, :, 2 * H :]
-            gates += B[t, :, : 2 * H]
+    def _unroll(
+        self, x: Array, W_ih: Array, W_hh: Array, biases: Biases, before: State
+    ) -> tuple[Any, State]:
+        A = products(x, W_ih)
+        b_ih, b_hh = biases or (0, 0)
+        times_W = StepProduct(W_hh.swapaxes(1, 2))
+        h, B = states_and_gates(A, W_hh, before[0])
+        A = A.astype(h.dtype, copy=False)
+        B_n = np.empty_like(h[1:])
+        for t in range(len(x)):
+            times_W(h[t], B)
+            B += b_hh
+            A[:, t] += b_ih
+            gates, n = A[:2, t], A[2, t]
+            gates += B[:2]
             gates *= 0.5  # σ(a) = ½ + ½ tanh(½ a)
             np.tanh(gates, out=gates)
             gates *= 0.5
             gates += 0.5
-            r, z = gates[:, :H], gates[:, H:]
-            n += r * B[t, :, 2 * H :]
+            r, z = gates
+            B_n[t] = B[2]
+            n += np.multiply(r, B_n[t], out=B[2])
             np.tanh(n, out=n)
             np.subtract(h[t], n, out=h[t + 1])
             h[t + 1] *= z
             h[t + 1] += n
-        return (h, A, B[:, :, 2 * H :]), (h[-1],)
+        return (h, A, B_n), (h[-1],)
 
-    def _unroll_back(self, delta: Array, kept: Any, W: Array) -> tuple[Array, Array]:
+    def _unroll_back(self, delta: Array, kept: Any, W: Array) -> tuple[Gates, Gates]:
         # h_t = (1 − z) n + z h_{t−1}, so from the last position to the first
         #   ∂L/∂h_t = delta_t + ∂L/∂h_{t+1} · z_{t+1} + ∂L/∂B_{t+1} W
         # and with a_r, a_z and a_n, the arguments of σ and tanh, such as a_n = A_n + r B_n,
@@ -668,50 +398,29 @@ class GRU(Recurrence):
         #   ∂L/∂a_r = ∂L/∂a_n · B_n r (1 − r)
         # These are ∂L/∂A, and also ∂L/∂B except for its last part, ∂L/∂B_n = ∂L/∂a_n · r.
         h, gates, B_n = kept
-        T, N, H = B_n.shape
-        r, z, n = (gates[:, :, k * H : (k + 1) * H] for k in range(3))
-        slope_n = (1 - z) * (1 - n * n)
-        slope_z = (h[:-1] - n) * z * (1 - z)
-        slope_r = B_n * r * (1 - r)
-        by_A = np.empty((T, N, 3 * H), np.result_type(delta, gates))
-        by_B = np.empty_like(by_A)
-        by_h = np.zeros((N, H), by_A.dtype)
-        for t in range(T - 1, -1, -1):
+        r, z, n = gates
+        by_A = np.empty(gates.shape, np.result_type(delta, gates))
+        by_r, by_z, by_n = by_A
+        np.multiply(B_n * r, 1 - r, out=by_r)
+        np.multiply((h[:-1] - n) * z, 1 - z, out=by_z)
+        np.multiply(1 - z, 1 - n * n, out=by_n)
+        by_B_n = np.empty_like(by_n)
+        by_h = np.zeros_like(by_n[0])
+        by_B, terms = np.empty((2, *by_A[:, 0].shape), by_A.dtype)
+        times_W = StepProduct(W)
+        for t in range(len(delta) - 1, -1, -1):
             by_h += delta[t]
-            by_r, by_z, by_n = (by_A[t, :, k * H : (k + 1) * H] for k in range(3))
-            np.multiply(by_h, slope_n[t], out=by_n)
-            np.multiply(by_h, slope_z[t], out=by_z)
-            np.multiply(by_n, slope_r[t], out=by_r)
-            by_B[t] = by_A[t]
-            by_B[t, :, 2 * H :] *= r[t]
+            by_A[1:, t] *= by_h
+            by_r[t] *= by_n[t]
+            np.multiply(by_n[t], r[t], out=by_B_n[t])
+            by_B[:2], by_B[2] = by_A[:2, t], by_B_n[t]
+            times_W(by_B, terms)
             by_h *= z[t]
-            by_h += by_B[t] @ W
-        return by_A, by_B
+            by_h += np.add.reduce(terms, axis=0)
+        return by_A, [by_r, by_z, by_B_n]
 
 
-def _states(A: Array, W: Array, before: Array) -> tuple[Array, np.dtype[Any]]:
-    """Return an array for all states, with the one before the first position set; its dtype."""
-    T, N, _ = A.shape
-    dtype = np.result_type(A, W, before)
-    h = np.empty((T + 1, N, W.shape[1]), dtype)
-    h[0] = before
-    return h, dtype
-
-
-def _product(x: Array, W: Array) -> Array:
-    """Return ``x · W`` for x of shape (T, N, D)."""
-    T, N, D = x.shape
-    return product(x.reshape(T * N, D), W).reshape(T, N, W.shape[1])
-
-
-def _reversed(x: Array, lengths: Array | None) -> Array:
-    """Return sequences (T, N, D) in reverse order; padding stays where it is."""
-    if lengths is None:
-        return x[::-1]
-    t = np.arange(len(x))[:, np.newaxis]
-    return x[np.where(t < lengths, lengths - 1 - t, t), np.arange(x.shape[1])]
-
-
-def _is_true(lengths: Array, T: int) -> Array:
-    """Return True where there is no padding, of shape (T, N, 1)."""
-    return (np.arange(T)[:, np.newaxis] < lengths)[:, :, np.newaxis]
+def slope_of_tanh(y: Array, out: Array) -> None:
+    """Write the derivative of y = tanh(a) into an array: 1 − y²."""
+    np.multiply(y, y, out=out)
+    np.subtract(1, out, out=out)
