@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -425,7 +424,7 @@ class RMSNorm(Normalization):
     def __call__(self, X: Array) -> Array:
         self._check_input(X)
         eps = np.finfo(X.dtype).eps if self.eps is None else self.eps
-        inverse, _ = _inverse_deviation(X, partial(_mean_square, axes=self._axes), eps)  # 1/ρ
+        inverse, _ = _inverse_deviation(X, lambda Z: _mean_product(Z, Z, self._axes), eps)  # 1/ρ
         X_hat = X * inverse
         self._saved = X_hat, inverse
         return X_hat if self.weight is None else self.weight.data * X_hat
@@ -655,7 +654,7 @@ def _standardize(X: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Ar
     first = X[index]
     X_hat = X - first  # exact for numbers that hardly vary, as in `centered_channels`
     X_hat -= _mean(X_hat, axes)
-    inverse, _ = _inverse_deviation(X_hat, partial(_mean_square, axes=axes), eps)
+    inverse, _ = _inverse_deviation(X_hat, lambda Z: _mean_product(Z, Z, axes), eps)
     X_hat *= inverse
     return X_hat, inverse
 
@@ -685,11 +684,6 @@ def _mean_product(X: Array, Y: Array, axes: tuple[int, ...]) -> Array:
     products: Array = np.einsum(X, places, Y, places, places[: axes[0]])
     products /= math.prod(X.shape[axes[0] :])
     return products.reshape(*products.shape, *(1,) * len(axes))
-
-
-def _mean_square(X: Array, axes: tuple[int, ...]) -> Array:
-    """Return the mean of x² over the last axes, in the shape that broadcasts over X."""
-    return _mean_product(X, X, axes)
 
 
 def _ending_in(module: Module, shape: tuple[int, ...], input_shape: Shape) -> Shape:
