@@ -19,6 +19,7 @@ import tinynn as tnn
 from docs.site.api import documented, first_sentence
 from docs.site.mathml import latex, mathml
 from docs.site.names import KERAS, PYTORCH
+from docs.site.pictures import draw
 
 __all__ = ["backward_formulas", "families", "forward_formula", "shapes", "write"]
 
@@ -170,21 +171,13 @@ def _module(cls: type[tnn.Module], pictures: Path) -> list[str]:
     source = f"_modules/{cls.__module__.replace('.', '/')}.html#{name}"
     facts += [f":doc:`Options and example <{page}>`", ""]
     facts += [".. raw:: html", "", f'   <p><a href="{source}">Source of {name}</a></p>', ""]
-    picture = _picture(cls, pictures)
+    picture, alt = draw(cls, pictures)
+    body = facts
     if picture:
-        alt = f"{name} and its derivative, drawn over x from -4 to 4"
         body = [".. grid:: 1 1 2 2", "   :gutter: 3", "", "   .. grid-item::", ""]
         body += textwrap.indent("\n".join(facts), " " * 6).split("\n")
-        body += [
-            "",
-            "   .. grid-item::",
-            "",
-            f"      .. image:: {picture}",
-            f"         :alt: {alt}",
-        ]
-        body += [""]
-    else:
-        body = facts
+        body += ["", "   .. grid-item::", "", f"      .. image:: modules/{picture}"]
+        body += [f"         :alt: {alt}", ""]
     code = textwrap.indent(_code(cls), " " * 6).split("\n")
     shown = [f".. dropdown:: The two passes of {name}", "", "   .. code-block:: python", "", *code]
     return [name, "~" * len(name), "", *body, "", *shown, ""]
@@ -208,16 +201,3 @@ def _code(cls: type) -> str:
     passes = [vars(cls).get(name) for name in ("__call__", "backpropagate")]
     sources = [textwrap.dedent(inspect.getsource(inspect.unwrap(f))) for f in passes if f]
     return "\n".join(sources).rstrip() or f"# those of {cls.__mro__[1].__name__}"
-
-
-def _picture(cls: type[tnn.Module], folder: Path) -> str:
-    """Draw a module that is a function of single numbers, with its derivative."""
-    if cls.__module__ != "tinynn.modules.activations" or "dim" in inspect.signature(cls).parameters:
-        return ""
-    from matplotlib import pyplot
-
-    figure, ax = pyplot.subplots(figsize=(4.2, 2.8), layout="constrained")
-    tnn.plot.plot_activation(cls(), ax)
-    figure.savefig(folder / f"{cls.__name__}.svg", metadata={"Date": None})
-    pyplot.close(figure)
-    return f"modules/{cls.__name__}.svg"

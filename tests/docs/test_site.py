@@ -22,7 +22,16 @@ def site():
     """The parts that build the site, wherever the tests were started."""
     sys.path.insert(0, str(ROOT))
     try:
-        names = ("api", "check", "mathml", "modules_page", "names", "sources", "versions")
+        names = (
+            "api",
+            "check",
+            "mathml",
+            "modules_page",
+            "names",
+            "pictures",
+            "sources",
+            "versions",
+        )
         yield {name: importlib.import_module(f"docs.site.{name}") for name in names}
     finally:
         sys.path.remove(str(ROOT))
@@ -49,6 +58,21 @@ def test_every_module_is_on_the_page_with_its_shapes(site, name):
     page, cls = site["modules_page"], getattr(tnn, name)
     assert any(cls in classes for classes in page.families().values())
     assert page.shapes(cls), f"{name}: the first way in tests/cases.py builds no example"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_has_a_picture(site, name):
+    pictures, cls = site["pictures"], getattr(tnn, name)
+    assert cls in pictures.PICTURES or cls in pictures.GRAPHS, (
+        f"add {name} to PICTURES or GRAPHS in docs/site/pictures.py"
+    )
+
+
+@pytest.mark.parametrize("name", ["Softmax", "BatchNorm", "Concat"])
+def test_a_picture_has_words_for_those_who_cannot_see_it(site, tmp_path, name):
+    file, alt = site["pictures"].draw(getattr(tnn, name), tmp_path)
+    assert len(alt) > 40
+    assert "</svg>" in (tmp_path / file).read_text("utf-8")
 
 
 def test_shapes_by_their_letters(site):

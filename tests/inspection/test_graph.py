@@ -80,6 +80,15 @@ def _overlap(one, other):
     return True
 
 
+@pytest.mark.parametrize("shape", [(4,), (3, 120, 120)])
+def test_shapes_of_a_narrow_network_lie_within_the_picture(shape):
+    root = ElementTree.fromstring(tnn.graph(tnn.ReLU(), shape).to_svg())
+    for text in (element for element in root if element.tag.endswith("}text")):
+        right = float(text.get("x")) + 7.8 * len(text.text)  # of 13 pixels, in a monospaced font
+        if text.get("text-anchor") is None:
+            assert right <= float(root.get("width"))
+
+
 def test_text_in_a_picture_is_escaped():
     class Odd(tnn.ReLU):
         def __repr__(self):
@@ -107,3 +116,12 @@ def test_what_is_wrong_is_said():
         tnn.graph(tnn.ModuleList([tnn.Linear(4, 3)]), (5,))
     with pytest.raises(tnn.OptionError, match=r"add \(\)"):
         tnn.graph(tnn.ReLU)
+
+
+def test_parts_that_stand_in_a_private_list_too_are_drawn_once_by_their_names():
+    written = str(tnn.graph(tnn.TransformerBlock(8, 2), (4, 8)))
+    for name in ("self_attn MultiheadAttention", "linear1 Linear", "norm2 LayerNorm"):
+        assert written.count(f" {name}") == 1
+    assert "_steps" not in written
+    order = [written.index(name) for name in ("norm1", "self_attn", "norm2", "linear1", "linear2")]
+    assert order == sorted(order)  # the norms come first in this block

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -136,12 +136,16 @@ class Graph:
         False
         """
         body = _column(self._nodes)
-        width, height = body.width + 2 * MARGIN, body.height + 2 * GAP + 2 * MARGIN
+        start, end = f"X {self._whole.input}", f"Y {self._whole.output}"
+        # These stand to the right of the middle, and may need more room than the boxes.
+        room = 2 * (max(len(start), len(end)) * LETTER + 20)
+        width = max(body.width, room) + 2 * MARGIN
+        height = body.height + 2 * GAP + 2 * MARGIN
         middle = width / 2
         parts = [
-            _arrows(middle, MARGIN, f"X {self._whole.input}"),
-            *(part.moved(MARGIN, MARGIN + GAP) for part in body.parts),
-            _arrows(middle, MARGIN + GAP + body.height, f"Y {self._whole.output}"),
+            _arrows(middle, MARGIN, start),
+            *(part.moved(middle - body.width / 2, MARGIN + GAP) for part in body.parts),
+            _arrows(middle, MARGIN + GAP + body.height, end),
         ]
         title = escape(f"A network from {self._whole.input} to {self._whole.output}")
         drawn = "".join(part.svg() for part in parts)
@@ -180,11 +184,18 @@ class Graph:
 # ---- what is drawn -------------------------------------------------------------------------------
 
 
-def _node(module: Module, shape: Shape, position: str) -> Node:
+def _node(
+    module: Module, shape: Shape, position: str, names: Mapping[int, str] | None = None
+) -> Node:
     output = module.output_shape(shape)
-    inside = list(module._inside(shape))
+    inside, names = _inside(module, shape, position, names or {})
     members = tuple(
-        _node(member, its_shape, f"{position}.{name}" if position else name)
+        _node(
+            member,
+            its_shape,
+            names.get(id(member)) or (f"{position}.{name}" if position else name),
+            names,
+        )
         for name, member, its_shape in inside
     )
     # What has members is written without them: they have boxes of their own.
@@ -204,6 +215,24 @@ def _node(module: Module, shape: Shape, position: str) -> Node:
         joined = "added"
     label = f"{position} {text}" if position else text
     return Node(label, detail, batch_text(shape), batch_text(output), members, joined)
+
+
+def _inside(
+    module: Module, shape: Shape, position: str, names: Mapping[int, str]
+) -> tuple[list[tuple[str, Module, Shape]], Mapping[int, str]]:
+    """Return what is right inside a module, each once, and the names of parts that are elsewhere.
+
+    A module that has its parts as attributes may also hold a private list of them, which is the way
+    that a call takes. Then the list is drawn, under the names of the attributes.
+    """
+    inside = list(module._inside(shape))
+    for name, member, _ in inside:
+        held = {id(inner) for _, inner in member.named_modules()}
+        if name.startswith("_") and member._is_list and all(id(m) in held for _, m, _ in inside):
+            start = f"{position}." if position else ""
+            names = {id(m): start + n for n, m in module._members() if isinstance(m, Module)}
+            return list(member._inside(shape)), names
+    return inside, names
 
 
 # ---- as text: blocks of lines of one width -------------------------------------------------------
