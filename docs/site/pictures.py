@@ -1,7 +1,7 @@
 """A small picture of every module for the page with all modules: what it does to an example.
 
-Each function here draws one kind of module into the Axes that it makes, and returns what the picture
-shows in words, for those who cannot see it. A new module needs one line in `PICTURES`.
+Each function here draws one kind of module into the Axes that it makes, and returns what the
+picture shows in words, for those who cannot see it. A new module needs one line in `PICTURES`.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ def _noise(cls: Any, build: Callable[[], Any], what: str) -> tuple[Any, str]:
     _show(axes[1], module(image)[0, 0], "Y in training", "column", "row", GRAY, **limits)
     module.eval()
     _show(axes[2], module(image)[0, 0], "Y in evaluation", "column", "row", GRAY, **limits)
-    return figure, f"A digit; the same in training, {what}; and in evaluation, unchanged"
+    return figure, f"A digit; after {cls.__name__} in training, {what}; in evaluation, unchanged"
 
 
 def _reordering(cls: Any, module: Any, X: np.ndarray) -> tuple[Any, str]:

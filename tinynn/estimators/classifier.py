@@ -124,7 +124,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
     learning_rate_multipliers : dict, optional
         By what the learning rate of some layers is multiplied; 0 freezes them. A key is the name of
         a module of the network, such as "0", with all its parameters, or a pattern of the names
-        that ``model_.named_parameters()`` gives, such as "*.bias"; the first that fits applies.
+        that ``model_.named_parameters()`` gives, such as ``"*.bias"``; the first that fits applies.
     checkpoint : path_like, optional
         A file that `fit` writes after every epoch, and resumes if it exists: start a killed script
         again as it is, and it ends as if it had not been killed, to the last bit. The file belongs
