@@ -188,9 +188,9 @@ def _out_of_place(values: object) -> str:
         if hasattr(values, "X"):
             return f"a {type(values).__name__}; fix: pass its features, loader.X"
         return f"a {type(values).__name__}; fix: pass the features of one batch after the other"
-    is_tuple = isinstance(values, tuple) and all(isinstance(v, np.ndarray) for v in values)
-    if is_tuple and len({v.shape for v in values}) > 1:
-        shapes = ", ".join(str(v.shape) for v in values)
+    shapes_of = [getattr(v, "shape", None) for v in values] if isinstance(values, tuple) else []
+    if len(set(shapes_of)) > 1 and all(isinstance(shape, tuple) for shape in shapes_of):
+        shapes = ", ".join(map(str, shapes_of))
         return f"a tuple of arrays of shapes {shapes}; fix: pass them one by one, X and then y"
     return ""
 

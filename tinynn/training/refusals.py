@@ -106,8 +106,8 @@ def check_data(name: str, loader: Batches, model: Module, loss_fn: Loss) -> None
         return  # its batches are checked as they come
     else:
         first = processes.current.share(min(getattr(loader, "batch_size", 1), len(X)))
-        if getattr(loader, "sample_weight", None) is not None:
-            weight = [loader.sample_weight[first]]
+        weights = getattr(loader, "sample_weight", None)
+        weight = [] if weights is None else [weights[first]]
     try:
         # Numbers that are not finite are explained when they come up in training.
         quiet = np.errstate(over="ignore", invalid="ignore")
