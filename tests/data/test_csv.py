@@ -44,7 +44,8 @@ def path(tmp_path_factory):
 
 
 def rows_of(loader):
-    return np.concatenate([X for X, y in loader]), np.concatenate([y for X, y in loader])
+    X, y = zip(*loader, strict=True)
+    return np.concatenate(X), np.concatenate(y)
 
 
 def write(tmp_path, text, name="table.csv", **options):

@@ -1,17 +1,36 @@
 """What holds for every public data set. One that is not listed here fails a test."""
 
+import functools
+import tempfile
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import tinynn.data
 from tinynn.data import DataLoaderFactory
 
-X = np.random.default_rng(0).normal(size=(40, 3))
+rng = np.random.default_rng(0)
+X = rng.normal(size=(40, 3))
 
 
 def table():
     pandas = pytest.importorskip("pandas")
     return pandas.DataFrame(X, columns=["a", "b", "c"]).assign(kind=list("abcd") * 10)
+
+
+@functools.cache
+def pictures():
+    Image = pytest.importorskip("PIL.Image")
+    folder = tempfile.TemporaryDirectory()
+    for name in ("disc", "square"):
+        Path(folder.name, name).mkdir()
+        for i in range(10):
+            pixels = rng.integers(0, 256, (5, 6, 3), np.uint8)
+            Image.fromarray(pixels).save(Path(folder.name, name, f"{i}.png"))
+    weakref.finalize(pictures, folder.cleanup)
+    return folder.name
 
 
 # How to build each, with options of all factories; None for what must be downloaded first, whose
@@ -27,6 +46,9 @@ FACTORIES = {
     "DiabetesDataLoaderFactory": tinynn.data.DiabetesDataLoaderFactory,
     "DigitsDataLoaderFactory": tinynn.data.DigitsDataLoaderFactory,
     "FashionMNISTDataLoaderFactory": None,
+    "ImageFolderDataLoaderFactory": lambda **options: tinynn.data.ImageFolderDataLoaderFactory(
+        pictures(), 4, **options
+    ),
     "IrisDataLoaderFactory": tinynn.data.IrisDataLoaderFactory,
     "MNISTDataLoaderFactory": None,
     "PlaneDataLoaderFactory": lambda **options: tinynn.data.PlaneDataLoaderFactory(

@@ -8,6 +8,8 @@ from tinynn.data.cache import IDXFile, cache_folder
 from tinynn.data.csv_factory import CSVDataLoaderFactory
 from tinynn.data.encoding import one_hot
 from tinynn.data.factory import DataLoaderFactory, RawArrays
+from tinynn.data.image_folder import ImageFolderDataLoaderFactory
+from tinynn.data.images import ImageEncoding
 from tinynn.data.loader import DataLoader
 from tinynn.data.mnist import FashionMNISTDataLoaderFactory, MNISTDataLoaderFactory
 from tinynn.data.own import ArrayDataLoaderFactory
@@ -37,6 +39,8 @@ __all__ = [
     "DigitsDataLoaderFactory",
     "FashionMNISTDataLoaderFactory",
     "IDXFile",
+    "ImageEncoding",
+    "ImageFolderDataLoaderFactory",
     "IrisDataLoaderFactory",
     "MNISTDataLoaderFactory",
     "PlaneDataLoaderFactory",

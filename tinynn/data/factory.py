@@ -200,14 +200,18 @@ class DataLoaderFactory:
             X_test, y_test = X[test], y[test]
 
         self.feature_mean, self.feature_scale = self._feature_statistics(X_train, self._scale)
-        self._scaling = ArrayScaling(
-            self.feature_mean, self.feature_scale, self._raw_shape, self._flatten, self._dtype
-        )
+        self._scaling = self._new_scaling()
         self._finish(
             self._scaling,
             (self._scaling.scaled(X_train), y_train),
             (self._scaling.scaled(X[validation]), y[validation]),
             (self._scaling.scaled(X_test), y_test),
+        )
+
+    def _new_scaling(self) -> ArrayScaling:
+        """Return what scales features by the statistics of the training rows."""
+        return ArrayScaling(
+            self.feature_mean, self.feature_scale, self._raw_shape, self._flatten, self._dtype
         )
 
     def _finish(
