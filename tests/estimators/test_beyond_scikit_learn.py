@@ -8,7 +8,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import BaggingRegressor
 from sklearn.linear_model import GammaRegressor, QuantileRegressor, TweedieRegressor
-from sklearn.metrics import log_loss
+from sklearn.metrics import f1_score, log_loss
 from sklearn.preprocessing import StandardScaler
 
 import tinynn as tnn
@@ -180,6 +180,33 @@ def test_metrics_without_early_stopping(iris):
     two = NeuralNetClassifier(max_iter=3, metrics=["accuracy"], random_state=0)
     two.fit(X, y > 0, X_val=X, y_val=y > 0)
     assert two.history_.metrics["validation_accuracy"][-1] == two.score(X, y > 0)
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "perplexity", "mean_absolute_error"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_early_stopping_by_a_metric_of_tinynn(metric, n_classes, iris):
+    X, y = iris
+    X, y = X[y < n_classes], y[y < n_classes]
+    scores = []
+
+    def by_hand(state):
+        if metric == "macro_f1":
+            scores.append(f1_score(y[::2], network.predict(X[::2]), average="macro"))
+        elif metric == "perplexity":
+            scores.append(-np.exp(log_loss(y[::2], network.predict_proba(X[::2]))))
+        else:
+            scores.append(-np.abs(network.predict(X[::2]) - X[::2, 0]).mean())
+
+    options = {"scoring": metric, "early_stopping": True, "max_iter": 4, "random_state": 0}
+    if metric == "mean_absolute_error":
+        network = NeuralNetRegressor("poisson", **options, callbacks=[by_hand])
+        X, targets = np.abs(X), np.abs(X)[:, 0]
+    else:
+        loss = "focal" if metric == "perplexity" else "log_loss"  # a score for each class
+        network = NeuralNetClassifier(loss=loss, **options, callbacks=[by_hand])
+        targets = y
+    network.fit(X, targets, X_val=X[::2], y_val=targets[::2])
+    np.testing.assert_allclose(network.validation_scores_, scores, rtol=1e-6)
 
 
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "balanced_accuracy", None])

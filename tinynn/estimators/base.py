@@ -45,6 +45,7 @@ from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import Pace, options_of
 from tinynn.estimators.tasks import CallbackSupport, FitTask, warn, with_callbacks
 from tinynn.losses import Loss
+from tinynn.metrics import get_metrics
 from tinynn.optimizers import Optimizer
 from tinynn.random import as_generator, drawing_from
 from tinynn.training.callbacks import Callback
@@ -54,6 +55,10 @@ from tinynn.training.loop import fit
 __all__: list[str] = []  # nothing here is for users
 
 LARGEST_AUTOMATIC_BATCH = 200
+
+# Metrics of tinynn that scikit-learn has no scorer for, and those of them of which less is better.
+METRICS = ("macro_f1", "mean_absolute_error", "perplexity", "top_k_accuracy")
+FALLING = ("mean_absolute_error", "perplexity")
 
 Validation = tuple[Any, Any, ArrayLike | None]
 
@@ -438,8 +443,22 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
             part, y, _, weights = held_out()
             return self._score(y, self._predicted(self._raw(part)), weights)
 
+        def metric() -> float:
+            part, _, expected, _ = held_out()
+            expected, scores = dense(expected), self._raw(part)
+            if isinstance(self, RegressorMixin):
+                scores = np.reshape(self._predicted(scores), expected.shape)
+            elif expected.shape[1:] == (1,):
+                expected = expected[:, 0].astype(np.int64)
+            sign = -1 if self.scoring in FALLING else 1
+            return sign * float(
+                get_metrics([str(self.scoring)])[str(self.scoring)](scores, expected)
+            )
+
         if self.scoring is None or self.scoring == "loss":
             return default if self.scoring is None else loss
+        if isinstance(self.scoring, str) and self.scoring in METRICS:
+            return metric
         # Validated rows have lost the names of their features, so a scorer would be warned of it.
         fitted = copy.copy(self)
         fitted.__dict__.pop("feature_names_in_", None)

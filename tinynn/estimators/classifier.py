@@ -114,7 +114,8 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         Part of the numbers that is dropped after each hidden layer.
     scoring : str, callable or None, default None
         What early stopping watches: None is the accuracy, "loss" the validation loss, and all else
-        a scorer as scikit-learn knows it, such as "roc_auc".
+        a scorer as scikit-learn knows it, such as "roc_auc", or a metric of tinynn that is none:
+        "macro_f1", "top_k_accuracy", "perplexity" or "mean_absolute_error" (without weights).
     metrics : sequence of str or callable, default none
         Metrics of tinynn that `history_` records in every epoch, such as "accuracy".
     callbacks : sequence of callable, default none
