@@ -9,7 +9,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
 # Blocks that need these run where they are installed: in tests/export, in tests/dask, and when the
 # site is built.
-PEERS = ("torch", "onnx", "dask", "tensorboard", "mlflow", "IPython")
+PEERS = ("torch", "onnx", "dask", "tensorboard", "mlflow", "IPython", "skops", "fastapi", "httpx")
 
 
 def blocks(page, with_peers):

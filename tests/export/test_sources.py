@@ -19,6 +19,7 @@ from tinynn.errors import OptionError, ShapeError
 from tinynn.files.program import FORMS
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
+THOROUGH = settings().max_examples >= 100  # --hypothesis-profile=thorough
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
@@ -137,11 +138,14 @@ def test_c_of_every_module_in_every_way(cls, tmp_path, data):
             X = X if X.dtype.kind == "i" else X.astype(np.float32).astype(np.float64)
             networks.append((model, network.shape, X.astype(np.float32)))
             expected.append(model.predict(X))
-    found = by_c(tmp_path, networks, data.draw(st.sampled_from(COMPILERS)), SANITIZERS)
-    parts = np.split(found, np.cumsum([array.size for array in expected])[:-1])
-    for part, array in zip(parts, expected, strict=True):
-        largest = max(np.abs(array).max(initial=0), 1)
-        np.testing.assert_allclose(part, array.ravel(), rtol=0, atol=1e-5 * largest)
+    # Each takes its time: one of them, and all of them with --hypothesis-profile=thorough.
+    one = [data.draw(st.sampled_from(COMPILERS))]
+    for compiler in COMPILERS if THOROUGH else one:
+        found = by_c(tmp_path, networks, compiler, SANITIZERS)
+        parts = np.split(found, np.cumsum([array.size for array in expected])[:-1])
+        for part, array in zip(parts, expected, strict=True):
+            largest = max(np.abs(array).max(initial=0), 1)
+            np.testing.assert_allclose(part, array.ravel(), rtol=0, atol=1e-5 * largest)
 
 
 def digits():
@@ -184,8 +188,10 @@ def test_the_file_runs_by_itself_and_names_classes(tmp_path):
 def test_digits_in_c_say_how_large_they_are(tmp_path):
     model, data = digits()
     X = data.test_loader.X
-    found = by_c(tmp_path, [(model, (64,), X)], COMPILERS[0], ["-O2"]).reshape(-1, 10)
-    np.testing.assert_allclose(found, model.predict(X), rtol=0, atol=1e-5 * np.abs(found).max())
+    for compiler in COMPILERS:
+        found = by_c(tmp_path, [(model, (64,), X)], compiler, ["-O2"]).reshape(-1, 10)
+        expected = model.predict(X)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(found).max())
     header = (tmp_path / "network0.h").read_text()
     weights = 64 * 32 + 32 + 32 + 32 + 32 * 10 + 10
     # The two hidden layers' values and those between them share one place and a half.
