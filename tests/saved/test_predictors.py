@@ -1,5 +1,6 @@
 """A network with its preprocessing and class names: what is loaded answers what was trained."""
 
+import json
 import subprocess
 import sys
 
@@ -13,11 +14,12 @@ import tinynn as tnn
 from tinynn.data import (
     ArrayDataLoaderFactory,
     ArrayScaling,
+    CSVDataLoaderFactory,
     DiabetesDataLoaderFactory,
     IrisDataLoaderFactory,
 )
 from tinynn.data.preprocessing import KINDS, Preprocessing
-from tinynn.errors import CheckpointError, OptionError, ShapeError, StateError
+from tinynn.errors import CheckpointError, DataError, OptionError, ShapeError, StateError
 
 RNG = np.random.default_rng(0)
 
@@ -225,7 +227,7 @@ def test_rows_of_another_width_are_said_to_be_so(tmp_path, iris):
     data, model = iris
     options = {"preprocessing": data.preprocessing, "class_names": data.class_names}
     predictor = through_a_file(tmp_path, model, **options)
-    with pytest.raises(tnn.errors.DataError, match=r"\(N, 4,?\).*has \(2, 3\)"):
+    with pytest.raises(DataError, match=r"\(N, 4,?\).*has \(2, 3\)"):
         predictor.predict(np.ones((2, 3)))
     names = tnn.Predictor(tnn.Identity(), class_names=["a", "b"])
     with pytest.raises(ShapeError, match="gives 5 scores for a row, but there are 2 class names"):
@@ -300,28 +302,68 @@ def test_a_flipped_byte_is_found(tmp_path, iris):
         np.testing.assert_array_equal(loaded.predict_proba(row), expected.predict_proba(row))
 
 
-LOADED = """
-import sys
-import tinynn as tnn
-model = tnn.load(sys.argv[1])
-assert "sklearn" not in sys.modules and "pickle" not in sys.argv
-print(*model.predict([[5.1, 3.5, 1.4, 0.2], [6.2, 3.4, 5.4, 2.3]]))
-"""
-
-
-def test_another_process_answers_alike(tmp_path, iris):
-    data, model = iris
-    path = tmp_path / "model"
-    tnn.save(model, path, preprocessing=data.preprocessing, class_names=data.class_names)
-    run = subprocess.run(
-        [sys.executable, "-c", LOADED, path], capture_output=True, text=True, check=True
-    )
-    expected = tnn.load(path).predict([[5.1, 3.5, 1.4, 0.2], [6.2, 3.4, 5.4, 2.3]])
-    assert run.stdout.split() == expected.tolist()
-
-
 def test_the_scaling_by_hand():
     scaling = ArrayScaling([1.0, 2.0], [10.0, 20.0], (2,))
     predictor = tnn.Predictor(tnn.Identity(), scaling, ["a", "b"])
     assert predictor.predict([[11.0, 2.0], [1.0, 42.0]]).tolist() == ["a", "b"]
     assert "a, b" in repr(predictor)
+
+
+# ---- tables and pictures -------------------------------------------------------------------------
+
+ANSWERS = """
+import json, sys
+import tinynn as tnn
+iris, homes, rows = tnn.load(sys.argv[1]), tnn.load(sys.argv[2]), json.loads(sys.argv[3])
+print(json.dumps([iris.predict([[5.1, 3.5, 1.4, 0.2], [6.2, 3.4, 5.4, 2.3]]).tolist(),
+    homes.predict(rows).tolist(), homes.predict_proba(rows).tolist()]))
+"""
+
+
+def test_a_table_goes_in_as_it_was_read_and_another_process_answers_alike(tmp_path, iris):
+    pandas = pytest.importorskip("pandas")
+    n = 60
+    table = pandas.DataFrame(
+        {
+            "size": RNG.uniform(30, 150, n).round(1),
+            "kind": np.resize(["flat", "house", None], n),
+            "sold": np.resize(["yes", "no", "no", "yes"], n),
+        }
+    )
+    table.loc[::7, "size"] = np.nan
+    data = CSVDataLoaderFactory(table, target="sold")
+    model = tnn.ModuleList([tnn.Linear(data.feature_shape[0], 2, rng=0)])
+    path = tmp_path / "model"
+    tnn.save(model, path, preprocessing=data.preprocessing, class_names=data.class_names)
+    predictor = tnn.load(path)
+    X = data.preprocessing.transform(table)
+    expected = scipy.special.softmax(model.predict(X), axis=1)
+    np.testing.assert_allclose(predictor.predict_proba(table), expected, rtol=1e-6)
+    rows = [{"size": 40, "kind": "flat"}, {"size": None, "kind": "castle"}]
+    flowers = tnn.Predictor(iris[1], iris[0].preprocessing, iris[0].class_names)
+    irises = tmp_path / "iris"
+    tnn.save(flowers, irises)
+    run = subprocess.run(
+        [sys.executable, "-c", ANSWERS, irises, path, json.dumps(rows)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    species, names, P = json.loads(run.stdout)
+    assert species == flowers.predict([[5.1, 3.5, 1.4, 0.2], [6.2, 3.4, 5.4, 2.3]]).tolist()
+    assert names == predictor.predict(rows).tolist()
+    np.testing.assert_array_equal(np.float32(P), predictor.predict_proba(rows))
+    with pytest.raises(DataError, match=r"no column 'size'; did you mean 'sise'\?"):
+        predictor.predict(table.rename(columns={"size": "sise"}))
+
+
+def test_a_regression_over_a_table(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    size = RNG.uniform(0, 50, 60).round(1)
+    table = pandas.DataFrame({"size": size, "price": size * 3000 + 1e5})
+    data = CSVDataLoaderFactory(table, target="price")
+    model = tnn.ModuleList([tnn.Linear(1, 1, init="ones")])
+    predictor = through_a_file(tmp_path, model, preprocessing=data.preprocessing)
+    # Size and price are scaled alike, and so a weight of one is the line itself.
+    found = predictor.predict({"size": [0.0, 10.0, 49.0]})
+    np.testing.assert_allclose(found[:, 0], [1e5, 130_000, 247_000], rtol=1e-5)
