@@ -362,7 +362,7 @@ def test_a_regression_over_a_table(tmp_path):
     size = RNG.uniform(0, 50, 60).round(1)
     table = pandas.DataFrame({"size": size, "price": size * 3000 + 1e5})
     data = CSVDataLoaderFactory(table, target="price")
-    model = tnn.ModuleList([tnn.Linear(1, 1, init="ones")])
+    model = tnn.ModuleList([tnn.Linear(1, 1, init=lambda shape, rng: np.ones(shape))])
     predictor = through_a_file(tmp_path, model, preprocessing=data.preprocessing)
     # Size and price are scaled alike, and so a weight of one is the line itself.
     found = predictor.predict({"size": [0.0, 10.0, 49.0]})
