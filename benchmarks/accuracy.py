@@ -12,7 +12,7 @@ import statistics
 from typing import NamedTuple
 
 import tinynn as tnn
-from benchmarks.accuracy_sequences import report_adding, report_names
+from benchmarks.accuracy_sequences import report_adding, report_names, report_text, report_vit
 from tinynn.__main__ import main as command_line
 from tinynn.data import IrisDataLoaderFactory, MNISTDataLoaderFactory, PlaneDataLoaderFactory
 from tinynn.schedules import Schedule
@@ -165,6 +165,8 @@ REPORTS = {
     "residual": report_residual,
     "names": report_names,
     "adding": report_adding,
+    "text": report_text,
+    "vit": report_vit,
 }
 
 

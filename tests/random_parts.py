@@ -114,6 +114,11 @@ def from_generate(function, rng):
     yield function(model, [1, 2, 3], 20, rng=rng)
 
 
+def from_patches(function, rng):
+    """Draw the weights of patches."""
+    yield function(1, 2, 3, rng=rng).state_dict()
+
+
 def from_experiment(make, rng):
     """Take some steps; without a seed it begins with 0, so that a lesson shows what it says."""
     experiment = make() if rng is None else make(rng=rng)
@@ -218,6 +223,7 @@ RECIPES = {
     SequenceDataLoader: from_sequences,
     TextDataLoaderFactory: from_text,
     tnn.generate: from_generate,
+    tnn.patches: from_patches,
     tnn.watch: from_experiment,
     Experiment: from_experiment,
     tnn.check_gradients: from_check_gradients,

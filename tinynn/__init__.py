@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from tinynn.saved.onnx import *
     from tinynn.saved.pipelines import *
     from tinynn.training import *
+    from tinynn.vision import *
 
 # Where each of these names comes from: the one list of them. A file or folder of its own stands
 # for itself.
@@ -94,6 +95,7 @@ _LATER = {
     "load": "saved",
     "lr_finder": "training",
     "metrics": "metrics",
+    "patches": "vision",
     "plot": "plot",
     "preflight": "inspection.preflight",
     "register_onnx_converters": "saved.pipelines",

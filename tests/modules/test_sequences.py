@@ -55,8 +55,9 @@ def test_padding_gives_zeros_and_is_not_trained():
     ("X", "message"),
     [
         ([[0.0, 1.0]], "takes indices, which are integers, but its input has dtype float64; fix: "),
-        ([[0, 1], [2, 4]], r"takes indices from 0 to 3, but row 1 has 4 at 1; fix: encode"),
-        ([[0, 1], [-1, 4]], r"row 1 has -1 at 0"),
+        ([[0, 1], [2, 4]], r"takes indices from 0 to 3, but row 1 has 4 at position 1; fix: en"),
+        ([[0, 1], [-1, 4]], r"row 1 has -1 at position 0; fix: encode"),
+        ([0, 1, 3, 9], r"row 3 has 9; fix: encode"),
         ([[[0, 1], [5, 3]]], r"row 0 has 5 at \(1, 0\)"),
     ],
 )
@@ -303,12 +304,24 @@ def test_metrics_of_sequences_leave_out_what_the_loss_ignores():
     assert tnn.metrics.accuracy(prediction, y) == pytest.approx(np.mean(y == X))
 
 
+def test_patches_are_cut_in_order_and_mapped_alike():
+    X = spaced((2, 3, 5, 7), 0)
+    model = tnn.patches(3, 4, 2, rng=0, dtype=np.float64)
+    W, b = model[0].weight.data.reshape(4, -1), model[0].bias.data
+    rows = [
+        X[:, :, i : i + 2, j : j + 2].reshape(2, -1) @ W.T + b for i in (0, 2) for j in (0, 2, 4)
+    ]  # the last row of pixels, and the last column, fill no patch
+    np.testing.assert_allclose(model(X), np.stack(rows, axis=1), rtol=0, atol=1e-13)
+    assert model.output_shape((3, 5, 7)) == (6, 4)
+    with pytest.raises(OptionError, match="patch_size must be an integer of 1 or more, but"):
+        tnn.patches(3, 4, 0)
+
+
 def test_a_vision_transformer_of_patches_is_proved():
     tnn.manual_seed(0)
     model = ModuleList(
         [
-            *(tnn.Conv2d(1, 4, 2, stride=2), tnn.Reshape((4, -1)), Transpose()),
-            PositionalEncoding(4, 4, learned=True),
+            *(tnn.patches(1, 4, 2), PositionalEncoding(4, 4, learned=True)),
             *(TransformerBlock(4, 2), tnn.LayerNorm(4)),
             *(Transpose(), GlobalAvgPool1d(), Linear(4, 3)),
         ]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,9 +19,19 @@ from tinynn.core.generators import restored
 from tinynn.core.tables import escape, html_table, text_table
 from tinynn.core.types import Array
 from tinynn.errors import CheckpointError, DivergedError, OptionError
+from tinynn.inspection.verdicts import (
+    FLAT,
+    NEARLY_FLAT,
+    Look,
+    ModuleLook,
+    Verdict,
+    percent,
+    verdicts,
+)
 from tinynn.losses import Loss
 from tinynn.modules import Module
 from tinynn.modules.normalization import Normalization
+from tinynn.modules.unrolled import Recurrence
 from tinynn.optimizers import Optimizer
 from tinynn.training.callbacks import Callback, check_handed_over
 from tinynn.training.divergence import first_not_finite
@@ -33,101 +43,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Diagnosis", "Diagnostics", "Verdict", "diagnose"]
-
-
-# ---- the limits ---------------------------------------------------------------------------------
-# Unless a source is named, they were measured: networks with all kinds of activations, on the
-# bundled data sets, stay well inside them before and after training.
-
-# A number is flat where the slope of its activation is below this fraction of the steepest slope.
-# Units that are flat in every row get no gradient (Lu, Shin, Su, Karniadakis: Dying ReLU and
-# initialization, 2019). Before and after training up to 14 % of the units were found so.
-FLAT = 0.001
-DEAD = 0.25
-# In fewer rows, a unit that seldom fires may stay silent by chance.
-ROWS = 50
-
-# Activations that are bounded on both sides saturate (Glorot, Bengio: Understanding the difficulty
-# of training deep feedforward neural networks, 2010). Up to 35 % of their numbers were found so.
-NEARLY_FLAT = 0.01
-SATURATED = 0.5
-
-# How much larger hidden numbers may be than the input, or than one: up to 6 was found.
-# Initializations made for an activation keep it level (He, Zhang, Ren, Sun: Delving deep into
-# rectifiers, 2015).
-EXPLODING = 10.0
-
-# How much smaller gradient times weights of a module may be than those of a later one. (The
-# product is used because it is the same in every layer of a network of ReLUs without biases, and
-# does not depend on the size of weights that are normalized.) Down to 1/70 was found, in
-# four layers of sigmoids.
-VANISHING = 0.001
-
-# How much a step changes, relative to the weights: about 1e-3 is a healthy ratio (Stanford's
-# CS231n, "ratio of weights:updates"; Bottou's advice before it). 1e-4 to 4e-2 was found.
-SMALL_STEPS = 1e-5
-# The learning rate is to blame only where there is still a gradient to follow.
-GRADIENT = 0.01
-
-
-class Verdict(NamedTuple):
-    """Describe something that looks wrong.
-
-    Attributes
-    ----------
-    kind : str
-        "not finite", "exploding", "saturated", "dead", "vanishing" or "small steps".
-    position : str
-        The module, such as ``ModuleList[3]``; "" where it is not about a single one.
-    text : str
-        A sentence with numbers and with what to try; `str` returns it too.
-
-    Examples
-    --------
-    >>> print(Verdict("dead", "ModuleList[3]", "ModuleList[3] ReLU: 61 % of units never fire"))
-    ModuleList[3] ReLU: 61 % of units never fire
-    """
-
-    kind: str
-    position: str
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-@dataclass
-class ModuleLook:
-    """Hold what one module did, as plain numbers; NaN where there is none."""
-
-    name: str
-    position: str
-    module: str
-    mean: float
-    std: float
-    rms: float
-    dead: float
-    saturated: float
-    gradient_norm: float
-    weight_norm: float
-    update_ratio: float
-    has_zero_weights: bool
-    is_normalized: bool
-
-
-@dataclass
-class Look:
-    """Hold what was seen in one step."""
-
-    epoch: int | None
-    n_rows: int
-    input_rms: float
-    loss: float
-    modules: list[ModuleLook]
-    not_finite: str
-    # Of all parameters together, relative to their own norm.
-    gradient: float
-    update: float
 
 
 def diagnose(
@@ -226,7 +141,21 @@ class Diagnosis:
     @property
     def verdicts(self) -> list[Verdict]:
         """Return what looks wrong in the latest look."""
-        return _verdicts(self._looks) if self._looks else []
+        return verdicts(self._looks) if self._looks else []
+
+    @property
+    def over_time(self) -> dict[str, Array]:
+        """Return what becomes of a gradient on its way back through the positions of a sequence.
+
+        For every recurrence in the latest look, by its name, an array of shape (num_layers, T): how
+        much of a derivative at the last position arrives at each one, relative to the last. It is
+        the norm of the derivative with respect to ``h W_hhᵀ + b_hh`` there, in the forward
+        direction. Numbers that fall towards zero at the first positions are a vanishing gradient,
+        numbers that grow an exploding one; ``clip_norm`` of an optimizer limits the step, and
+        changes nothing here.
+        """
+        modules = self._looks[-1].modules if self._looks else []
+        return {module.name: np.array(module.over_time) for module in modules if module.over_time}
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return all numbers as columns, one row for every module in every look.
@@ -290,7 +219,11 @@ class Diagnosis:
             return "Nothing was looked at yet"
         look = self._looks[-1]
         when = "" if look.epoch is None else f"after epoch {look.epoch + 1}, "
-        return f"A step {when}on {look.n_rows} rows: the loss is {look.loss:.4g}"
+        title = f"A step {when}on {look.n_rows} rows: the loss is {look.loss:.4g}"
+        if look.clip_norm is not None and look.gradient_norm > look.clip_norm:
+            title += f", and the gradient's norm of {look.gradient_norm:.3g} is clipped to "
+            title += f"{look.clip_norm:g}"
+        return title
 
     def _rows(self) -> list[list[str]]:
         modules = self._looks[-1].modules if self._looks else []
@@ -300,8 +233,8 @@ class Diagnosis:
                 module.module,
                 _number(module.mean),
                 _number(module.std),
-                _percent(module.dead),
-                _percent(module.saturated),
+                percent(module.dead),
+                percent(module.saturated),
                 _number(module.gradient_norm),
                 _number(module.update_ratio),
             ]
@@ -489,6 +422,8 @@ def _look(
         else first_not_finite(model, loss_fn, X, *targets, stepped=epoch is not None)[0],
         gradient=gradient / size if size else math.nan,
         update=change / size if size else math.nan,
+        gradient_norm=gradient,
+        clip_norm=None if optimizer is None else optimizer.clip_norm,
     )
 
 
@@ -511,6 +446,9 @@ def _look_at(call: Call, before: dict[int, Array], stepped: set[int]) -> ModuleL
     update = math.nan
     if size and stepped.issuperset(map(id, own)):
         update = _norm(p.data - before[id(p)] for p in own) / size
+    over_time, module = [], call.module
+    if isinstance(module, Recurrence):
+        over_time = module.gradient_over_time().tolist()
     dead, saturated = _activity(call)
     return ModuleLook(
         name=call.name,
@@ -526,6 +464,8 @@ def _look_at(call: Call, before: dict[int, Array], stepped: set[int]) -> ModuleL
         update_ratio=update,
         has_zero_weights=any(W.ndim > 1 and not W.any() for W in weights),
         is_normalized=False,
+        over_time=over_time,
+        gives_last=isinstance(module, Recurrence) and module.last,
     )
 
 
@@ -580,112 +520,5 @@ def _norm(arrays: Iterable[Array]) -> float:
     return math.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in arrays))
 
 
-# ---- what looks wrong ----------------------------------------------------------------------------
-
-
-def _verdicts(looks: list[Look]) -> list[Verdict]:
-    look = looks[-1]
-    if look.not_finite:
-        return [Verdict("not finite", "", look.not_finite)]
-    return [
-        *_exploding(look),
-        *_saturated(look),
-        *_dead(look),
-        *_vanishing(look),
-        *_steps(looks),
-    ]
-
-
-def _exploding(look: Look) -> list[Verdict]:
-    # The last module's output has the size of the targets, and normalization corrects any size.
-    hidden = [module for module in look.modules[:-1] if not module.is_normalized]
-    scale = max(1.0, look.input_rms)
-    large = [module for module in hidden if module.rms > EXPLODING * scale]
-    if not large:
-        return []
-    first, worst = large[0], max(large, key=lambda module: module.rms)
-    further = f", and {worst.rms:.3g} in {_name(worst)}" if worst is not first else ""
-    return [
-        Verdict(
-            "exploding",
-            first.position,
-            f"{_name(first)}: activations explode, from a size of {look.input_rms:.3g} in the "
-            f"input to {first.rms:.3g} here{further}; initialize with kaiming_normal, or put a "
-            "BatchNorm behind each Linear",
-        )
-    ]
-
-
-def _saturated(look: Look) -> list[Verdict]:
-    return [
-        Verdict(
-            "saturated",
-            module.position,
-            f"{_name(module)}: {_percent(module.saturated)} of the numbers are saturated, where "
-            "there is hardly a gradient; initialize with xavier_normal, or scale the inputs",
-        )
-        for module in look.modules
-        if module.saturated > SATURATED
-    ]
-
-
-def _dead(look: Look) -> list[Verdict]:
-    if look.n_rows < ROWS:
-        return []
-    return [
-        Verdict(
-            "dead",
-            module.position,
-            f"{_name(module)}: {_percent(module.dead)} of units never fire in these {look.n_rows} "
-            "rows, so they learn nothing; take smaller steps from a fresh initialization, or a "
-            "LeakyReLU",
-        )
-        for module in look.modules
-        if module.dead > DEAD and not module.saturated > SATURATED
-    ]
-
-
-def _vanishing(look: Look) -> list[Verdict]:
-    weighted = [m for m in look.modules if m.weight_norm > 0 and not math.isnan(m.gradient_norm)]
-    # Where everything is dead, or a weight is zero, no gradient passes: reported, or intended.
-    if any(m.dead == 1 or m.has_zero_weights for m in look.modules) or len(weighted) < 2:
-        return []
-    products = [module.gradient_norm * module.weight_norm for module in weighted]
-    last = int(np.argmax(products))
-    small = [i for i in range(last) if products[i] < VANISHING * products[last]]
-    if not small:
-        return []
-    a, b = weighted[small[0]], weighted[last]
-    return [
-        Verdict(
-            "vanishing",
-            a.position,
-            f"{_name(a)}: the gradient vanishes on the way back, to a norm of "
-            f"{a.gradient_norm:.1g} from one of {b.gradient_norm:.1g} in {_name(b)}; use ReLU or "
-            "ELU in place of Sigmoid, BatchNorm, or Residual connections",
-        )
-    ]
-
-
-def _steps(looks: list[Look]) -> list[Verdict]:
-    first, look = looks[0], looks[-1]
-    several = len(looks) > 1
-    course = f", and the loss went from {first.loss:.4g} to {look.loss:.4g}" if several else ""
-    size = f"a step changes the parameters by {look.update:.1g} of their size{course}"
-    falls = several and look.loss < 0.9 * first.loss
-    if look.update < SMALL_STEPS and look.gradient > GRADIENT and not falls:
-        text = f"the learning rate is too small: {size}; about 0.001 is usual"
-        return [Verdict("small steps", "", text)]
-    return []
-
-
-def _name(module: ModuleLook) -> str:
-    return f"{module.position} {module.module.partition('(')[0]}".strip()
-
-
 def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.2g}"
-
-
-def _percent(value: float) -> str:
-    return "" if math.isnan(value) else f"{100 * value:.0f} %"

@@ -132,12 +132,15 @@ class Embedding(Module):
                 f"{self!r} takes indices, which are integers, but its input has dtype {X.dtype}; "
                 "fix: convert it with .astype(int), and put nothing before it that makes floats"
             )
+        if 0 in X.shape[1:]:
+            raise self._refuse("sequences of at least one index", "empty ones", X.shape[1:])
         indices = X.astype(np.intp, copy=False)
         # Read as unsigned, a negative index is a very large one: one pass finds both.
         if indices.size and int(indices.view(np.uintp).max()) >= self.num_embeddings:
             wrong = (indices < 0) | (indices >= self.num_embeddings)
             row, *place = (int(i) for i in np.argwhere(wrong)[0])
-            at = f" at {place[0] if len(place) == 1 else tuple(place)}" if place else ""
+            at = f" at position {place[0]}" if len(place) == 1 else f" at {tuple(place)}"
+            at *= bool(place)
             raise DataError(
                 f"{self!r} takes indices from 0 to {self.num_embeddings - 1}, but row {row} has "
                 f"{indices[(row, *place)]}{at}; fix: encode the data with the vocabulary that the "

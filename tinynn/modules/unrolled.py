@@ -30,15 +30,7 @@ from tinynn.modules.shapes import Shape
 from tinynn.parameter import Parameter, filled
 from tinynn.random import RNG, as_generator
 
-__all__ = [
-    "Biases",
-    "Gates",
-    "Recurrence",
-    "State",
-    "StepProduct",
-    "products",
-    "states_and_gates",
-]
+__all__: list[str] = []  # for `recurrence` alone
 
 State: TypeAlias = tuple[Array, ...]
 Biases: TypeAlias = tuple[Array, ...]
@@ -226,6 +218,48 @@ class Recurrence(Module):
                     by_input = by_input + (by_x if not direction else _reversed(by_x, lengths))
             delta = by_input
         return np.ascontiguousarray(delta.transpose(1, 0, 2)) if input_gradient else None
+
+    def gradient_over_time(self) -> Array:
+        """Return how much of a derivative at the last position arrives at each position.
+
+        It is the norm of the derivative with respect to ``h W_hhᵀ + b_hh`` at a position, relative
+        to the last one, for the latest call and in the forward direction. A derivative of one with
+        respect to every number of a layer's last state begins each way back.
+
+        Returns
+        -------
+        ndarray of float of shape (num_layers, T)
+            One row for each layer; NaN where nothing arrives at the last position itself.
+
+        Raises
+        ------
+        StateError
+            If the module was not called yet.
+
+        Examples
+        --------
+        >>> from tinynn import RNN
+        >>> module = RNN(1, 1, nonlinearity="relu")
+        >>> module.weight_ih_l0.data, module.weight_hh_l0.data = [[1]], [[0.5]]
+        >>> _ = module(np.ones((1, 4, 1)))
+        >>> module.gradient_over_time()
+        array([[0.125, 0.25 , 0.5  , 1.   ]])
+        """
+        if self._saved is None:
+            raise StateError(f"{self!r} has nothing to go back through: call it on an input first")
+        layers, lengths = self._saved
+        rows = []
+        for layer, runs in enumerate(layers):
+            _, kept = runs[0]
+            h = kept[0][1:]
+            T, N, _ = h.shape
+            by_h = np.zeros_like(h)
+            by_h[(np.full(N, T) if lengths is None else lengths) - 1, np.arange(N)] = 1
+            _, by_B = self._unroll_back(by_h, kept, self._weights(layer, "")[1])
+            squares = sum(np.square(by_gate, dtype=np.float64).sum((1, 2)) for by_gate in by_B)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                rows.append(np.sqrt(squares / squares[-1]))
+        return np.array(rows)
 
     def _accumulate(
         self, layer: int, direction: str, by_A: Gates, by_B: Gates, x: Array, h: Array
