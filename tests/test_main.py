@@ -12,7 +12,9 @@ import pytest
 import tinynn as tnn
 from tinynn import __main__ as program
 from tinynn.__main__ import main
+from tinynn.cli.training import OPTIMIZERS
 from tinynn.data import MNISTDataLoaderFactory
+from tinynn.modules.activations import Activation
 
 QUICK = ["--dataset", "iris", "--epochs", "2"]
 
@@ -123,6 +125,8 @@ def test_the_same_seed_gives_the_same_result(run):
         ("elu", "ELU()"),
         ("sigmoid", "Sigmoid()"),
         ("tanh", "Tanh()"),
+        ("gelu", "GELU()"),
+        ("prelu", "PReLU()"),
     ],
 )
 def test_activation(run, name, module):
@@ -141,6 +145,35 @@ def test_layers_and_batch_norm(run):
     out = run(*QUICK, "--layers", 7, "--batch-norm")[1]
     assert modules(out) == ["Linear(4, 7)", "BatchNorm(7)", "ReLU()", "Linear(7, 3)"]
     assert modules(run(*QUICK, "--layers")[1]) == ["Linear(4, 3)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("adam", tnn.Adam),
+        ("adamw", tnn.AdamW),
+        ("sgd", tnn.SGD),
+        ("rmsprop", tnn.RMSprop),
+        ("lion", tnn.Lion),
+    ],
+)
+def test_optimizer(run, fitted, name, kind):
+    code, out, _ = run("--dataset", "iris", "--epochs", 10, "--quiet", "--optimizer", name)
+    assert code == 0
+    assert type(fitted[-1][0]) is kind
+    assert accuracy(out) > 0.7
+
+
+def test_every_optimizer_and_activation_has_a_name():
+    every = {name for name in dir(tnn) if is_a(getattr(tnn, name), tnn.Optimizer)}
+    assert {kind.__name__ for kind in OPTIMIZERS.values()} == every - {"Optimizer"}
+    every = {name for name in dir(tnn) if is_a(getattr(tnn, name), Activation)}
+    named = {kind.__name__ for kind in program.ACTIVATIONS.values()}
+    assert named == every - {"Softmax", "LogSoftmax"}  # these are for the last layer
+
+
+def is_a(value, kind):
+    return isinstance(value, type) and issubclass(value, kind)
 
 
 @pytest.fixture
@@ -172,8 +205,14 @@ def test_the_training_options_arrive(run, fitted):
     assert loader.batch_size == 5
     assert options["epochs"] == 2
 
-    run(*QUICK, "--weight-decay", 0.125)
+    run(*QUICK, "--weight-decay", 0.125, "--clip-norm", 0.75)
     assert fitted[-1][0].weight_decay == 0.125
+    assert fitted[-1][0].clip_norm == 0.75
+
+    run(*QUICK, "--time-budget", "2m")
+    (budget,) = fitted[-1][2]["callbacks"]
+    assert isinstance(budget, tnn.TimeBudget)
+    assert budget.seconds == 120
 
 
 def test_the_rate_falls_from_what_is_asked_to_zero(run, monkeypatch):
@@ -235,6 +274,8 @@ def test_the_defaults_are_those_that_the_help_names(run):
         "epochs": 20,
         "batch_size": 32,
         "patience": None,
+        "clip_norm": None,
+        "time_budget": None,
         "plot": None,
         "quiet": False,
         "compile": False,
@@ -243,16 +284,17 @@ def test_the_defaults_are_those_that_the_help_names(run):
     text = re.sub(r"\s+", " ", run("--help")[1])
     named = "0, 128 128, relu, yes, 0.9, 20, 32"
     defaults = [f"(default: {name})" for name in named.split(", ")]
-    rates = "(default: 0.01 for adam, 0.1 for sgd)"
+    rates = "(default: 0.01 for adam, 0.1 for sgd; 0.01 for adamw, 0.001 for others)"
     for default in [*defaults, rates, "adam (the default)", "digits (the default)"]:
         assert default in text
 
 
 def test_the_examples_in_the_help_are_options(run):
-    lines = re.findall(r"^  python -m tinynn ?(.*)$", program.EXAMPLES, re.MULTILINE)
-    assert len(lines) == 3
-    for line in lines:
+    lines = re.findall(r"^  python -m tinynn ?(.*)$", run("--help")[1], re.MULTILINE)
+    assert len(lines) == 3 + 4
+    for line in lines[:3]:
         program.read_options(line.split())
+    assert [line.split()[0] for line in lines[3:]] == list(program.COMMANDS)
 
 
 def test_the_docstring_is_true():
@@ -320,6 +362,9 @@ def test_a_path_that_was_only_tried_leaves_nothing_behind(tmp_path):
         (["--epochs", "2.5"], "--epochs: must be a whole number"),
         (["--batch-size", "-3"], "--batch-size: must be a whole number"),
         (["--patience", "0"], "--patience: must be a whole number"),
+        (["--layers", "10,10"], "is '10,10'; fix: several are written with spaces, 10 10"),
+        (["--clip-norm", "0"], "--clip-norm: must be a number above 0, but is '0'"),
+        (["--time-budget", "5 min"], "--time-budget: must be a time above 0 in seconds, such as"),
         (["--layers", "64", "0"], "--layers: must be a whole number"),
         (["--layers", "64", "iris"], "--layers: must be a whole number"),
         (["--seed", "-1"], "--seed: must be a whole number from 0"),

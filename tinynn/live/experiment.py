@@ -167,7 +167,7 @@ class Experiment:
 
     def _read(self) -> None:
         self._loader = DataLoader(self.X, self.y, self.batch_size, shuffle=True, rng=self.rng)
-        self._batches: Iterator[tuple[Array, Array]] = iter(self._loader)
+        self._batches: Iterator[tuple[Array, ...]] = iter(self._loader)
 
     def step(self, n: int = 1) -> None:
         """Take some steps: forward, backward, update.
