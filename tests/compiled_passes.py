@@ -1,4 +1,4 @@
-"""What the tests of compiled code share: both passes by kernels, and a strict comparison."""
+"""What the tests of compiled code share: what has no kernel, both passes, a strict comparison."""
 
 import math
 
@@ -9,7 +9,41 @@ from tinynn.compiled.jit import HAS_NUMBA, runner
 from tinynn.compiled.network import TARGET_ROOM, X_ROOM, Network, Place
 from tinynn.compiled.program import Program
 
-__all__ = ["TOLERANCE", "assert_close", "compiled_passes", "needs_numba"]
+__all__ = [
+    "LOSSES_WITHOUT",
+    "MODULES_WITHOUT",
+    "OPTIMIZERS_WITHOUT",
+    "TOLERANCE",
+    "assert_close",
+    "compiled_passes",
+    "needs_numba",
+]
+
+# What has no kernel, and why; `tnn.compile` refuses it by name. All else must have one.
+SEQUENCES = "sequences are not compiled yet"
+MODULES_WITHOUT = {
+    "AvgPool1d": SEQUENCES,
+    "Conv1d": SEQUENCES,
+    "Embedding": SEQUENCES,
+    "GRU": SEQUENCES,
+    "GlobalAvgPool1d": SEQUENCES,
+    "LSTM": SEQUENCES,
+    "MaxPool1d": SEQUENCES,
+    "MultiheadAttention": SEQUENCES,
+    "Padded": SEQUENCES,
+    "PositionalEncoding": SEQUENCES,
+    "RNN": SEQUENCES,
+    "TransformerBlock": SEQUENCES,
+    "Transpose": SEQUENCES,
+}
+RARE = "a loss for few networks, which are trained step by step"
+LOSSES_WITHOUT = {
+    "FocalLoss": RARE,
+    "GaussianNLLLoss": RARE,
+    "QuantileLoss": RARE,
+    "TweedieLoss": RARE,
+}
+OPTIMIZERS_WITHOUT: dict[str, str] = {}
 
 needs_numba = pytest.mark.skipif(
     not HAS_NUMBA, reason="Numba is not installed: pip install 'tinynn-numpy[compile]'"

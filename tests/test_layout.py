@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import tinynn
+from tinynn.data import DataLoaderFactory
+from tinynn.schedules import _Schedule
 
 FOLDER = Path(tinynn.__file__).parent
 
@@ -183,6 +185,52 @@ def test_the_flat_face_is_what_the_files_list():
             assert public in home.__all__, f"{value.__module__}.__all__ lacks {public}"
 
 
+# ---- what is added is listed ---------------------------------------------------------------------
+
+# The base class of each kind that CONTRIBUTING.md says how to add, by where users find it.
+KINDS = {
+    "modules": tinynn.Module,
+    "losses": tinynn.Loss,
+    "optimizers": tinynn.Optimizer,
+    "schedules": _Schedule,
+    "data": DataLoaderFactory,
+    "training": tinynn.Callback,
+}
+
+
+def made_of(base, home):
+    """All classes of a folder or file that are made of a base class, at any depth."""
+    for cls in base.__subclasses__():
+        if cls.__module__ == home or cls.__module__.startswith(f"{home}."):
+            yield cls
+        yield from made_of(cls, home)
+
+
+def unlisted(base, home):
+    """What must still be done for each class of a kind to be found by its users."""
+    face = importlib.import_module(home)
+    for info in pkgutil.iter_modules(getattr(face, "__path__", []), f"{home}."):
+        importlib.import_module(info.name)
+    for cls in set(made_of(base, home)):
+        name, file = cls.__name__, sys.modules[cls.__module__]
+        path = f"{cls.__module__.replace('.', '/')}.py"
+        if name.startswith("_") or (name not in face.__all__ and any(made_of(cls, home))):
+            continue  # what others are made of
+        if name not in file.__all__:
+            yield f"{name}: add it to __all__ of {path}, or begin its name with an underscore"
+        elif name not in face.__all__ or getattr(face, name) is not cls:
+            folder = home.replace(".", "/")
+            yield f"{name}, of {path}: import it in {folder}/__init__.py, and add it to __all__"
+        elif home == "tinynn.training" and name not in tinynn.__all__:
+            yield f'{name}, of {path}: add "{name}": "training" to _LATER of tinynn/__init__.py'
+
+
+@pytest.mark.parametrize("home", KINDS)
+def test_what_is_added_is_listed_and_re_exported(home):
+    forgotten = sorted(unlisted(KINDS[home], f"tinynn.{home}"))
+    assert not forgotten, "\n".join(forgotten)
+
+
 # ---- what importing costs ------------------------------------------------------------------------
 
 
@@ -232,6 +280,8 @@ def test_what_is_loaded_later_is_what_type_checkers_see():
             seen |= dict.fromkeys(importlib.import_module(node.module).__all__, home)
         else:
             seen |= {alias.name: alias.name for alias in node.names}
+    forgotten = sorted(set(seen) - set(tinynn._LATER))
+    assert not forgotten, f"add {', '.join(forgotten)} to _LATER of {tinynn.__file__}"
     assert seen == tinynn._LATER
 
 

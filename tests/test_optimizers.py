@@ -56,6 +56,11 @@ def test_every_public_optimizer_is_tested():
         f"add to BUILDERS in {__file__} how to build {sorted(missing)}, and a test of its update "
         "against the paper's, written naively"
     )
+    for name in sorted(public):
+        assert any(test.startswith(f"test_{name.lower()}_is_") for test in globals()), (
+            f"add to {__file__} a test `test_{name.lower()}_is_the_naive_one`: its update against "
+            "the paper's, written naively"
+        )
 
 
 def parameters(seed=0, dtype=np.float64):

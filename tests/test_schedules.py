@@ -21,32 +21,51 @@ from tinynn.schedules import (
     warmup,
 )
 
+# Each public schedule, and some of its rates by their steps, worked by hand.
 EXAMPLES = {
-    "constant": constant(0.1),
-    "cosine": cosine(0.1, 20, 0.01),
-    "exponential": exponential(0.1, 0.9),
-    "one_cycle": one_cycle(0.1, 20),
-    "step": step(0.1, 3, 0.5),
-    "warmup": warmup(cosine(0.1, 20), 5),
+    "constant": (constant(0.1), {0: 0.1, 1: 0.1, 10**6: 0.1}),
+    "cosine": (
+        cosine(1.0, total_steps=4, final_lr=0.2),
+        {0: 1, 1: 0.6 + 0.4 / math.sqrt(2), 2: 0.6, 3: 0.6 - 0.4 / math.sqrt(2), 4: 0.2, 5: 0.2},
+    ),
+    "exponential": (exponential(0.8, 0.5), {0: 0.8, 1: 0.4, 2: 0.2}),
+    # Up during 3/10 of the steps less one, as PyTorch counts, then down to the last one.
+    "one_cycle": (
+        one_cycle(1.0, 10, pct_start=0.3, div_factor=4, final_div_factor=10),
+        {
+            0: 0.25,
+            1: (0.25 + 1) / 2,
+            2: 1.0,
+            6: 0.025 + (1 - 0.025) * (1 + math.cos(math.pi * 4 / 7)) / 2,
+            9: 0.025,
+            10: 0.025,
+            11: 0.025,
+        },
+    ),
+    "step": (step(0.8, step_size=2, gamma=0.5), {0: 0.8, 1: 0.8, 2: 0.4, 3: 0.4, 4: 0.2}),
+    "warmup": (
+        warmup(exponential(0.8, 0.5), warmup_steps=4),
+        {0: 0.2, 1: 0.4, 2: 0.6, 3: 0.8, 4: 0.8, 5: 0.4, 6: 0.2},
+    ),
 }
+every_schedule = pytest.mark.parametrize("name", EXAMPLES)
 
 
 def test_every_public_schedule_has_an_example():
     missing = set(tinynn.schedules.__all__) - set(EXAMPLES)
-    assert not missing, f"add {sorted(missing)} to EXAMPLES in {__file__}, and its formula below"
+    assert not missing, f"add to EXAMPLES in {__file__} rates of {sorted(missing)}, worked by hand"
 
 
-def test_formulas_by_hand():
-    assert [constant(0.1)(t) for t in (0, 1, 10**6)] == [0.1] * 3
-    halved = step(0.8, step_size=2, gamma=0.5)
-    assert [halved(t) for t in range(5)] == [0.8, 0.8, 0.4, 0.4, 0.2]
+@every_schedule
+def test_rates_by_hand(name):
+    schedule, expected = EXAMPLES[name]
+    assert type(schedule).__name__ == name
+    assert len(expected) > 2
+    assert {t: schedule(t) for t in expected} == pytest.approx(expected, rel=1e-14)
+
+
+def test_more_rates_by_hand():
     assert step(1.0, step_size=1)(1) == 0.1
-    assert [exponential(0.8, 0.5)(t) for t in range(3)] == [0.8, 0.4, 0.2]
-    down = cosine(1.0, total_steps=4, final_lr=0.2)
-    expected = [1, 0.6 + 0.4 / math.sqrt(2), 0.6, 0.6 - 0.4 / math.sqrt(2), 0.2, 0.2]
-    assert [down(t) for t in range(6)] == pytest.approx(expected, rel=1e-14)
-    up = warmup(exponential(0.8, 0.5), warmup_steps=4)
-    assert [up(t) for t in range(7)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.4, 0.2])
     assert [warmup(3, 3)(t) for t in range(5)] == [1, 2, 3, 3, 3]
 
 
@@ -57,18 +76,6 @@ def test_warm_up_then_cosine():
     assert rates[10] == pytest.approx(0.5)
     assert rates[15] == rates[16] == 0.0
     assert rates[5:16] == sorted(set(rates[5:16]), reverse=True)
-
-
-def test_one_cycle_by_hand():
-    # 11 steps: up during 3/10 of them less one, as PyTorch counts, then down to the last one.
-    schedule = one_cycle(1.0, 10, pct_start=0.3, div_factor=4, final_div_factor=10)
-    rates = [schedule(t) for t in range(12)]
-    assert rates[0] == pytest.approx(0.25)
-    assert rates[1] == pytest.approx((0.25 + 1) / 2)
-    assert rates[2] == 1.0
-    half_way = 0.025 + (1 - 0.025) * (1 + math.cos(math.pi * 4 / 7)) / 2
-    assert rates[6] == pytest.approx(half_way)
-    assert rates[9] == rates[10] == rates[11] == pytest.approx(0.025)
 
 
 @given(st.integers(2, 30), st.floats(0, 1))
@@ -82,9 +89,9 @@ def test_one_cycle_stays_within_its_bounds_wherever_it_turns(total, part):
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@every_schedule
 def test_schedules_travel_and_show_their_options(name):
-    schedule = EXAMPLES[name]
+    schedule = EXAMPLES[name][0]
     expected = [schedule(t) for t in range(30)]
     typed_again = eval(repr(schedule), vars(tinynn.schedules))
     for twin in (pickle.loads(pickle.dumps(schedule)), copy.deepcopy(schedule), typed_again):
@@ -129,10 +136,10 @@ def test_options_refused(build, message):
         build()
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@every_schedule
 @pytest.mark.parametrize("t", [[], None, "3", 1.5, -1, math.nan, True, np.arange(3)])
 def test_only_a_number_of_steps_has_a_rate(name, t):
-    schedule = EXAMPLES[name]
+    schedule = EXAMPLES[name][0]
     with pytest.raises(OptionError, match=f"{name}: t, the number of steps taken, must be .* 0 or"):
         schedule(t)
     assert schedule(np.int64(3)) == schedule(3)

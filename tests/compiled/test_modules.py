@@ -5,43 +5,24 @@ import copy
 import numpy as np
 import pytest
 from architectures import architectures
-from cases import CASES, WAYS
-from compiled_passes import assert_close, compiled_passes, needs_numba
+from cases import WAYS
+from compiled_passes import MODULES_WITHOUT, assert_close, compiled_passes, needs_numba
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import spaced
 
 import tinynn as tnn
 from tinynn.compiled import Kernel, add_kernel, loops
-from tinynn.compiled.network import not_compilable
 
 pytestmark = needs_numba
-
-# Modules that have no compiled form, and why. What is not listed must have one.
-SEQUENCES = "sequences are not compiled yet"
-NOT_COMPILED = {
-    "AvgPool1d": SEQUENCES,
-    "Conv1d": SEQUENCES,
-    "Embedding": SEQUENCES,
-    "GRU": SEQUENCES,
-    "GlobalAvgPool1d": SEQUENCES,
-    "LSTM": SEQUENCES,
-    "MaxPool1d": SEQUENCES,
-    "MultiheadAttention": SEQUENCES,
-    "Padded": SEQUENCES,
-    "PositionalEncoding": SEQUENCES,
-    "RNN": SEQUENCES,
-    "TransformerBlock": SEQUENCES,
-    "Transpose": SEQUENCES,
-}
 
 
 @pytest.mark.parametrize("case", WAYS, ids=str)
 @settings(max_examples=4)
 @given(data=st.data(), dtype=st.sampled_from([np.float64, np.float32]), training=st.booleans())
 def test_a_module_agrees_with_its_compiled_form(case, data, dtype, training):
-    if case.module in NOT_COMPILED:
-        pytest.skip(NOT_COMPILED[case.module])
+    if case.module in MODULES_WITHOUT:
+        pytest.skip(MODULES_WITHOUT[case.module])
     example = data.draw(case.examples(n_rows=None))
     module = example.build(dtype, training)
     other = copy.deepcopy(module)
@@ -61,7 +42,7 @@ def test_a_module_agrees_with_its_compiled_form(case, data, dtype, training):
 
 
 @settings(max_examples=25)
-@given(architecture=architectures(where=lambda case: case.module not in NOT_COMPILED))
+@given(architecture=architectures(where=lambda case: case.module not in MODULES_WITHOUT))
 def test_whole_networks_agree_with_their_compiled_form(architecture):
     model = architecture.build(np.float64, training=True)
     other = copy.deepcopy(model)
@@ -121,11 +102,3 @@ def test_an_error_of_a_thousandth_is_seen(planted):
                 assert_close(found, expected, way)
         else:
             assert_close(found, expected, way)
-
-
-@settings(max_examples=1)
-@given(data=st.data())
-def test_every_module_is_compiled_or_said_not_to_be(data):
-    first = {cls.__name__: data.draw(cases[0].examples()).rebuild() for cls, cases in CASES.items()}
-    lacking = {name for name, module in first.items() if any(not_compilable(module))}
-    assert lacking == set(NOT_COMPILED)

@@ -56,6 +56,18 @@ FACTORIES = {
     ),
     "WineDataLoaderFactory": tinynn.data.WineDataLoaderFactory,
 }
+# How many rows, of which shape, and how many classes the source of each has, as it says itself.
+SIZES = {
+    "ArrayDataLoaderFactory": (40, (3,), 4),
+    "BreastCancerDataLoaderFactory": (569, (30,), 2),
+    "CSVDataLoaderFactory": (40, (3,), 4),
+    "DiabetesDataLoaderFactory": (442, (10,), None),
+    "DigitsDataLoaderFactory": (1797, (64,), 10),
+    "ImageFolderDataLoaderFactory": (20, (3, 4, 4), 2),
+    "IrisDataLoaderFactory": (150, (4,), 3),
+    "PlaneDataLoaderFactory": (1500, (2,), 2),
+    "WineDataLoaderFactory": (178, (13,), 3),
+}
 every_factory = pytest.mark.parametrize(
     "build",
     [build for build in FACTORIES.values() if build],
@@ -73,6 +85,16 @@ def test_every_public_factory_is_here():
     }
     missing = public - set(FACTORIES)
     assert not missing, f"add to FACTORIES in {__file__} how to build {sorted(missing)}"
+
+
+@pytest.mark.parametrize("name", [name for name in FACTORIES if FACTORIES[name]])
+def test_a_factory_has_all_that_its_source_has(name):
+    assert name in SIZES, (
+        f"add to SIZES in {__file__} how many rows, of which shape, and how many classes the "
+        f"source of {name} has"
+    )
+    data = FACTORIES[name](validation_fraction=0, test_fraction=0)
+    assert (data.train_loader.n_samples, data.feature_shape, data.n_classes) == SIZES[name]
 
 
 def loaders(data):

@@ -5,10 +5,8 @@ test of its own, so that a failure says what broke: its name, the way, and the f
 """
 
 import copy
-import importlib
 import inspect
 import pickle
-import pkgutil
 import warnings
 
 import numpy as np
@@ -54,22 +52,6 @@ def test_a_module_without_a_case_is_told_what_to_add():
     (message,) = without_a_case([Unheard])
     assert "Unheard has no case: add `Unheard: ways(" in message
     assert "tests/cases.py" in message
-
-
-def test_every_module_of_every_file_is_re_exported():
-    forgotten = []
-    for info in pkgutil.iter_modules(modules.__path__):
-        file = importlib.import_module(f"tinynn.modules.{info.name}")
-        for name in file.__all__:
-            value = getattr(file, name)
-            if isinstance(value, type) and issubclass(value, tnn.Module):
-                forgotten += [
-                    f"{name}, of {file.__name__}, is not in {face.__name__}.__all__: import it "
-                    f"there, and add it to the list"
-                    for face in (modules, tnn)
-                    if name not in face.__all__ or getattr(face, name) is not value
-                ]
-    assert not forgotten, "\n".join(forgotten)
 
 
 def test_every_listed_option_exists():

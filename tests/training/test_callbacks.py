@@ -72,8 +72,11 @@ def test_every_public_callback_has_a_case_and_is_exported():
             if home.__name__.startswith("tinynn.") and kind.__name__ in home.__all__:
                 found.add(kind.__name__)
     found.remove("Monitor")  # what two of them are made of
-    assert found == set(CASES), "CASES says how to build every callback in tinynn"
-    assert found <= set(tnn.__all__), "_LATER in tinynn/__init__.py has every callback"
+    missing, idle = sorted(found - set(CASES)), sorted(set(CASES) - found)
+    assert not missing, f"add to CASES in {__file__} how to build {', '.join(missing)}"
+    assert not idle, f"{', '.join(idle)}: in CASES of {__file__}, but no public callback"
+    missing = sorted(found - set(tnn.__all__))
+    assert not missing, f"add {', '.join(missing)} to _LATER of tinynn/__init__.py"
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -86,7 +89,11 @@ def test_a_callback_goes_on_as_if_the_run_had_not_been_killed(name, tmp_path, mo
             model, optimizer, history = run([callback], epochs=n, checkpoint=folder / "checkpoint")
         return callback.state_dict(), model.state_dict(), optimizer.lr, history.to_dict()
 
-    np.testing.assert_equal(ended(tmp_path / "parts", 2, 5), ended(tmp_path / "whole", 5))
+    np.testing.assert_equal(
+        ended(tmp_path / "parts", 2, 5),
+        ended(tmp_path / "whole", 5),
+        f"{name}: state_dict must give, and load_state_dict take, all that it remembers",
+    )
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -97,7 +104,7 @@ def test_a_callback_forgets_an_earlier_run(name, tmp_path, monkeypatch):
     for _ in range(2):
         history = run([callback])[2]
         states.append((callback.state_dict(), history.to_dict()))
-    np.testing.assert_equal(states[0], states[1])
+    np.testing.assert_equal(states[0], states[1], f"{name}: begin must set back what it remembers")
     again = pickle.loads(pickle.dumps(callback))  # it keeps nothing that is open
     np.testing.assert_equal(again.state_dict(), states[1][0])
 
