@@ -59,7 +59,9 @@ html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
 html_baseurl = URLS["Documentation"]
-html_sidebars = {"index": [], "modules": [], "gallery": [], "glossary": []}
+# Pages with nothing below them have no use for a list of it.
+ALONE = ("index", "modules", "gallery", "glossary", "start", "teach", "course", "speed")
+html_sidebars: dict[str, list[str]] = {page: [] for page in (*ALONE, "changelog", "contributing")}
 html_theme_options = {
     "logo": {"text": "tinynn"},
     "navbar_align": "left",
