@@ -1,5 +1,6 @@
 """The README keeps its promises: snippets run, figures come out, links lead somewhere."""
 
+import inspect
 import re
 import runpy
 import tomllib
@@ -9,6 +10,7 @@ import matplotlib as mpl
 import pytest
 
 import tinynn as tnn
+from tinynn.course import exercises
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -78,6 +80,19 @@ def test_links_of_the_readme_lead_somewhere_from_pypi_too():
     assert len(links) > 15
     assert all(link.startswith("https://") for link in links)
     assert URLS["Documentation"] in links
+
+
+def test_what_is_mentioned_in_passing_is_there():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    (listed,) = re.findall(r"^The extras are (.*?)\.$", README, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", listed)) <= set(extras)
+    for name in re.findall(r"`tnn\.(\w+)`", README):
+        assert name in tnn.__all__
+    assert "compile" in inspect.signature(tnn.fit).parameters
+    (count,) = re.findall(r"(\d+)\s+exercises", README)
+    assert len(exercises()) == int(count)
 
 
 # ---- the figures, where they come quickly --------------------------------------------------------
