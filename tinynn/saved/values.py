@@ -16,7 +16,7 @@ from tinynn.core.checks import shown
 from tinynn.core.generators import set_state
 from tinynn.core.types import Array
 from tinynn.errors import CheckpointError
-from tinynn.files.saving import BIT_GENERATORS, DTYPES, built_model, described_model
+from tinynn.files.saving import BIT_GENERATORS, DTYPES, SMALL, built_model, described_model
 from tinynn.modules.base import Module
 from tinynn.training.history import History
 
@@ -202,7 +202,10 @@ class Decoder:
             return array.reshape(shape)
         dtype = np.dtype(_plain(of))
         if dtype.kind == "U":
-            return np.array(items, str).astype(dtype).reshape(shape)
+            texts = np.array(items, str)
+            if texts.size * dtype.itemsize > max(texts.nbytes, SMALL):  # no honest text is so wide
+                raise CheckpointError(f"it is damaged: {of!r:.80} is too wide for its texts")
+            return texts.astype(dtype).reshape(shape)
         return np.array(items, np.int64).view(dtype).reshape(shape)
 
     def generator(self, state: dict[str, Any]) -> np.random.Generator:
