@@ -227,6 +227,24 @@ def test_a_state_carried_on_gives_what_one_long_sequence_gives(kind):
     np.testing.assert_allclose(parts(X), expected, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM])
+def test_evaluation_neither_takes_a_state_nor_leaves_one(kind):
+    def build():
+        body = kind(3, 4, stateful=True, rng=0, dtype=np.float64)
+        return ModuleList([body, Linear(4, 2, rng=0, dtype=np.float64)])
+
+    X, other = spaced((4, 6, 3), 0), spaced((3, 5, 3), 1)  # of another number of rows and positions
+    alone, between = build(), build()
+    alone(X)
+    between(X)
+    found = between.predict(other, batch_size=2)
+    np.testing.assert_allclose(found, between.predict(other), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(found, build().predict(other), rtol=0, atol=1e-15)
+    tnn.evaluate(between, tnn.MSELoss(), [(other, np.zeros((3, 5, 2)))])
+    np.testing.assert_array_equal(between(X), alone(X))  # training goes on from its own state
+    assert not np.array_equal(alone(X), build()(X))
+
+
 def test_what_excludes_each_other():
     with pytest.raises(OptionError, match="stateful and bidirectional exclude each other"):
         LSTM(2, 2, bidirectional=True, stateful=True)
@@ -245,6 +263,24 @@ def test_sequences_that_do_not_fit(kind):
         module(np.zeros((4, 0, 3)))
     with pytest.raises(ShapeError, match="put a Transpose"):
         module(np.zeros((4, 3, 5)))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(Embedding(4, 3), PositionalEncoding(3, 5), RNN(3, 2), GRU(3, 2, last=True), LSTM(3, 2)),
+        *(MultiheadAttention(3, 1), TransformerBlock(3, 1), Padded(LSTM(3, 2))),
+        *(Conv1d(3, 2, 1), tnn.MaxPool1d(1), tnn.AvgPool1d(1), GlobalAvgPool1d()),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_an_empty_sequence_is_refused_where_it_comes_in(module):
+    X = np.zeros((2, 0), int) if isinstance(module, Embedding) else np.zeros((2, 0, 3))
+    if X.ndim == 3 and "1d" in type(module).__name__:
+        X = np.zeros((2, 3, 0))  # channels first
+    place = r"ModuleList\[0\](\.module)? "
+    with pytest.raises(ShapeError, match=rf"^{place}.* takes sequences of at least .* but its inp"):
+        ModuleList([module])(X)
 
 
 def test_dropout_between_layers_repeats_with_its_seed():
