@@ -40,6 +40,16 @@ def test_what_an_answer_writes_runs(name):
         tnn.set_threads(None)  # one of the answers sets it, for all tests that follow
 
 
+def test_the_names_that_are_guessed_most_are_known():
+    assert set(guesses.NAMES) >= {"Sequential", "BatchNorm1d", "BatchNorm2d", "no_grad", "tensor"}
+    for table in (guesses.OF_MODULES, guesses.OF_LOSSES):
+        assert "backward" in table
+    assert {"forward", "zero_grad", "fit"} <= set(guesses.OF_MODULES)
+    assert "swish" in guesses.ACTIVATIONS
+    assert tnn.estimators.NeuralNetClassifier is NeuralNetClassifier
+    assert callable(tnn.plot.plot_history)
+
+
 def test_a_misspelled_name_is_answered_with_the_nearest():
     with pytest.raises(AttributeError, match="did you mean 'Linear'"):
         tnn.Liner  # noqa: B018 - to be looked up
