@@ -127,7 +127,7 @@ _TOKEN = re.compile(
     r"|(?P<lowered>[₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢⱼₖₜ]+)"
     r"|\*\*(?P<power>\w+)"
     r"|(?P<name>[A-Za-zα-ωΑ-Ω][A-Za-z0-9α-ωΑ-Ω]*(?:_[A-Za-z0-9α-ω]+)*)(?P<index>\[[^\[\]]*\])?"
-    r"|(?P<sub>_[A-Za-z0-9]+|_\{[^}]*\})"
+    r"|(?P<sub>_[A-Za-z0-9]+|_\{[^}]*\}|_\([^()]*\))"
     r"|(?P<other>.)",
     re.DOTALL,
 )
@@ -157,7 +157,7 @@ def _token(found: re.Match[str]) -> str:
         inside = f"_{{{_written(index[1:-1])}}}" if index else ""
         return _name(part["name"]) + inside
     if part["sub"]:
-        return f"_{{{_written(part['sub'].lstrip('_').strip('{}'))}}}"
+        return f"_{{{_written(part['sub'].lstrip('_').strip('{}()'))}}}"
     return _SYMBOLS.get(part["other"], part["other"])
 
 
@@ -166,6 +166,10 @@ def _name(name: str) -> str:
     base, *below = name.split("_")
     if name in _FUNCTIONS:
         return rf"\operatorname{{{name}}}"
+    if below and base in _FUNCTIONS:  # such as max_i
+        return rf"\operatorname{{{base}}}_{{{', '.join(below)}}}"
+    if below and re.fullmatch("d[A-Za-z]", base):  # a gradient, such as dW_hh
+        return rf"\mathrm{{d}}{base[1]}_{{{', '.join(map(_name, below))}}}"
     if below and len(base) > 1 and base not in _SPELLED and base not in _LETTERS:
         return r"\mathrm{" + name.replace("_", r"\_") + "}"
     if base in _SPELLED:

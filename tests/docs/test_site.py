@@ -97,6 +97,8 @@ def test_formulas_can_be_typeset(site, name):
         ("y = max(x, 0)", r"y = \operatorname{max}(x, 0)"),
         ("y_i = x_i / Σ_j exp(x_j)", r"y_{i} = x_{i} / \sum _{j} \operatorname{exp}(x_{j})"),
         ("∂L/∂W = deltaᵀ X", r"\frac{\partial L}{\partial W} = \delta ^{\top} X"),
+        ("Σ_(b, n) x[b, n]", r"\sum _{b, n} x_{b, n}"),
+        ("dW_hh = max_i x_i", r"\mathrm{d}W_{\mathrm{hh}} = \operatorname{max}_{i} x_{i}"),
         ("√(v + eps)", r"\sqrt{v + \epsilon }"),
         ("negative_slope · x²", r"\mathrm{negative\_slope} \cdot x^{2}"),
     ],

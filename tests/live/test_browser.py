@@ -85,6 +85,9 @@ def test_the_panel_works_in_a_browser(address):
         changes(lambda: picture.click(position={"x": 150, "y": 120}))
         page.get_by_role("button", name="show me the code").click()
         assert "tnn.ModuleList" in page.locator("pre", has_text="import numpy").first.inner_text()
+        play = page.locator(".widget-play button").first  # and, once it runs, pause
+        changes(play.click)
+        play.click()
         if folder := os.environ.get("TINYNN_SCREENSHOTS"):
             page.screenshot(path=f"{folder}/watch.png")
         browser.close()
