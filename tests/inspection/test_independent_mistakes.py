@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import tinynn as tnn
 
@@ -19,10 +20,7 @@ import independent_networks  # noqa: F401
 from independent_mistakes import EXERCISES
 
 # Found, but not named.
-UNNAMED = {
-    ("rnn", "the recurrent weight with the new state instead of the previous"),
-    ("rnn", "the first state's gradient without the recurrent weight"),
-}
+UNNAMED = {("rnn", "the recurrent weight with the new state instead of the previous")}
 TABLE = [(exercise, mistake) for exercise in EXERCISES.values() for mistake in exercise.mistakes]
 
 FACTS = r"is wrong, worst at|^    .* gives? |^    relative error|^    right: "
@@ -101,7 +99,8 @@ def test_a_right_answer_passes(name):
     assert passed, said
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+# Nothing fits, so all is tried, which takes long.
+@pytest.mark.parametrize("name", list(EXERCISES)[:: 1 if settings().max_examples > 100 else 4])
 def test_numbers_wrong_at_random_get_the_name_of_no_mistake(name):
     exercise = EXERCISES[name]
     passed, said = proof(exercise, at_random(exercise.answer))

@@ -471,7 +471,9 @@ def _operate(
     if tape is not None and tape.injected is not None:
         # The derivative begins in the middle: nothing has to flow in.
         chosen = tape.edit.sites if tape.edit is not None else ()
-        if result.shape == tape.injected.shape and _site(kind, 0) in chosen:
+        site = _site(kind, 0)
+        if result.shape == tape.injected.shape and site in chosen and site not in tape.visits:
+            tape.visits[site] = 1  # in a loop, the first step alone
             return result.real + (1j * _H) * tape.injected
         return result
     if tape is None or not active or result.dtype.kind != "c":
