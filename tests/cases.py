@@ -23,7 +23,8 @@ whole contract (tests/modules/test_contract.py), and with `torch` under parity a
 * Whatever is random needs nothing: the same numbers are drawn again for every comparison. Build it
   with ``rng=None``, or with a seed; and leave out `torch`.
 * ``rows_are_independent=False`` is for what needs a whole batch even in evaluation.
-* ``indices=5`` draws integers from 0 to 4, for what takes indices; or a function of (rng, shape).
+* ``indices=5`` draws integers from 0 to 4, for what takes indices; or a function of (rng, shape),
+  which may return floats where codes stand beside numbers.
 * An axis that is a number, or a letter that `build` is given, is fixed by the module: any other
   length must be refused. ``fixes_axes=False`` is for what fixes something else.
 * `label` tells ways apart that differ in more than options.
@@ -53,6 +54,7 @@ from tinynn.modules import (
     AvgPool1d,
     AvgPool2d,
     BatchNorm,
+    ColumnEmbedding,
     Concat,
     Conv1d,
     Conv2d,
@@ -176,7 +178,8 @@ class Example:
     def X(self, dtype=np.float64):
         """The input."""
         if self.case.indices is not None:
-            return drawn_indices(self.case, self.shape, self.seed)
+            X = drawn_indices(self.case, self.shape, self.seed)
+            return X.astype(dtype) if X.dtype.kind == "f" else X
         return spaced(self.shape, self.seed, self.case.kinks, dtype)
 
     def delta(self, Y):
@@ -253,6 +256,13 @@ def padded(rng, shape):
     for row in indices:
         row[rng.integers(1, len(row) + 1) :] = 0
     return indices
+
+
+def numbers_and_codes(rng, shape):
+    """Numbers, and codes of 3 and of 5 categories in the columns 1 and 2."""
+    X = rng.normal(size=shape)
+    X[..., 1], X[..., 2] = rng.integers(3, size=shape[:-1]), rng.integers(5, size=shape[:-1])
+    return X
 
 
 def states_of(kind, last, bias=True, **options):
@@ -425,6 +435,15 @@ CASES = {
             torch=lambda nn, D: nn.Embedding(5, D),
         ),
         *ways(lambda D, **o: Embedding(5, D, **o), "N T", indices=5, padding_idx=[0, -1]),
+    ],
+    ColumnEmbedding: [
+        *ways(
+            lambda: ColumnEmbedding(4, {1: (3, 2), 2: (5, 3)}),
+            *("N 4", "N T 4"),
+            indices=numbers_and_codes,
+        ),
+        *ways(lambda: ColumnEmbedding(2, {0: (3, 1), 1: (3, 2)}), "N 2", indices=3, label="codes"),
+        *ways(lambda D: ColumnEmbedding(D, {}), "N D", label="numbers"),
     ],
     PositionalEncoding: [
         *ways(lambda D, **o: PositionalEncoding(D, 7, **o), "N T D", learned=[False, True]),

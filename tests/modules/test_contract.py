@@ -140,7 +140,7 @@ def test_gradients_are_the_complex_step_derivatives(example, training):
     _, *by_input, by_parameter = example.gradients(copy.deepcopy(module), X, delta)
     gradients = {None: by_input[0], **by_parameter}
     assert gradients.keys() == values.keys()
-    if example.case.indices is not None:
+    if X.dtype.kind in "iu":
         values.pop(None)  # which are no numbers that could be varied
         assert not gradients[None].any()
 
@@ -319,7 +319,7 @@ def test_memory_order_does_not_matter(example, training):
 @contract(max_examples=2)
 def test_integers_bools_and_lists_are_taken_as_numbers(example, training):
     if example.case.indices is not None:
-        module, X = example.build(training=training), example.X()
+        module, X = example.build(training=training), np.floor(np.abs(example.X()))
         for same in (X.astype(np.int8), X.astype(np.uint16), X.tolist()):
             assert_near(example.outcome(module, same), example.outcome(module, X), tolerance=0)
         return

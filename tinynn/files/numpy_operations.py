@@ -96,8 +96,8 @@ def divide_by_size(X: Array, n_last: int, eps: float | None) -> Array:
 
 
 def embedding(X: Array, weight: Array) -> Array:
-    """Return the row of a table for each index."""
-    return weight[X]
+    """Return the row of a table for each index, which may come as a float."""
+    return weight[X.astype(np.intp)]
 
 
 def backwards(X: Array) -> Array:

@@ -28,6 +28,7 @@ from tinynn.modules import (
     AvgPool1d,
     AvgPool2d,
     BatchNorm,
+    ColumnEmbedding,
     Concat,
     Conv1d,
     Conv2d,
@@ -418,6 +419,20 @@ def _embedding(graph: Graph, module: Embedding, X: str, shape: Shape) -> str:
     return graph.node("Gather", graph.constant("weight", weight), X)
 
 
+def _column_embedding(graph: Graph, module: ColumnEmbedding, X: str, shape: Shape) -> str:
+    parts = []
+    if module._numeric:
+        numeric = graph.constant("numeric", module._numeric, np.int64)
+        parts.append(graph.node("Gather", X, numeric, axis=len(shape)))
+    last_axis = graph.constant("last_axis", [len(shape)], np.int64)
+    for i, (column, weight) in enumerate(zip(module.columns, module.weight, strict=True)):
+        place = graph.constant(f"column.{i}", [column], np.int64)
+        values = graph.node("Squeeze", graph.node("Gather", X, place, axis=len(shape)), last_axis)
+        codes = graph.node("Cast", values, to=_INT64)
+        parts.append(graph.node("Gather", graph.constant(f"weight.{i}", weight.data), codes))
+    return graph.node("Concat", *parts, axis=len(shape))
+
+
 def _positional_encoding(graph: Graph, module: PositionalEncoding, X: str, shape: Shape) -> str:
     table = module._table if module.weight is None else module.weight.data
     assert table is not None
@@ -628,6 +643,7 @@ FORMS: dict[type[Module], Form] = {
     GroupNorm: _group_norm,
     InstanceNorm: _group_norm,
     RMSNorm: _rms_norm,
+    ColumnEmbedding: _column_embedding,
     Embedding: _embedding,
     PositionalEncoding: _positional_encoding,
     RNN: _recurrence,

@@ -27,6 +27,7 @@ from tinynn.modules import (
     AvgPool1d,
     AvgPool2d,
     BatchNorm,
+    ColumnEmbedding,
     Concat,
     Conv1d,
     Conv2d,
@@ -368,6 +369,29 @@ def _embedding(steps: Program, module: Embedding, x: int) -> int:
     return steps.do("embedding", x, shape=module.output_shape(steps.shapes[x]), weight=weight)
 
 
+def _column_embedding(steps: Program, module: ColumnEmbedding, x: int) -> int:
+    leading, eye = steps.shapes[x][:-1], np.eye(module.in_features)
+    parts = []
+    if module._numeric:  # rows of ones and zeros, whose product with a row selects its columns
+        shape = (*leading, len(module._numeric))
+        parts.append(steps.do("linear", x, shape=shape, weight=eye[module._numeric], bias=None))
+    for column, weight in zip(module.columns, module.weight, strict=True):
+        codes = steps.do("linear", x, shape=(*leading, 1), weight=eye[[column]], bias=None)
+        shape = (*leading, weight.shape[1])
+        parts.append(
+            steps.do(
+                "embedding",
+                steps.do("reshape", codes, shape=leading),
+                shape=shape,
+                weight=weight.data,
+            )
+        )
+    if len(parts) == 1:
+        return parts[0]
+    width = sum(steps.shapes[part][-1] for part in parts)
+    return steps.do("concat", *parts, shape=(*leading, width), axis=len(leading))
+
+
 def _positional_encoding(steps: Program, module: PositionalEncoding, x: int) -> int:
     table = module._table if module.weight is None else module.weight.data
     assert table is not None
@@ -536,6 +560,7 @@ FORMS: dict[type[Module], Form] = {
     MaxPool1d: _max_pool1d,
     AvgPool1d: _avg_pool1d,
     GlobalAvgPool1d: _global_avg_pool1d,
+    ColumnEmbedding: _column_embedding,
     Embedding: _embedding,
     PositionalEncoding: _positional_encoding,
     RNN: _recurrence,

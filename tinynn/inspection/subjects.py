@@ -21,6 +21,7 @@ from tinynn.inspection.derivatives import spaced_values
 from tinynn.inspection.gradient_report import GradientEntry
 from tinynn.inspection.watched import WatchedParameter
 from tinynn.modules.base import Module
+from tinynn.modules.containers import ModuleList
 from tinynn.modules.places import owner
 from tinynn.parameter import Parameter
 from tinynn.random import as_generator
@@ -220,6 +221,10 @@ class ModuleSubject(Subject):
                 parameter.__class__ = WatchedParameter
         self.memory = _Memory(self.module)
         self.loss: LossSubject | None = None
+        first = self.module
+        while isinstance(first, ModuleList) and len(first):
+            first = first[0]
+        self.code_columns = list(first._code_columns)  # of the input, which are no numbers to vary
 
     def forward(self, **inputs: Array) -> Any:
         """Run the forward pass from the state that it started in."""
@@ -248,6 +253,9 @@ class ModuleSubject(Subject):
                     data = parameter.data.astype(values.dtype, order="K")
                     stack.enter_context(parameter.substituted(data))
             inputs = self._inputs_with(name, values)
+            if name in inputs and self.code_columns:
+                inputs[name] = values.copy()
+                inputs[name][..., self.code_columns] = self.inputs[name][..., self.code_columns]
             if unchecked:
                 self.memory.restore()
                 Y = self.forward_function()(self.module, *inputs.values())

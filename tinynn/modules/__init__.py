@@ -22,7 +22,7 @@ from tinynn.modules.composition import Concat, Parallel, Residual
 from tinynn.modules.containers import ModuleList
 from tinynn.modules.convolution import Conv2d
 from tinynn.modules.convolution1d import AvgPool1d, Conv1d, GlobalAvgPool1d, MaxPool1d
-from tinynn.modules.embedding import Embedding, PositionalEncoding
+from tinynn.modules.embedding import ColumnEmbedding, Embedding, PositionalEncoding
 from tinynn.modules.linear import Linear
 from tinynn.modules.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from tinynn.modules.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
@@ -42,6 +42,7 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm",
+    "ColumnEmbedding",
     "Concat",
     "Conv1d",
     "Conv2d",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -80,6 +80,10 @@ class Module(Modes, Inputs):
     # Whether the input is indices, such as those of an embedding. Integers then stay as they are,
     # and `backpropagate` returns zeros, as no derivative is with respect to an index.
     _takes_indices: bool = False
+
+    # The columns of the input, along its last axis, that hold codes in place of numbers: there is
+    # no derivative with respect to these either.
+    _code_columns: Sequence[int] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

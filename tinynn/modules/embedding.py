@@ -1,14 +1,15 @@
-"""Embeddings: vectors for tokens, and for their positions."""
+"""Embeddings: vectors for tokens, for their positions, and for the categories in a table."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinynn.core.checks import check_dtype, check_flag, check_integer
+from tinynn.core.checks import check_dtype, check_flag, check_integer, shown
 from tinynn.core.primitives import sums_by_index
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError
@@ -19,7 +20,7 @@ from tinynn.modules.shapes import Shape
 from tinynn.parameter import Parameter
 from tinynn.random import RNG, as_generator
 
-__all__ = ["Embedding", "PositionalEncoding"]
+__all__ = ["ColumnEmbedding", "Embedding", "PositionalEncoding"]
 
 
 class Embedding(Module):
@@ -151,6 +152,151 @@ class Embedding(Module):
     def output_shape(self, input_shape: Shape) -> Shape:
         leading = (...,) if ... in input_shape else input_shape
         return (*leading, self.embedding_dim)
+
+
+class ColumnEmbedding(Module):
+    """Replace codes of categories by learned vectors: ``Y = [X_numbers, W₀[X_c], W₁[X_d], …]``.
+
+    Rows of a table mix numbers and categories. A column of categories holds codes, the whole
+    numbers 0, 1, …, and each code selects a vector of a table of its own. Numeric columns come
+    first, in their order, and then the vectors, in the order of their columns.
+
+    Backward: with ``delta = [δ_numbers, δ₀, δ₁, …]``, ``dW_i[k] = Σ_{n: code k} δ_i[n]``, the sum
+    over the rows with that code. The derivative with respect to numeric columns is ``δ_numbers``;
+    with respect to a code there is none, and `backpropagate` returns zeros.
+
+    Parameters
+    ----------
+    in_features : int
+        The number of columns.
+    columns : dict of int to tuple of two int
+        For each column of categories (K, D): how many codes there are, and how long a vector is.
+    init : str or callable, default "normal"
+        How the tables start: a name in `tinynn.initializers`, or a function of (shape, rng).
+    rng : numpy.random.Generator, int or None, default None
+        What the tables are drawn from; None draws from the library's generator.
+    dtype : dtype_like, default numpy.float32
+        Of the tables.
+
+    Attributes
+    ----------
+    weight : list of Parameter, each of shape (K, D)
+        W₀, W₁, …, in the order of their columns.
+
+    Raises
+    ------
+    ShapeError
+        For rows of another number of columns.
+    DataError
+        For a code that is no whole number, or is not in its table.
+
+    References
+    ----------
+    Guo, Berkhahn: Entity embeddings of categorical variables, 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinynn import ColumnEmbedding
+    >>> module = ColumnEmbedding(2, {0: (3, 2)})
+    >>> module.weight[0].data = [[0, 1], [10, 11], [20, 21]]
+    >>> module(np.array([[2.0, 0.5], [0.0, -0.5]]))
+    array([[ 0.5, 20. , 21. ],
+           [-0.5,  0. ,  1. ]])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        columns: Mapping[int, tuple[int, int]],
+        *,
+        init: str | Initializer = "normal",
+        rng: RNG = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        name = "ColumnEmbedding"
+        self.in_features = check_integer(name, "in_features", in_features, minimum=1)
+        self.columns = _checked_columns(columns, self.in_features)
+        self.init = init
+        get_initializer(init)
+        self._dtype = check_dtype(name, dtype)
+        self._code_columns = list(self.columns)
+        self._numeric = [d for d in range(self.in_features) if d not in self.columns]
+        rng = as_generator(rng)
+        self.weight = [
+            Parameter(initial(init, shape, rng, self._dtype)) for shape in self.columns.values()
+        ]
+
+    def __call__(self, X: Array) -> Array:
+        if X.ndim < 2 or X.shape[-1] != self.in_features:
+            self._check_input(X)
+        codes = [self._codes(X, column, K) for column, (K, _) in self.columns.items()]
+        self._saved = X.shape, codes
+        vectors = [W.data.take(code, axis=0) for W, code in zip(self.weight, codes, strict=True)]
+        return np.concatenate([X[..., self._numeric], *vectors], axis=-1)
+
+    def backpropagate(self, delta: Array, input_gradient: bool = True) -> Any:
+        # Y[n] = [X_numbers[n], W_0[k_0[n]], …], so δ falls apart into what belongs to the numbers,
+        # which is ∂L/∂X there, and to each table: ∂L/∂W_i[k, d] = Σ_{n: k_i[n] = k} δ_i[n, d].
+        shape, codes = self._saved
+        end = len(self._numeric)
+        gradient = np.zeros(shape, delta.dtype)
+        gradient[..., self._numeric] = delta[..., :end]
+        for W, code in zip(self.weight, codes, strict=True):
+            K, D = W.shape
+            start, end = end, end + D
+            rows = delta[..., start:end].reshape(code.size, D)
+            W.accumulate(sums_by_index(code.ravel(), rows, K))
+        return gradient if input_gradient else None
+
+    def _codes(self, X: Array, column: int, K: int) -> Array:
+        """Return a column as indices, or raise a DataError that names the first wrong row."""
+        values = X[..., column].real  # a derivative with respect to a code there is none
+        codes = values.astype(np.intp) if np.isfinite(values).all() else np.full(values.shape, -1)
+        wrong = (codes != values) | (codes < 0) | (codes >= K)
+        if wrong.any():
+            row = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise DataError(
+                f"{self!r} takes whole numbers from 0 to {K - 1} in column {column}, but row "
+                f"{row[0]} has {values[row]}; fix: encode the categories as when the table was "
+                "made, with a code of its own for what is new or missing"
+            )
+        return codes
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        self._check_features(self.in_features, input_shape)
+        leading = (...,) if ... in input_shape else input_shape[:-1]
+        return (*leading, len(self._numeric) + sum(D for _, D in self.columns.values()))
+
+    def _input_shape(self) -> Shape:
+        return (self.in_features,)
+
+
+def _checked_columns(
+    columns: Mapping[int, tuple[int, int]], in_features: int
+) -> dict[int, tuple[int, int]]:
+    """Return the columns of categories in their order, or raise an OptionError."""
+    where = "ColumnEmbedding"
+    if not isinstance(columns, Mapping):
+        raise OptionError(
+            f"{where}: columns must be a dict from columns to (number of codes, length of a "
+            f"vector), such as {{0: (3, 2)}}, but is {shown(columns)}"
+        )
+    found: dict[int, tuple[int, int]] = {}
+    for column, sizes in columns.items():
+        if check_integer(where, "columns", column, minimum=0) >= in_features:
+            raise OptionError(
+                f"{where}: columns names column {column}, but rows have {in_features} columns, "
+                f"from 0 to {in_features - 1}"
+            )
+        if not isinstance(sizes, tuple | list) or len(sizes) != 2:
+            raise OptionError(
+                f"{where}: columns[{column}] must be two numbers, of codes and of the length of a "
+                f"vector, but is {shown(sizes)}"
+            )
+        K, D = (check_integer(where, f"columns[{column}]", n, minimum=1) for n in sizes)
+        found[int(column)] = (K, D)
+    return dict(sorted(found.items()))
 
 
 class PositionalEncoding(Module):
