@@ -438,12 +438,12 @@ CASES = {
     ],
     ColumnEmbedding: [
         *ways(
-            lambda: ColumnEmbedding(4, {1: (3, 2), 2: (5, 3)}),
+            lambda: ColumnEmbedding(4, [1, 2], [3, 5], [2, 3]),
             *("N 4", "N T 4"),
             indices=numbers_and_codes,
         ),
-        *ways(lambda: ColumnEmbedding(2, {0: (3, 1), 1: (3, 2)}), "N 2", indices=3, label="codes"),
-        *ways(lambda D: ColumnEmbedding(D, {}), "N D", label="numbers"),
+        *ways(lambda: ColumnEmbedding(2, [0, 1], [3, 3], [1, 2]), "N 2", indices=3, label="codes"),
+        *ways(lambda D: ColumnEmbedding(D, [], [], []), "N D", label="numbers"),
     ],
     PositionalEncoding: [
         *ways(lambda D, **o: PositionalEncoding(D, 7, **o), "N T D", learned=[False, True]),

@@ -428,7 +428,7 @@ def _column_embedding(graph: Graph, module: ColumnEmbedding, X: str, shape: Shap
     for i, (column, weight) in enumerate(zip(module.columns, module.weight, strict=True)):
         place = graph.constant(f"column.{i}", [column], np.int64)
         values = graph.node("Squeeze", graph.node("Gather", X, place, axis=len(shape)), last_axis)
-        codes = graph.node("Cast", values, to=_INT64)
+        codes = graph.node("Cast", values, to=INT64)
         parts.append(graph.node("Gather", graph.constant(f"weight.{i}", weight.data), codes))
     return graph.node("Concat", *parts, axis=len(shape))
 

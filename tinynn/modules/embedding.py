@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -169,8 +170,12 @@ class ColumnEmbedding(Module):
     ----------
     in_features : int
         The number of columns.
-    columns : dict of int to tuple of two int
-        For each column of categories (K, D): how many codes there are, and how long a vector is.
+    columns : sequence of int
+        Which of them hold categories, in rising order.
+    num_embeddings : sequence of int
+        K for each of these columns, the number of vectors: codes go from 0 to K − 1.
+    embedding_dim : sequence of int
+        D for each of them, the length of a vector.
     init : str or callable, default "normal"
         How the tables start: a name in `tinynn.initializers`, or a function of (shape, rng).
     rng : numpy.random.Generator, int or None, default None
@@ -198,7 +203,7 @@ class ColumnEmbedding(Module):
     --------
     >>> import numpy as np
     >>> from tinynn import ColumnEmbedding
-    >>> module = ColumnEmbedding(2, {0: (3, 2)})
+    >>> module = ColumnEmbedding(2, columns=[0], num_embeddings=[3], embedding_dim=[2])
     >>> module.weight[0].data = [[0, 1], [10, 11], [20, 21]]
     >>> module(np.array([[2.0, 0.5], [0.0, -0.5]]))
     array([[ 0.5, 20. , 21. ],
@@ -208,7 +213,9 @@ class ColumnEmbedding(Module):
     def __init__(
         self,
         in_features: int,
-        columns: Mapping[int, tuple[int, int]],
+        columns: Sequence[int],
+        num_embeddings: Sequence[int],
+        embedding_dim: Sequence[int],
         *,
         init: str | Initializer = "normal",
         rng: RNG = None,
@@ -216,21 +223,36 @@ class ColumnEmbedding(Module):
     ) -> None:
         name = "ColumnEmbedding"
         self.in_features = check_integer(name, "in_features", in_features, minimum=1)
-        self.columns = _checked_columns(columns, self.in_features)
+        self.columns = _integers("columns", columns, minimum=0)
+        self.num_embeddings = _integers("num_embeddings", num_embeddings, minimum=1)
+        self.embedding_dim = _integers("embedding_dim", embedding_dim, minimum=1)
+        rising = [-1, *self.columns, self.in_features]
+        if any(i >= j for i, j in itertools.pairwise(rising)):
+            raise OptionError(
+                f"{name}: columns must be columns of {self.in_features}, from 0 to "
+                f"{self.in_features - 1}, each once and in rising order, but is {self.columns}"
+            )
+        sizes = list(zip(self.num_embeddings, self.embedding_dim, strict=False))
+        if {len(self.num_embeddings), len(self.embedding_dim)} != {len(self.columns)}:
+            raise OptionError(
+                f"{name}: num_embeddings and embedding_dim must have one number for each of the "
+                f"columns {self.columns}, but are {self.num_embeddings} and {self.embedding_dim}"
+            )
         self.init = init
         get_initializer(init)
         self._dtype = check_dtype(name, dtype)
-        self._code_columns = list(self.columns)
+        self._code_columns = self.columns
         self._numeric = [d for d in range(self.in_features) if d not in self.columns]
         rng = as_generator(rng)
-        self.weight = [
-            Parameter(initial(init, shape, rng, self._dtype)) for shape in self.columns.values()
-        ]
+        self.weight = [Parameter(initial(init, (K, D), rng, self._dtype)) for K, D in sizes]
 
     def __call__(self, X: Array) -> Array:
         if X.ndim < 2 or X.shape[-1] != self.in_features:
             self._check_input(X)
-        codes = [self._codes(X, column, K) for column, (K, _) in self.columns.items()]
+        codes = [
+            self._codes(X, column, K)
+            for column, K in zip(self.columns, self.num_embeddings, strict=True)
+        ]
         self._saved = X.shape, codes
         vectors = [W.data.take(code, axis=0) for W, code in zip(self.weight, codes, strict=True)]
         return np.concatenate([X[..., self._numeric], *vectors], axis=-1)
@@ -252,8 +274,7 @@ class ColumnEmbedding(Module):
     def _codes(self, X: Array, column: int, K: int) -> Array:
         """Return a column as indices, or raise a DataError that names the first wrong row."""
         values = X[..., column].real  # a derivative with respect to a code there is none
-        codes = values.astype(np.intp) if np.isfinite(values).all() else np.full(values.shape, -1)
-        wrong = (codes != values) | (codes < 0) | (codes >= K)
+        wrong = ~((values >= 0) & (values < K) & (np.floor(values) == values))
         if wrong.any():
             row = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise DataError(
@@ -261,42 +282,24 @@ class ColumnEmbedding(Module):
                 f"{row[0]} has {values[row]}; fix: encode the categories as when the table was "
                 "made, with a code of its own for what is new or missing"
             )
-        return codes
+        return values.astype(np.intp)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         self._check_features(self.in_features, input_shape)
         leading = (...,) if ... in input_shape else input_shape[:-1]
-        return (*leading, len(self._numeric) + sum(D for _, D in self.columns.values()))
+        return (*leading, len(self._numeric) + sum(self.embedding_dim))
 
     def _input_shape(self) -> Shape:
         return (self.in_features,)
 
 
-def _checked_columns(
-    columns: Mapping[int, tuple[int, int]], in_features: int
-) -> dict[int, tuple[int, int]]:
-    """Return the columns of categories in their order, or raise an OptionError."""
-    where = "ColumnEmbedding"
-    if not isinstance(columns, Mapping):
+def _integers(name: str, values: Sequence[int], minimum: int) -> list[int]:
+    """Return an option of `ColumnEmbedding` as a list of integers, or raise an OptionError."""
+    if not isinstance(values, list | tuple | np.ndarray):
         raise OptionError(
-            f"{where}: columns must be a dict from columns to (number of codes, length of a "
-            f"vector), such as {{0: (3, 2)}}, but is {shown(columns)}"
+            f"ColumnEmbedding: {name} must be a list of integers, but is {shown(values)}"
         )
-    found: dict[int, tuple[int, int]] = {}
-    for column, sizes in columns.items():
-        if check_integer(where, "columns", column, minimum=0) >= in_features:
-            raise OptionError(
-                f"{where}: columns names column {column}, but rows have {in_features} columns, "
-                f"from 0 to {in_features - 1}"
-            )
-        if not isinstance(sizes, tuple | list) or len(sizes) != 2:
-            raise OptionError(
-                f"{where}: columns[{column}] must be two numbers, of codes and of the length of a "
-                f"vector, but is {shown(sizes)}"
-            )
-        K, D = (check_integer(where, f"columns[{column}]", n, minimum=1) for n in sizes)
-        found[int(column)] = (K, D)
-    return dict(sorted(found.items()))
+    return [check_integer("ColumnEmbedding", name, n, minimum=minimum) for n in values]
 
 
 class PositionalEncoding(Module):
