@@ -52,6 +52,7 @@ SHARED = [
     {"model": template(tnn.ReLU())},
     {"model": template(tnn.BatchNorm(dtype=np.float64), tnn.SiLU())},
     {"learning_rate_init": tnn.schedules.cosine(0.02, 200)},
+    {"categorical_features": [], "hidden_layer_sizes": (20,)},
     {"learning_rate_multipliers": {"0": 0.5, "*.bias": 2.0}},
 ]
 SGD = [

@@ -15,14 +15,14 @@ from sklearn.base import RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
-from sklearn.utils import gen_batches
+from sklearn.utils import check_array, check_X_y, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tinynn.core.checks import check_integer
 from tinynn.core.printing import say
 from tinynn.core.types import Array
 from tinynn.errors import DataError, DivergedError, OptionError
-from tinynn.estimators import convergence
+from tinynn.estimators import categories, convergence
 from tinynn.estimators.batches import AT_ONCE, Batches, checked_weights, counting, dense
 from tinynn.estimators.explanations import (
     checked_baseline,
@@ -39,6 +39,7 @@ from tinynn.estimators.network import (
     build,
     has_batch_statistics,
     linear_layers,
+    weights_of_layers,
 )
 from tinynn.estimators.options import check_options, check_unchanged
 from tinynn.estimators.settings import Settings
@@ -379,20 +380,30 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
         whole: bool = False,
     ) -> tuple[Any, Any, Any]:
         """Return features in a dtype, targets as they came, and these as indices or numbers."""
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=dtype,
-            order="C",
-            multi_output=True,
-            y_numeric=isinstance(self, RegressorMixin),
-            allow_nd=self.model is not None,
-        )
+        if reset:
+            self.is_categorical_ = None
+        checks = {"dtype": dtype, "order": "C", "multi_output": True}
+        checks["y_numeric"] = isinstance(self, RegressorMixin)
+        if (self.categorical_features if reset else self.is_categorical_) is not None:
+            X, y = check_X_y(self._with_codes(X, reset), y, estimator=self, **checks)
+        else:
+            checks["allow_nd"] = self.model is not None
+            X, y = validate_data(self, X, y, reset=reset, accept_sparse="csr", **checks)
         X = X if sparse.issparse(X) else np.asarray(X)
         return X, y, self._encoded(y, X.dtype, classes, reset, whole)
+
+    def _with_codes(self, X: Any, reset: bool = False) -> Array:
+        """Return features as numbers, with codes in place of categories; `reset` learns which."""
+        name = type(self).__name__
+        X = categories.as_table(name, X)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        if reset:
+            names, n = getattr(self, "feature_names_in_", None), self.n_features_in_
+            option = self.categorical_features
+            self.is_categorical_ = categories.is_categorical(name, option, X, names, n)
+            self.categories_ = categories.learned(name, X, self.is_categorical_)
+        assert self.is_categorical_ is not None
+        return categories.encoded(name, X, self.is_categorical_, self.categories_)
 
     def _weighted(self, targets: Any, sample_weight: ArrayLike | None) -> tuple[Array, Any]:
         """Return the rows that count at all, and the weights of all rows where they differ."""
@@ -462,6 +473,7 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
         # Validated rows have lost the names of their features, so a scorer would be warned of it.
         fitted = copy.copy(self)
         fitted.__dict__.pop("feature_names_in_", None)
+        fitted.is_categorical_ = None  # they are codes already
         scorer = check_scoring(fitted, self.scoring)
 
         def scored() -> float:
@@ -522,7 +534,7 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
         )
         self._built_of = {option: getattr(self, option) for option in (*BUILT_OF, "loss")}
         self._set_outputs(int(self.model_.output_shape(shape)[0]))  # type: ignore[arg-type]  # known
-        layers = [p for p in self.model_.parameters() if len(p.shape) > 1]
+        layers = weights_of_layers(self.model_)
         self.n_layers_ = len(layers) + 1
         for attribute in ("coefs_", "intercepts_"):
             assigned = self.__dict__.pop(f"_assigned_{attribute}", None)
@@ -579,6 +591,8 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
     def _features(self, X: Any) -> Any:
         """Return features as the network takes them."""
         check_is_fitted(self)
+        if self.is_categorical_ is not None:
+            return check_array(self._with_codes(X), dtype=self.model_.dtype)
         X = validate_data(
             self,
             X,
@@ -643,7 +657,7 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.categorical_features is None
         return tags
 
 

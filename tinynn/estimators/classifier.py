@@ -126,6 +126,13 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         By what the learning rate of some layers is multiplied; 0 freezes them. A key is the name of
         a module of the network, such as "0", with all its parameters, or a pattern of the names
         that ``model_.named_parameters()`` gives, such as ``"*.bias"``; the first that fits applies.
+    categorical_features : array_like of bool, int or str, "from_dtype" or None, default None
+        Which columns hold categories, as in HistGradientBoostingClassifier: names of columns,
+        numbers or a mask; "from_dtype" takes those of a data frame whose dtype is categorical. Each
+        category gets a vector that is learned, and stands beside the numeric columns. What is
+        missing, or was not there in `fit`, gets a vector of its own, which begins at zero.
+    embedding_dim : int or None, default None
+        The length of these vectors; None takes about ``1.6 n ** 0.56`` for n categories.
     checkpoint : path_like, optional
         A file that `fit` writes after every epoch, and resumes if it exists: start a killed script
         again as it is, and it ends as if it had not been killed, to the last bit. The file belongs
@@ -164,6 +171,11 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
         Layers of the network, its input included, and numbers that it gives for a row.
     out_activation_ : str
         "softmax" or "logistic".
+    is_categorical_ : ndarray of bool or None
+        Which columns hold categories; None without `categorical_features`.
+    categories_ : list of ndarray
+        The categories of each such column, in the order of their vectors; only with
+        `categorical_features`. Vector 0 is for what is none of them.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str

@@ -17,6 +17,7 @@ from tinynn.modules import (
     GELU,
     SELU,
     BatchNorm,
+    ColumnEmbedding,
     Dropout,
     LeakyReLU,
     Linear,
@@ -30,6 +31,7 @@ from tinynn.modules import (
     Softplus,
     Tanh,
 )
+from tinynn.parameter import Parameter
 
 __all__: list[str] = []  # nothing here is for users
 
@@ -48,7 +50,8 @@ ACTIVATIONS: dict[str, Callable[[], Module] | None] = {
 }
 
 # Options of which a network is made: a network that is trained further cannot follow a change.
-BUILT_OF = ("hidden_layer_sizes", "activation", "model", "batch_norm", "dropout")
+LAYERS_OF = ("hidden_layer_sizes", "activation", "batch_norm", "dropout")
+BUILT_OF = (*LAYERS_OF, "model", "categorical_features", "embedding_dim")
 
 
 def build(
@@ -69,14 +72,21 @@ def build(
     must give one of the `allowed` numbers of outputs, and no probabilities where the loss takes
     scores.
     """
+    tables = _tables(estimator, dtype, rng)
     if estimator.model is None:
-        return _layers(estimator, shape[0], n_outputs, dtype, draws)
+        width = shape[0] if tables is None else tables.out_features
+        layers = _layers(estimator, width, n_outputs, dtype, draws)
+        if tables is not None:
+            layers.insert(0, tables)
+        return layers
     template = copy.deepcopy(estimator.model)
     for _, module in template.named_modules():
         for name, value in vars(module).items():
             if isinstance(value, np.random.Generator):
                 setattr(module, name, rng)
     model = template if isinstance(template, ModuleList) else ModuleList([template])
+    if tables is not None:
+        model.insert(0, tables)
     model._infer(shape)
     given = model.output_shape(shape)
     last = [module for _, module in model._leaves()][-1:]
@@ -127,6 +137,31 @@ def _layers(
     return layers
 
 
+def _tables(
+    estimator: Settings, dtype: np.dtype[Any], rng: np.random.Generator
+) -> ColumnEmbedding | None:
+    """Return the tables of vectors for columns of categories, or None if there are none.
+
+    Row 0 of each is for what is missing or new, and begins at zero: it says nothing until rows
+    without a category have taught it.
+    """
+    if estimator.is_categorical_ is None or not estimator.is_categorical_.any():
+        return None
+    columns = np.flatnonzero(estimator.is_categorical_).tolist()
+    sizes = [1 + len(known) for known in estimator.categories_]
+    lengths = [estimator.embedding_dim or length_of_vector(K - 1) for K in sizes]
+    n = len(estimator.is_categorical_)
+    tables = ColumnEmbedding(n, columns, sizes, lengths, rng=rng, dtype=dtype)
+    for weight in tables.weight:
+        weight.data[0] = 0
+    return tables
+
+
+def length_of_vector(n_categories: int) -> int:
+    """Return the length of a vector for so many categories, by the usual rule of thumb."""
+    return max(1, min(100, round(1.6 * n_categories**0.56)))  # Howard and Gugger, fastai, 2020
+
+
 def _linear(
     n: int, size: int, factor: float, dtype: np.dtype[Any], draws: np.random.RandomState
 ) -> Linear:
@@ -167,12 +202,19 @@ class Views(list[Any]):
         copy_into(self[index], value)
 
 
+def weights_of_layers(model: Module) -> list[Parameter]:
+    """Return the parameters of two axes or more, without the tables of categories."""
+    modules = [module for _, module in model.named_modules()]
+    tables = {id(W) for m in modules if isinstance(m, ColumnEmbedding) for W in m.weight}
+    return [p for p in model.parameters() if len(p.shape) > 1 and id(p) not in tables]
+
+
 def linear_layers(model: Module, attribute: str) -> list[Linear]:
     """Return the linear layers in their order, where all weights of a network are in such."""
     layers = [module for _, module in model.named_modules() if isinstance(module, Linear)]
-    weights = {id(layer.weight) for layer in layers}
+    others = {id(p) for p in weights_of_layers(model)} - {id(layer.weight) for layer in layers}
     for name, parameter in model.named_parameters():
-        if len(parameter.shape) > 1 and id(parameter) not in weights:
+        if id(parameter) in others:
             raise AttributeError(
                 f"{attribute} lists the weights of linear layers, but this network has {name} of "
                 f"shape {parameter.shape} as well; fix: use model_.named_parameters()"

@@ -11,7 +11,7 @@ from tinynn.core import guesses
 from tinynn.core.checks import check_choice, check_flag, check_integer, check_number, shown
 from tinynn.core.guesses import answer
 from tinynn.errors import OptionError
-from tinynn.estimators.network import ACTIVATIONS, BUILT_OF, listed
+from tinynn.estimators.network import ACTIVATIONS, BUILT_OF, LAYERS_OF, listed
 from tinynn.estimators.settings import Settings
 from tinynn.estimators.solvers import LEARNING_RATES, NAMES
 from tinynn.files.paths import as_path
@@ -50,6 +50,8 @@ def check_options(estimator: Settings, incremental: bool) -> None:
         check_integer(name, option, getattr(e, option), minimum=1)
     for size in listed(e.hidden_layer_sizes):
         check_integer(name, "hidden_layer_sizes", size, minimum=1)
+    if e.embedding_dim is not None:
+        check_integer(name, "embedding_dim", e.embedding_dim, minimum=1)
     if e.n_iter_no_change != np.inf:
         check_integer(name, "n_iter_no_change", e.n_iter_no_change, minimum=1)
     if not (isinstance(e.batch_size, str) and e.batch_size == "auto"):
@@ -157,8 +159,8 @@ def _check_template(e: Settings, name: str) -> None:
     if not isinstance(e.model, Module):
         hint = "; fix: give an instance, with ()" if isinstance(e.model, type) else ""
         raise OptionError(f"{name}: model must be a ModuleList, but is {shown(e.model)}{hint}")
-    for option in BUILT_OF:
-        if option != "model" and repr(getattr(e, option)) != repr(getattr(type(e), option)):
+    for option in LAYERS_OF:
+        if repr(getattr(e, option)) != repr(getattr(type(e), option)):
             raise OptionError(
                 f"{name}: {option} builds a network, but model={type(e.model).__name__}(...) is "
                 "one already; fix: give one of the two"

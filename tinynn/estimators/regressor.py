@@ -51,13 +51,14 @@ power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, ne
 early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         As in MLPRegressor: see `NeuralNetClassifier`. The score of early stopping is R².
     model, batch_norm, dropout, scoring, metrics, callbacks, compile, learning_rate_multipliers, \
-checkpoint
+categorical_features, embedding_dim, checkpoint
         What scikit-learn's has not: see `NeuralNetClassifier`.
 
     Attributes
     ----------
     coefs_, intercepts_, model_, history_, loss_, best_loss_, loss_curve_, validation_scores_, \
-best_validation_score_, n_iter_, t_, n_layers_, n_outputs_, n_features_in_, feature_names_in_
+best_validation_score_, n_iter_, t_, n_layers_, n_outputs_, is_categorical_, categories_, \
+n_features_in_, feature_names_in_
         What was learned: see `NeuralNetClassifier`.
     out_activation_ : str
         "identity", or "exp" for the deviances "poisson", "gamma" and "tweedie".

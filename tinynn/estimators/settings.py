@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from os import PathLike
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from tinynn.core.types import Array
@@ -59,9 +60,13 @@ class Settings(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
     callbacks: Sequence[CallbackLike] = ()
     compile: bool = False
     learning_rate_multipliers: Mapping[str, float] | None = None
+    categorical_features: ArrayLike | None = None
+    embedding_dim: int | None = None
     checkpoint: str | PathLike[str] | None = None
 
     # What training sets. These are no options: `init=False`.
+    is_categorical_: Array | None = field(init=False)
+    categories_: list[Array] = field(init=False)
     model_: ModuleList = field(init=False)
     history_: History = field(init=False)
     loss_: float = field(init=False)

@@ -185,6 +185,8 @@ class ColumnEmbedding(Module):
 
     Attributes
     ----------
+    out_features : int
+        The numbers of a row of the output.
     weight : list of Parameter, each of shape (K, D)
         W₀, W₁, …, in the order of their columns.
 
@@ -243,6 +245,7 @@ class ColumnEmbedding(Module):
         self._dtype = check_dtype(name, dtype)
         self._code_columns = self.columns
         self._numeric = [d for d in range(self.in_features) if d not in self.columns]
+        self.out_features = len(self._numeric) + sum(self.embedding_dim)
         rng = as_generator(rng)
         self.weight = [Parameter(initial(init, (K, D), rng, self._dtype)) for K, D in sizes]
 
@@ -287,7 +290,7 @@ class ColumnEmbedding(Module):
     def output_shape(self, input_shape: Shape) -> Shape:
         self._check_features(self.in_features, input_shape)
         leading = (...,) if ... in input_shape else input_shape[:-1]
-        return (*leading, len(self._numeric) + sum(self.embedding_dim))
+        return (*leading, self.out_features)
 
     def _input_shape(self) -> Shape:
         return (self.in_features,)

@@ -242,6 +242,12 @@ def _network_of(estimator: Any, names: tuple[str, ...] | None) -> Module:
         raise OptionError(f"export_onnx takes a Module, but was given {shown(estimator)}{hint}")
     if not hasattr(estimator, "model_"):
         raise OptionError(f"export_onnx: {shown(estimator)} has learned nothing yet; fix: fit it")
+    if estimator.is_categorical_ is not None:
+        raise OptionError(
+            "export_onnx: this estimator makes codes of categories before its network, and a file "
+            "would not; fix: export estimator.model_, which takes the codes: 1 for the first of "
+            "categories_, and 0 for what is none of them"
+        )
     if names is not None:
         raise OptionError("export_onnx: an estimator has its own classes; fix: drop class_names")
     network: Module = estimator.model_
