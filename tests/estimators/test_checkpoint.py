@@ -106,7 +106,7 @@ NeuralNetClassifier(**options, checkpoint=sys.argv[1]).fit(*load_iris(return_X_y
 
 
 def test_killed_by_the_system_at_any_moment(tmp_path):
-    options = {"hidden_layer_sizes": (64, 64), "dropout": 0.2, "random_state": 0, "max_iter": 60}
+    options = {"hidden_layer_sizes": (64, 64), "dropout": 0.2, "random_state": 0, "max_iter": 40}
     options |= {"batch_size": 10, "n_iter_no_change": 99}
     path = tmp_path / "run"
     code = SCRIPT.replace("{}", repr(options))
@@ -114,7 +114,7 @@ def test_killed_by_the_system_at_any_moment(tmp_path):
         while not path.exists():
             assert dying.poll() is None
             time.sleep(0.005)
-        time.sleep(0.1)
+        time.sleep(0.03)
         dying.send_signal(signal.SIGKILL)
     X, y = load_iris(return_X_y=True)
     straight = NeuralNetClassifier(**options).fit(X, y)
