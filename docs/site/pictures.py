@@ -245,6 +245,20 @@ def _embedding(cls: Any) -> tuple[Any, str]:
     return figure, "A table of six rows, and the rows that five indices select, one of them twice"
 
 
+def _columns(cls: Any) -> tuple[Any, str]:
+    figure, (left, right) = _axes(2)
+    module = cls(3, columns=[2], num_embeddings=[3], embedding_dim=[2], rng=1)
+    X = np.array([[1.0, -0.5, 0], [0.2, 0.8, 2], [-1.2, 0.1, 0], [0.6, -0.9, 1]])
+    _show(left, np.where([True, True, False], X, 0), "X, a code in column 2", "column", "row")
+    for row, code in enumerate(X[:, 2]):
+        left.text(2, row, f"{code:g}", ha="center", va="center")
+    _show(right, module(X), "Y, a vector for each code", "column", "row")
+    return figure, (
+        "Four rows of two numbers and a code; after it the numbers stand first, and each code has "
+        "become a vector of two numbers, the same one for the same code"
+    )
+
+
 def _positions(cls: Any) -> tuple[Any, str]:
     figure, ax = _axes(1)
     Y = cls(16)(np.zeros((1, 40, 16)))[0]
@@ -334,6 +348,7 @@ PICTURES: dict[type[tnn.Module], Callable[[Any], tuple[Any, str]]] = {
     tnn.GlobalAvgPool1d: partial(_signal, build=tnn.GlobalAvgPool1d, what="the mean of all"),
     tnn.MultiheadAttention: _attention,
     tnn.Embedding: _embedding,
+    tnn.ColumnEmbedding: _columns,
     tnn.PositionalEncoding: _positions,
     tnn.RNN: _states,
     tnn.LSTM: _states,
