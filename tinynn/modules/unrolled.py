@@ -159,7 +159,7 @@ class Recurrence(Module):
         for layer in range(self.num_layers):
             runs, outputs, ends = [], [], []
             for direction in self._directions:
-                W_ih, W_hh, biases = self._weights(layer, direction)
+                W_ih, W_hh, biases = self._by_gate(layer, direction)
                 x = inputs if not direction else _reversed(inputs, lengths)
                 kept, end = self._unroll(x, W_ih, W_hh, biases, states[len(after)])
                 h = kept[0][1:]
@@ -192,7 +192,7 @@ class Recurrence(Module):
                 delta = self._drops[layer].backpropagate(delta)
             by_input: Any = 0
             for i, direction in enumerate(self._directions):
-                W_ih, W_hh, _ = self._weights(layer, direction)
+                W_ih, W_hh, _ = self._by_gate(layer, direction)
                 x, kept = layers[layer][i]
                 if self.last and layer == self.num_layers - 1:
                     by_h = np.zeros((T, N, H), delta.dtype)
@@ -255,7 +255,7 @@ class Recurrence(Module):
             T, N, _ = h.shape
             by_h = np.zeros_like(h)
             by_h[(np.full(N, T) if lengths is None else lengths) - 1, np.arange(N)] = 1
-            _, by_B = self._unroll_back(by_h, kept, self._weights(layer, "")[1])
+            _, by_B = self._unroll_back(by_h, kept, self._by_gate(layer, "")[1])
             squares = sum(np.square(by_gate, dtype=np.float64).sum((1, 2)) for by_gate in by_B)
             with np.errstate(invalid="ignore", divide="ignore"):
                 rows.append(np.sqrt(squares / squares[-1]))
@@ -274,15 +274,28 @@ class Recurrence(Module):
                     sums = np.concatenate([column_sums(by_gate) for by_gate in rows])
                 getattr(self, f"bias_{part}{suffix}").accumulate(sums)
 
-    def _weights(self, layer: int, direction: str) -> tuple[Array, Array, Biases]:
-        """Return W_ih, W_hh and the biases of a layer in one direction, gate by gate."""
+    def _weights(
+        self, layer: int, direction: str
+    ) -> tuple[Array, Array, Array | None, Array | None]:
+        """Return W_ih, W_hh, b_ih and b_hh of a layer in one direction."""
+        found = [
+            getattr(self, f"{kind}_{part}_l{layer}{direction}").data
+            for kind in (("weight", "bias") if self.bias else ("weight",))
+            for part in ("ih", "hh")
+        ]
+        W_ih, W_hh, *biases = found
+        b_ih, b_hh = biases or (None, None)
+        return W_ih, W_hh, b_ih, b_hh
 
-        def by_gate(kind: str, columns: int) -> list[Array]:
-            names = [f"{kind}_{part}_l{layer}{direction}" for part in ("ih", "hh")]
-            return [getattr(self, name).data.reshape(self._gates, columns, -1) for name in names]
-
-        W_ih, W_hh = by_gate("weight", self.hidden_size)
-        return W_ih, W_hh, tuple(by_gate("bias", 1)) if self.bias else ()
+    def _by_gate(self, layer: int, direction: str) -> tuple[Array, Array, Biases]:
+        """Return the same with an axis for the gates, and only the biases that there are."""
+        G, H = self._gates, self.hidden_size
+        W_ih, W_hh, *biases = self._weights(layer, direction)
+        return (
+            W_ih.reshape(G, H, -1),
+            W_hh.reshape(G, H, H),
+            tuple(b.reshape(G, 1, H) for b in biases if b is not None),
+        )
 
     # ---- the state from one call to the next ------------------------------------------------
 
