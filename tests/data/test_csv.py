@@ -237,6 +237,31 @@ def test_a_dataframe_of_native_types_is_like_its_file(path, tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
+def test_pandas_own_types_are_read_too():
+    n = 60
+    table = pandas.DataFrame(
+        {
+            "whole": pandas.array([*range(0, 3 * n - 3, 3), None], dtype="Int64"),
+            "flag": pandas.array([None, *(i % 3 == 0 for i in range(n - 1))], dtype="boolean"),
+            "kind": pandas.Categorical([None, *(["x", "y", "z"] * n)[: n - 1]]),
+            "text": pandas.array(["u", "v"] * (n // 2), dtype="string"),
+            "mixed": [1, "2", 3.5] * (n // 3),
+            "code": [1.0, 2.0, np.nan] * (n // 3),
+            "huge": [1e300, -1e300, 0.5] * (n // 3),
+            "y": pandas.Categorical(["lo", "hi"] * (n // 2)),
+        }
+    )
+    data = CSVDataLoaderFactory(table, "y", {"code": "category", "huge": "category"})
+    names = data.feature_names
+    assert {"whole", "whole is missing", "flag", "mixed", "text = u", "kind = x"} <= set(names)
+    assert {"code = 1", "code = 2", "code = (missing)", "huge = 0.5"} <= set(names)
+    assert data.class_names == ("hi", "lo")
+    row = data.prepare(pandas.DataFrame({name: table[name].astype(str) for name in table})[5:6])
+    np.testing.assert_array_equal(row[:, :3], data.prepare(table[5:6])[:, :3])
+    with pytest.raises(DataError, match="several columns 'whole'"):
+        data.prepare(pandas.concat([table, table], axis=1))
+
+
 # ---- the state -----------------------------------------------------------------------------------
 
 

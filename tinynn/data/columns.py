@@ -18,6 +18,8 @@ TRUE = ("true", "yes", "y", "t", "1", "1.0")
 FALSE = ("false", "no", "n", "f", "0", "0.0")
 # If so many of the texts in a column are numbers, the others are mistakes.
 MOSTLY = 0.8
+# So many values show what a column is not.
+SOME = 10_000
 # What a date becomes: days since 1970, and its place in the year, the week and the day on a circle.
 CYCLES = {"year": 365.2425, "week": 7.0, "day": 1.0}
 
@@ -112,12 +114,19 @@ def checked_kinds(
 def as_texts(series: Any) -> Any:
     """Return the values of a column as stripped texts, with NaN where one is missing."""
     pandas = pandas_or_error("a table")
-    kept = series[series.notna()]
-    if kept.dtype.kind == "f" and (kept == kept.round()).all():
-        kept = kept.astype("int64")  # 3 is 3 in a column with gaps, too
-    texts = kept.map(lambda value: str(value).strip())
-    texts = texts[texts != ""]
-    return pandas.Series(texts, dtype=object).reindex(series.index)
+    # Every different value once: columns of categories have few.
+    codes, values = pandas.factorize(series)
+    texts = [_text(value) for value in values]
+    different = np.array([*(text or np.nan for text in texts), np.nan], object)
+    return pandas.Series(different[codes], index=series.index, name=series.name, dtype=object)
+
+
+def _text(value: Any) -> str:
+    """Return a value as text: 3 is 3 in a column of floats, too, which has 3.0 for it."""
+    is_whole = (
+        isinstance(value, float | np.floating) and abs(value) < 2**53 and value == round(value)
+    )
+    return str(int(value) if is_whole else value).strip()
 
 
 def kind_of(where: str, series: Any, form: Format) -> str:
@@ -137,12 +146,16 @@ def kind_of(where: str, series: Any, form: Format) -> str:
         return "boolean"
     if values.dtype.kind == "M":
         return "date"
+    some = np.isfinite(_as_numbers(values.iloc[:SOME], form))
+    if some.all() and np.isfinite(_as_numbers(values, form)).all():
+        return "number"
     texts = as_texts(values).dropna()
     if not len(texts):
         return "empty"
-    lower = set(texts.str.lower().unique())
-    if lower <= {*TRUE[:4], *FALSE[:4]}:
+    if {text.lower() for text in texts.unique()} <= {*TRUE[:4], *FALSE[:4]}:
         return "boolean"
+    if len(values) > SOME and not some.any():
+        texts = texts.iloc[:SOME]  # enough to see whether they are numbers in another form
     numbers = _as_numbers(texts, form)
     if np.isfinite(numbers).all():
         return "number"
@@ -161,26 +174,25 @@ def kind_of(where: str, series: Any, form: Format) -> str:
 
 
 def parsed(where: str, series: Any, kind: str, form: Format) -> Array:
-    """Return a column as floats, or as texts for a category; NaN and None where it is missing."""
+    """Return a column as floats, or as texts for a category; NaN where a value is missing."""
     if kind == "category":
-        texts = [value if isinstance(value, str) else None for value in as_texts(series)]
-        return np.array(texts, object)
+        return np.asarray(as_texts(series), object)
     if kind == "boolean":
         return _as_booleans(where, series)
     if kind == "date":
         return _as_days(where, series, form)
     if series.dtype.kind in "biuf":
-        numbers = series.to_numpy(np.float64)
-        given = series.notna().to_numpy()
-        texts = series
+        numbers = series.to_numpy(np.float64, na_value=np.nan)
     else:
-        texts = as_texts(series)
-        numbers, given = _as_numbers(texts, form), texts.notna().to_numpy()
-    wrong = np.flatnonzero(given & ~np.isfinite(numbers))
+        numbers = _as_numbers(series, form)
+    wrong = np.flatnonzero(series.notna().to_numpy() & ~np.isfinite(numbers))
+    if wrong.size and series.dtype.kind not in "biuf":
+        texts = as_texts(series.iloc[wrong])  # some may be empty
+        wrong = wrong[texts.notna().to_numpy()]
     if wrong.size:
         raise DataError(
-            f"{where}: column {series.name!r} holds numbers, but {_place(texts, wrong[0])} has "
-            f"{shown(texts.iloc[wrong[0]])}; fix: correct it, leave it empty if nothing is known, "
+            f"{where}: column {series.name!r} holds numbers, but {_place(series, wrong[0])} has "
+            f"{shown(series.iloc[wrong[0]])}; fix: correct it, leave it empty if nothing is known, "
             f"or take the column as a category: columns={{{series.name!r}: 'category'}}"
         )
     return numbers
@@ -198,13 +210,18 @@ def date_parts(days: Array) -> dict[str, Array]:
 def _as_numbers(texts: Any, form: Format) -> Array:
     """Return texts as floats; NaN for what is no number."""
     pandas = pandas_or_error("a table")
+    if form.thousands or form.decimal != ".":
+        texts = as_texts(texts)
+        if not texts.notna().any():
+            return np.full(len(texts), np.nan)
     if form.thousands:
         texts = texts.str.replace(form.thousands, "", regex=False)
     if form.decimal != ".":
         # A point that is not the decimal one would be taken for it.
         texts = texts.mask(texts.str.contains(".", regex=False, na=False), "?")
         texts = texts.str.replace(form.decimal, ".", regex=False)
-    return np.asarray(pandas.to_numeric(texts, errors="coerce"), np.float64)
+    numbers = pandas.to_numeric(texts, errors="coerce")
+    return np.asarray(numbers.to_numpy(np.float64, na_value=np.nan))
 
 
 def _other_form(texts: Any, form: Format) -> tuple[bool, str]:

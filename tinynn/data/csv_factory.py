@@ -315,8 +315,10 @@ class CSVDataLoaderFactory(DataLoaderFactory):
             reason = ""
             if kind == "empty":
                 reason = "no row has a value"
-            elif kind == "number" and name not in self._asked_for:
+            elif kind == "number":
                 numbers = parsed(self._where, table[name], kind, self._form)
+                table[name] = numbers  # read once
+            if kind == "number" and name not in self._asked_for:
                 counts = len(numbers) > MANY_CLASSES and (np.diff(numbers) == 1).all()
                 if counts and numbers[0] in (0, 1):
                     reason = "it only counts the rows"

@@ -261,6 +261,10 @@ class TableEncoding(Preprocessing):
                     f"TableEncoding: the table has no column {name!r}; "
                     f"{nearest(name, table.columns)}"
                 )
+            if list(table.columns).count(name) > 1:
+                raise DataError(
+                    f"TableEncoding: the table has several columns {name!r}; fix: rename them"
+                )
         if not len(table):
             raise DataError("TableEncoding: the table has no row")
         return table
@@ -373,15 +377,16 @@ class Statistics:
 
     def add(self, table: Any) -> None:
         """Take in some of the training rows."""
+        pandas = pandas_or_error(self.where)
         self.n_rows += len(table)
         for name, kind in self.kinds.items():
             values = parsed(self.where, table[name], kind, self.form)
             if kind == "category":
-                given = [value for value in values if value is not None]
-                self.gaps[name] += len(values) - len(given)
+                seen = pandas.Series(values).value_counts()
+                self.gaps[name] += len(values) - int(seen.sum())
                 counts = self.texts[name]
                 if len(counts) <= TOO_MANY or name in self.forced:
-                    counts.update(given)
+                    counts.update(dict(zip(seen.index, seen.tolist(), strict=True)))
                 continue
             self.gaps[name] += int(np.isnan(values).sum())
             values = values[~np.isnan(values)]
@@ -583,9 +588,12 @@ def _transformer(columns: tuple[Column, ...]) -> Any:
 
 def _known(values: Array, categories: tuple[str, ...]) -> Array:
     """Return texts for the encoder: gaps and rare ones by their names."""
+    pandas = pandas_or_error("TableEncoding")
     known = set(categories)
     other = OTHER if OTHER in known else ""
-    return np.array([MISSING if v is None else v if v in known else other for v in values], object)
+    codes, texts = pandas.factorize(values)
+    different = np.array([*(t if t in known else other for t in texts), MISSING], object)
+    return np.asarray(different[codes])
 
 
 def _text(value: Any) -> str:
