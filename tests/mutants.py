@@ -1,11 +1,10 @@
 """Plant small errors in the library, one at a time, and count how many the tests find.
 
 ``python -m tests.mutants tinynn/schedules.py --sample 20`` changes a copy of the project, never the
-project itself, and runs the tests that reach the changed line: one operator, comparison, constant
-or condition. A change that no test finds is a missing test, or makes no difference. Without names
-all of `TESTS` are taken. Which tests reach a line is known from a run under ``coverage`` that comes
-first (``pip install pytest-cov``); the quickest of them run, as many as fit into `--seconds`. It is
-run by hand: the survey and 300 changes take an hour or two.
+project itself, and runs the tests of the changed file: one operator, comparison, constant or
+condition. A change that no test finds is a missing test, or makes no difference. Without names all
+of `TESTS` are taken. A first run notes how long each test takes; then the quickest of a file's run,
+as many as fit into `--seconds`. It is run by hand: 300 changes take an hour or two.
 """
 
 from __future__ import annotations
@@ -26,7 +25,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
-# What is changed, a file or a folder, and the tests that are asked first whether they see it.
+# What is changed, a file or a folder, and the tests that are asked whether they see it: files,
+# folders, or single tests. A module's own cases of the contract are added, see `tests_of`.
+MODULES = "tests/modules/test_"
+CONTRACT = f"{MODULES}contract.py"
+SEQUENCES = [f"{MODULES}sequences.py", f"{MODULES}recurrence.py", "tests/test_losses.py"]
 TESTS = {
     "tinynn/losses/": ["tests/test_losses.py"],
     "tinynn/optimizers.py": ["tests/test_optimizers.py"],
@@ -36,12 +39,23 @@ TESTS = {
     "tinynn/parameter.py": ["tests/test_parameter.py", "tests/test_optimizers.py"],
     "tinynn/core/primitives.py": ["tests/core/test_primitives.py", "tests/core/test_ownership.py"],
     "tinynn/files/": ["tests/files", "tests/export"],
+    "tinynn/modules/activations.py": [f"{MODULES}activations.py"],
+    "tinynn/modules/attention.py": SEQUENCES,
+    "tinynn/modules/convolution": [f"{MODULES}convolution.py"],
+    "tinynn/modules/embedding.py": SEQUENCES,
+    "tinynn/modules/linear.py": [f"{MODULES}linear.py"],
+    "tinynn/modules/normalization.py": [f"{MODULES}normalization.py"],
+    "tinynn/modules/pooling.py": [f"{MODULES}pooling.py"],
+    "tinynn/modules/preprocessing.py": [f"{MODULES}preprocessing.py"],
+    "tinynn/modules/recurrence.py": SEQUENCES,
+    "tinynn/modules/sequences.py": SEQUENCES,
     "tinynn/modules/": ["tests/modules"],
+    "tinynn/data/text.py": ["tests/data/test_text.py"],
     "tinynn/data/": ["tests/data"],
     "tinynn/estimators/": ["tests/estimators"],
     "tinynn/training/": ["tests/training"],
 }
-ASKED = sorted({test for tests in TESTS.values() for test in tests})
+ASKED = sorted({test for tests in TESTS.values() for test in tests if Path(test).exists()})
 WARM = ["numpy", "scipy.optimize", "scipy.linalg", "sklearn.model_selection", "pandas"]
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
@@ -140,29 +154,28 @@ def pytest_in(folder: Path, arguments: list[str], plugin: Any = None) -> int:
 
 
 def survey(folder: Path) -> None:
-    """Run all tests once, and write which lines each of them reaches and how long it takes."""
+    """Run all tests once, and write how long each of them takes."""
     durations = Durations()
-    cover = ["--cov=tinynn", "--cov-context=test", "--cov-report="]
-    slow = ["--ignore=tests/estimators/test_scikit_learns_checks.py"]
-    pytest_in(folder, [*cover, *slow, *ASKED], durations)
+    pytest_in(folder, ["--ignore=tests/estimators/test_scikit_learns_checks.py", *ASKED], durations)
     print("not asked, as they fail without any change:", sorted(durations.failed))
     passed = {test: s for test, s in durations.seconds.items() if test not in durations.failed}
     (folder / "durations.json").write_text(json.dumps(passed), "utf-8")
 
 
-def tests_of(folder: Path, name: str, line: int, seconds: float) -> list[str]:
-    """Return the tests that reach a line: of its own folder first, and the quickest first."""
-    from coverage import CoverageData
-
-    data = CoverageData(folder / ".coverage")
-    data.read()
+def tests_of(folder: Path, name: str, seconds: float) -> list[str]:
+    """Return the tests of a file, the quickest first."""
     took = json.loads((folder / "durations.json").read_text("utf-8"))
-    reached = data.contexts_by_lineno(str(folder / name)).get(line, [])
-    known = {test.rpartition("|")[0] for test in reached} & took.keys()
     own = next(tuple(tests) for place, tests in TESTS.items() if name.startswith(place))
-    if not known:  # a line that runs when the file is imported
-        known = {test for test in took if test.startswith(own)}
-    order = sorted(known, key=lambda test: (not test.startswith(own), took[test]))
+    known = [test for test in took if test.startswith(own)]
+    if name.startswith("tinynn/modules/"):
+        tree = ast.parse((folder / name).read_text("utf-8"))
+        classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+        known += [
+            test
+            for test in took
+            if test.startswith(CONTRACT) and any(f"[{c}" in test for c in classes)
+        ]
+    order = sorted(set(known), key=lambda test: took[test])
     total = accumulate(took[test] for test in order)
     return [test for test, sum_ in zip(order, total, strict=True) if sum_ <= seconds] or order[:1]
 
@@ -198,11 +211,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30, help="of tests for one change")
     parser.add_argument("--copy", type=Path, help="a surveyed copy to use again, or to keep")
     options = parser.parse_args()
-    names = options.files or [
-        path.relative_to(ROOT).as_posix()
-        for path in sorted((ROOT / "tinynn").rglob("*.py"))
-        if path.relative_to(ROOT).as_posix().startswith(tuple(TESTS))
-    ]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(WARM)
     lived = []
@@ -215,11 +223,16 @@ def main() -> None:
             surveying.join()
             if surveying.exitcode:
                 parser.error("the tests did not run to their end")
+        names = options.files or [
+            path.relative_to(folder).as_posix()
+            for path in sorted((folder / "tinynn").rglob("*.py"))
+            if path.relative_to(folder).as_posix().startswith(tuple(TESTS))
+        ]
         every = [(name, *m) for name in names for m in mutants((folder / name).read_text("utf-8"))]
         chosen = random.Random(options.seed).sample(every, min(options.sample, len(every)))
         for count, (name, line, what, text) in enumerate(chosen, 1):
             original = (folder / name).read_text("utf-8")
-            tests = tests_of(folder, name, line, options.seconds)
+            tests = tests_of(folder, name, options.seconds)
             try:
                 (folder / name).write_text(text, "utf-8")
                 if not killed(folder, tests, 20 + 20 * options.seconds):
