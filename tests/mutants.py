@@ -98,8 +98,11 @@ def changes(node: ast.AST) -> list[ast.AST]:
     return found
 
 
-def mutants(source: str) -> list[tuple[int, str, str]]:
-    """Return (line, what was changed, the whole changed source) for each change of a source."""
+def mutants(source: str, wanted: int | None = None) -> list[tuple[int, str, str]]:
+    """Return (line, what was changed, the changed source) for each change of a source.
+
+    The changed source is written for the one that is wanted alone, as it takes a while.
+    """
     tree = ast.parse(source)
     found = []
     for parent in ast.walk(tree):
@@ -110,10 +113,12 @@ def mutants(source: str) -> list[tuple[int, str, str]]:
                 if not isinstance(child, ast.AST):
                     continue
                 for changed in changes(child):
-                    ast.copy_location(changed, child)
-                    put(parent, field, index, changed)
-                    text = ast.unparse(ast.fix_missing_locations(tree))
-                    put(parent, field, index, child)
+                    text = ""
+                    if len(found) == wanted:
+                        ast.copy_location(changed, child)
+                        put(parent, field, index, changed)
+                        text = ast.unparse(ast.fix_missing_locations(tree))
+                        put(parent, field, index, child)
                     what = f"{ast.unparse(child)}  ->  {ast.unparse(changed)}".split("\n")[0]
                     found.append((child.lineno, what, text))
     return found
@@ -228,10 +233,15 @@ def main() -> None:
             for path in sorted((folder / "tinynn").rglob("*.py"))
             if path.relative_to(folder).as_posix().startswith(tuple(TESTS))
         ]
-        every = [(name, *m) for name in names for m in mutants((folder / name).read_text("utf-8"))]
+        every = [
+            (name, index)
+            for name in names
+            for index, _ in enumerate(mutants((folder / name).read_text("utf-8")))
+        ]
         chosen = random.Random(options.seed).sample(every, min(options.sample, len(every)))
-        for count, (name, line, what, text) in enumerate(chosen, 1):
+        for count, (name, index) in enumerate(chosen, 1):
             original = (folder / name).read_text("utf-8")
+            line, what, text = mutants(original, index)[index]
             tests = tests_of(folder, name, options.seconds)
             try:
                 (folder / name).write_text(text, "utf-8")
