@@ -49,6 +49,11 @@ def test_a_gap_is_filled_with_what_is_usual_in_its_column(build):
         lambda path: fit(path),
         lambda path: tnn.evaluate(model(), tnn.CrossEntropyLoss(), path),
         lambda path: tnn.preflight(model(), tnn.CrossEntropyLoss(), path),
+        lambda path: tnn.estimators.NeuralNetClassifier().fit(path, y),
+        lambda path: tnn.estimators.NeuralNetClassifier().fit(X, path),
+        lambda path: (
+            tnn.estimators.NeuralNetClassifier((4,), solver="lbfgs").fit(X, y).predict(path)
+        ),
     ],
 )
 def test_a_path_is_not_what_is_in_the_file(call, path):

@@ -28,6 +28,7 @@ __all__ = [
     "check_dtype",
     "check_flag",
     "check_functions",
+    "check_in_place",
     "check_integer",
     "check_number",
     "check_sequence",
@@ -150,8 +151,7 @@ def as_array(name: str, values: object) -> Array:
     """Return an array-like value as an array, or raise a DataError."""
     if type(values) is np.ndarray:
         return values
-    if hint := _out_of_place(values):
-        raise DataError(f"{name} must be an array of numbers, but is {hint}")
+    check_in_place(name, values)
     masked = sys.modules.get("numpy.ma")  # imported by every program that uses it
     if masked is not None and masked.is_masked(values):
         raise DataError(
@@ -170,6 +170,12 @@ def as_array(name: str, values: object) -> Array:
             f"{name} must be an array of numbers with rows of equal shape, but NumPy cannot make "
             f"one of {shown(values)} ({error}); fix: pad or cut the rows to one shape"
         ) from None
+
+
+def check_in_place(name: str, values: object) -> None:
+    """Refuse a path, a loader or a tuple of arrays where an array belongs."""
+    if hint := _out_of_place(values):
+        raise DataError(f"{name} must be an array of numbers, but is {hint}")
 
 
 def _out_of_place(values: object) -> str:

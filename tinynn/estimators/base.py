@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_X_y, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tinynn.core.checks import check_integer
+from tinynn.core.checks import check_in_place, check_integer
 from tinynn.core.printing import say
 from tinynn.core.types import Array
 from tinynn.errors import DataError, DivergedError, OptionError
@@ -380,6 +380,8 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
         whole: bool = False,
     ) -> tuple[Any, Any, Any]:
         """Return features in a dtype, targets as they came, and these as indices or numbers."""
+        for name, values in (("X", X), ("y", y)):
+            check_in_place(f"{type(self).__name__}: {name}", values)
         if reset:
             self.is_categorical_ = None
         checks = {"dtype": dtype, "order": "C", "multi_output": True}
@@ -591,6 +593,7 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
     def _features(self, X: Any) -> Any:
         """Return features as the network takes them."""
         check_is_fitted(self)
+        check_in_place(f"{type(self).__name__}: X", X)
         if self.is_categorical_ is not None:
             return check_array(self._with_codes(X), dtype=self.model_.dtype)
         X = validate_data(
