@@ -4,6 +4,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 import tinynn as tnn
 from tinynn import modules
 from tinynn.errors import OptionError, ShapeError
-from tinynn.files.program import FORMS
+from tinynn.files import numpy_operations
+from tinynn.files.program import FORMS, program
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 THOROUGH = settings().max_examples >= 100  # --hypothesis-profile=thorough
@@ -46,6 +48,31 @@ def test_every_public_module_has_a_form_or_a_reason():
         f"{', '.join(lacking)}: add a function and an entry in FORMS of tinynn/files/program.py, "
         f"or a reason why there is none in CANNOT of {__file__}"
     )
+
+
+IN_C = Path(numpy_operations.__file__).with_name("operations.h").read_text("utf-8")
+BY_OTHER_MEANS = {"reshape", "concat"}  # in C: a change of names, and copies
+
+
+@pytest.mark.parametrize(
+    "cls", [cls for cls in CASES if cls not in CANNOT], ids=lambda c: c.__name__
+)
+@settings(max_examples=1, phases=[Phase.generate])
+@given(data=st.data())
+def test_every_operation_of_a_form_is_there(cls, data):
+    name = cls.__name__
+    case = next(case for case in CASES[cls] if case.rows_are_independent)
+    example = data.draw(case.examples(n_rows=1))
+    steps = program("test", example.build(training=False), example.shape[1:])
+    operations = {operation.name for operation in steps.operations}
+    lacking = sorted(o for o in operations if not hasattr(numpy_operations, o))
+    assert not lacking, f"{name}: add {', '.join(lacking)} to tinynn/files/numpy_operations.py"
+    if cls not in NOT_IN_C:
+        lacking = sorted(o for o in operations - BY_OTHER_MEANS if f"tnn_{o}(" not in IN_C)
+        assert not lacking, (
+            f"{name}: add tnn_{', tnn_'.join(lacking)} to tinynn/files/operations.h, or {name} to "
+            f"NOT_IN_C of {__file__} with the reason why C has it not"
+        )
 
 
 def exported(model, path, shape, **options):

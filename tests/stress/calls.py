@@ -451,12 +451,10 @@ def is_record(cls):
 
 def members(cls):
     """The public methods of a class, and its properties that can be assigned."""
-    for name in sorted({*dir(cls)}):
+    for name in sorted({*guesses.without_guesses(dir(cls), cls)}):
         if name.startswith("_") and name not in SPECIAL:
             continue
         member = inspect.getattr_static(cls, name)
-        if isinstance(member, guesses._Guess):
-            continue  # there is nothing of that name, and it says so
         function = member.fset if isinstance(member, property) else getattr(cls, name)
         if not (getattr(function, "__module__", None) or "").startswith(("tinynn", "collections")):
             continue  # Python's own, or scikit-learn's: there is nothing to prove of it here

@@ -18,6 +18,7 @@ from tinynn.core.checks import check_integer
 from tinynn.core.primitives import along_channels
 from tinynn.core.types import Array
 from tinynn.errors import OptionError
+from tinynn.files.program import weights_of_layer
 from tinynn.modules import (
     ELU,
     GELU,
@@ -68,7 +69,7 @@ from tinynn.modules import (
     TransformerBlock,
     Transpose,
 )
-from tinynn.modules.containers import _locate
+from tinynn.modules.containers import locate
 from tinynn.modules.windows import Window
 
 __all__ = ["FORMS", "Graph", "onnx_library", "sample_shape"]
@@ -254,7 +255,7 @@ def _inner(
     try:
         return graph.add(module, X, shape)
     except OptionError as error:
-        _locate(error, container, position)
+        locate(error, container, position)
         raise
 
 
@@ -497,7 +498,7 @@ _GATES = {RNN: [0], GRU: [1, 0, 2], LSTM: [0, 3, 1, 2]}
 
 
 def _recurrence(graph: Graph, module: RNN | GRU | LSTM, X: str, shape: Shape) -> str:
-    H, directions = module.hidden_size, module._directions
+    H, directions = module.hidden_size, 1 + module.bidirectional
     attributes: dict[str, Any] = {"hidden_size": H}
     if module.bidirectional:
         attributes["direction"] = "bidirectional"
@@ -505,7 +506,7 @@ def _recurrence(graph: Graph, module: RNN | GRU | LSTM, X: str, shape: Shape) ->
         attributes["linear_before_reset"] = 1
     if isinstance(module, RNN):
         function = {"tanh": "Tanh", "relu": "Relu"}[module.nonlinearity]
-        attributes["activations"] = [function] * len(directions)
+        attributes["activations"] = [function] * directions
     kind = next(kind for kind in _GATES if isinstance(module, kind))
 
     def ordered(values: Array) -> Array:
@@ -514,11 +515,13 @@ def _recurrence(graph: Graph, module: RNN | GRU | LSTM, X: str, shape: Shape) ->
     lengths = graph.node("Cast", graph.lengths, to=_INT32) if graph.lengths else ""
     X = graph.node("Transpose", X, perm=[1, 0, 2])
     for layer in range(module.num_layers):
-        weights = [module._weights(layer, direction) for direction in directions]
-        W, R = (np.stack([ordered(w[i]) for w in weights]) for i in (0, 1))  # type: ignore[arg-type]
+        weights = weights_of_layer(module, layer)
+        W = np.stack([ordered(w["weight_ih"]) for w in weights])
+        R = np.stack([ordered(w["weight_hh"]) for w in weights])
         inputs = [graph.constant(f"W_l{layer}", W), graph.constant(f"R_l{layer}", R), "", lengths]
         if module.bias:
-            B = np.stack([np.concatenate([ordered(b) for b in w[2:]]) for w in weights])  # type: ignore[arg-type]
+            biases = [(ordered(w["bias_ih"]), ordered(w["bias_hh"])) for w in weights]
+            B = np.stack([np.concatenate(both) for both in biases])
             inputs[2] = graph.constant(f"B_l{layer}", B)
         while not inputs[-1]:
             inputs.pop()
@@ -526,10 +529,10 @@ def _recurrence(graph: Graph, module: RNN | GRU | LSTM, X: str, shape: Shape) ->
         Y = graph.node(kind.__name__, X, *inputs, output=int(is_end), **attributes)
         if is_end:  # (directions, N, H)
             Y = graph.node("Transpose", Y, perm=[1, 0, 2])
-            width = graph.constant("width", [0, H * len(directions)], np.int64)
+            width = graph.constant("width", [0, H * directions], np.int64)
             return graph.node("Reshape", Y, width)
         Y = graph.node("Transpose", Y, perm=[0, 2, 1, 3])  # from (T, directions, N, H)
-        width = graph.constant(f"width_l{layer}", [0, 0, H * len(directions)], np.int64)
+        width = graph.constant(f"width_l{layer}", [0, 0, H * directions], np.int64)
         X = graph.node("Reshape", Y, width)
     return graph.node("Transpose", X, perm=[1, 0, 2])
 

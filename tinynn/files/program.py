@@ -67,7 +67,7 @@ from tinynn.modules import (
     Transpose,
 )
 
-__all__ = ["Operation", "Program", "program"]
+__all__ = ["Operation", "Program", "program", "weights_of_layer"]
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -398,6 +398,29 @@ def _positional_encoding(steps: Program, module: PositionalEncoding, x: int) -> 
     return steps.do("shift", x, shift=table[: steps.shapes[x][0]])
 
 
+def weights_of_layer(module: RNN | GRU | LSTM, layer: int) -> list[dict[str, Array]]:
+    """Return the weights of one layer of a recurrence, all gates together.
+
+    Parameters
+    ----------
+    module : RNN, GRU or LSTM
+        The recurrence.
+    layer : int
+        The layer, from 0.
+
+    Returns
+    -------
+    list of dict of str to ndarray
+        One for each direction: ``weight_ih`` and ``weight_hh``, and with biases ``bias_ih`` and
+        ``bias_hh``.
+    """
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if module.bias else 2]
+    return [
+        {kind: getattr(module, f"{kind}_l{layer}{direction}").data for kind in kinds}
+        for direction in ("", "_reverse")[: 1 + module.bidirectional]
+    ]
+
+
 def _recurrence(steps: Program, module: RNN | GRU | LSTM, x: int) -> int:
     T = steps.shapes[x][0]
     name = next(kind.__name__.lower() for kind in (RNN, GRU, LSTM) if isinstance(module, kind))
@@ -407,13 +430,12 @@ def _recurrence(steps: Program, module: RNN | GRU | LSTM, x: int) -> int:
     ends: list[int] = []
     for layer in range(module.num_layers):
         outputs, ends = [], []
-        for direction in module._directions:
-            keys = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            weights = dict(zip(keys, module._weights(layer, direction), strict=True))
-            source = steps.do("backwards", x) if direction else x
-            h = steps.do(name, source, shape=(T, H), **weights)
+        for backwards, weights in enumerate(weights_of_layer(module, layer)):
+            source = steps.do("backwards", x) if backwards else x
+            arrays = {"bias_ih": None, "bias_hh": None, **weights}
+            h = steps.do(name, source, shape=(T, H), **arrays)
             ends.append(steps.do("last_position", h, shape=(H,)))
-            outputs.append(steps.do("backwards", h) if direction else h)
+            outputs.append(steps.do("backwards", h) if backwards else h)
         x = _joined(steps, outputs, 1)
     return _joined(steps, ends, 0) if module.last else x
 

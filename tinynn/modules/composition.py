@@ -17,7 +17,7 @@ from tinynn.core.checks import check_sequence, check_whole, shown
 from tinynn.core.types import Array
 from tinynn.errors import OptionError, ShapeError
 from tinynn.modules.base import Module
-from tinynn.modules.containers import _locate
+from tinynn.modules.containers import locate
 from tinynn.modules.shapes import UNKNOWN, Shape, batch_text
 
 __all__ = ["Concat", "Parallel", "Residual"]
@@ -89,7 +89,7 @@ class Residual(_Beside):
         try:
             return use(getattr(self, name))
         except Exception as error:
-            _locate(error, self, name)
+            locate(error, self, name)
             raise
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -156,7 +156,7 @@ class Branches(_Beside):
             try:
                 results.append(use(index, module))
             except Exception as error:
-                _locate(error, self, index)
+                locate(error, self, index)
                 raise
         return results
 

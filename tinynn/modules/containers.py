@@ -84,7 +84,7 @@ class ModuleList(Module, MutableSequence[Module]):
             for index, module in enumerate(self._modules):  # noqa: B007 - read when one fails
                 X = module(X)
         except Exception as error:
-            _locate(error, self, index)
+            locate(error, self, index)
             raise
         return X if self._modules else X.copy()
 
@@ -96,7 +96,7 @@ class ModuleList(Module, MutableSequence[Module]):
             for index in range(len(self._modules) - 1, end - 1, -1):
                 delta = self._modules[index].backpropagate(delta, input_gradient or index > end)
         except Exception as error:
-            _locate(error, self, index)
+            locate(error, self, index)
             raise
         if not input_gradient:
             return None
@@ -128,7 +128,7 @@ class ModuleList(Module, MutableSequence[Module]):
             try:
                 X = module(X)
             except Exception as error:
-                _locate(error, self, index)
+                locate(error, self, index)
                 raise
             outputs.append(X)
         return outputs
@@ -282,7 +282,7 @@ class ModuleList(Module, MutableSequence[Module]):
             try:
                 shape = output_shape(module, shape)
             except ShapeError as error:
-                _locate(error, self, index)
+                locate(error, self, index)
                 raise
         return shape
 
@@ -335,7 +335,7 @@ class ModuleList(Module, MutableSequence[Module]):
         return f"ModuleList([\n{textwrap.indent(lines, '    ')}])"
 
 
-def _locate(error: Exception, container: Module, position: int | str) -> None:
+def locate(error: Exception, container: Module, position: int | str) -> None:
     """Add to an error the position in a container that it comes from."""
     step = f"[{position}]" if isinstance(position, int) else f".{position}"
     if isinstance(error, TinyNNError):

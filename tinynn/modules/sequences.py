@@ -18,7 +18,7 @@ from tinynn.core.checks import check_number, instance_hint, shown
 from tinynn.core.types import Array
 from tinynn.errors import DataError, OptionError, ShapeError
 from tinynn.modules.base import Module
-from tinynn.modules.containers import _locate
+from tinynn.modules.containers import locate
 from tinynn.modules.shapes import Shape, aligned, sample_text
 
 __all__ = ["Padded"]
@@ -93,7 +93,7 @@ class Padded(Module):
         try:
             return use(self.module)
         except Exception as error:
-            _locate(error, self, "module")
+            locate(error, self, "module")
             raise
 
     def _lengths_of(self, X: Array) -> Array | None:
