@@ -13,6 +13,7 @@ from sklearn.datasets import load_iris
 import tinynn as tnn
 from tinynn.errors import CheckpointError, OptionError
 from tinynn.estimators import NeuralNetClassifier, NeuralNetRegressor
+from tinynn.random import as_generator
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -94,6 +95,31 @@ def test_killed_and_started_again_it_ends_as_in_one_go(tmp_path, name):
     resumed = Estimator(**options, checkpoint=tmp_path / "run").fit(features, targets)
     assert learned(resumed) == learned(straight)
     np.testing.assert_array_equal(resumed.predict(X), straight.predict(X))
+
+
+def test_the_best_epoch_may_be_one_of_before(tmp_path):
+    """Noise that grows from epoch to epoch lets the first epochs be the best."""
+
+    def noise(state):
+        X = as_generator(None).normal(size=state.model[0].weight.shape)
+        state.model[0].weight.data = state.model[0].weight.data + state.epoch * X
+
+    options = MAYBE | {"early_stopping": True, "max_iter": 8, "learning_rate_init": 0.05}
+    straight = NeuralNetClassifier(**options, callbacks=[noise]).fit(X, NAMES)
+    assert int(np.argmax(straight.validation_scores_)) < 3
+    run = {"checkpoint": tmp_path / "run"}
+    dying = NeuralNetClassifier(**options, callbacks=[noise, stop_after(4)], **run)
+    with pytest.raises(SystemError):
+        dying.fit(X, NAMES)
+    resumed = NeuralNetClassifier(**options, callbacks=[noise], **run).fit(X, NAMES)
+    assert learned(resumed) == learned(straight)
+
+
+def test_a_run_that_converged_has_converged_when_it_is_read_again(tmp_path):
+    options = MAYBE | {"tol": 9.0, "n_iter_no_change": 1, "checkpoint": tmp_path / "run"}
+    first = NeuralNetClassifier(max_iter=3, **options).fit(X, NAMES)
+    assert (first.n_iter_, first._converged) == (3, True)
+    assert learned(NeuralNetClassifier(max_iter=3, **options).fit(X, NAMES)) == learned(first)
 
 
 SCRIPT = """
