@@ -33,7 +33,6 @@ CANNOT = {tnn.Padded: "what is padding depends on the numbers of each batch"}
 NOT_IN_C = {
     **dict.fromkeys([tnn.RNN, tnn.GRU, tnn.LSTM], "C has feed-forward and convolutional networks"),
     **dict.fromkeys([tnn.MultiheadAttention, tnn.TransformerBlock], "likewise"),
-    tnn.Transpose: "likewise",
 }
 
 

@@ -213,6 +213,13 @@ def _calls(
         case "max_pool2d" | "sum_pool2d":
             pairs = [options[key] for key in ("size", "stride", "before", "dilation")]
             numbers = [*shape, *out[1:], *sum(pairs, ())]
+        case "transpose":
+            axes = options["axes"]
+            i, j = [k for k, axis in enumerate(axes) if k != axis] or [0, 0]
+            a, b = (shape[i], shape[j]) if i < j else (1, 1)
+            outer, inner = math.prod(shape[:i]), math.prod(shape[j + 1 :])
+            middle = math.prod(shape[i + 1 : j]) if i < j else shape[j]
+            numbers = [outer, a, middle, b, inner]
         case "prelu":
             channels = max(
                 np.size(array) for array in operation.arrays.values() if array is not None

@@ -299,3 +299,15 @@ static void tnn_copy(const float *x, float *y, int outer, int n, int step)
         for (int i = 0; i < n; i++)
             y[o * step + i] = x[o * n + i];
 }
+
+/* transpose: two axes of lengths a and b, exchanged. */
+static void tnn_transpose(const float *x, float *y, int outer, int a, int middle, int b, int inner)
+{
+    for (int o = 0; o < outer; o++)
+        for (int i = 0; i < a; i++)
+            for (int m = 0; m < middle; m++)
+                for (int j = 0; j < b; j++)
+                    for (int k = 0; k < inner; k++)
+                        y[(((o * b + j) * middle + m) * a + i) * inner + k] =
+                            x[(((o * a + i) * middle + m) * b + j) * inner + k];
+}
