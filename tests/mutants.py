@@ -38,6 +38,7 @@ TESTS = {
     "tinynn/metrics.py": ["tests/test_metrics.py"],
     "tinynn/parameter.py": ["tests/test_parameter.py", "tests/test_optimizers.py"],
     "tinynn/core/primitives.py": ["tests/core/test_primitives.py", "tests/core/test_ownership.py"],
+    "tinynn/core/elementwise.py": ["tests/core/test_elementwise.py", f"{MODULES}activations.py"],
     "tinynn/files/": ["tests/files", "tests/export"],
     "tinynn/modules/activations.py": [f"{MODULES}activations.py"],
     "tinynn/modules/attention.py": SEQUENCES,

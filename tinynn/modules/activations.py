@@ -20,9 +20,7 @@ from tinynn.core.checks import (
     check_number,
     check_whole,
 )
-from tinynn.core.primitives import (
-    channelwise,
-    column_sums,
+from tinynn.core.elementwise import (
     exp_of_minus_abs,
     exp_of_minus_half_square,
     expm1_of_negative,
@@ -34,6 +32,7 @@ from tinynn.core.primitives import (
     over_cosh_square,
     positive_part,
 )
+from tinynn.core.primitives import channelwise, column_sums
 from tinynn.core.types import Array
 from tinynn.errors import OptionError, ShapeError
 from tinynn.modules.base import Module
