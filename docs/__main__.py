@@ -54,7 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
     start = time.perf_counter()
-    os.environ.setdefault("MPLBACKEND", "agg")
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    # In the kernel that runs the gallery, a figure must be shown below its cell.
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     # The kernel that runs the gallery finds tinynn as this process does.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     os.environ["TINYNN_DOCS_VERSION"] = options.version
@@ -78,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     if code == 0:
         check.correct_links_from_source(options.output)
         found = check.problems(options.output)
+        found += check.missing_pictures(options.output)
         if f"api/class/{SOUGHT}" not in check.pages_found_by("binary", options.output):
             found.append(f"the search for 'binary' does not find {SOUGHT}")
         print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)

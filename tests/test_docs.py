@@ -14,7 +14,7 @@ PEERS = ("torch", "onnx", "dask", "tensorboard", "mlflow", "IPython", "skops", "
 
 def blocks(page, with_peers):
     found = re.findall(
-        r"^```(?:python|\{code-cell\} python)\n(.*?)^```",
+        r"^```(?:python|\{code-cell\} python)\n(?::\w.*\n)*(.*?)^```",
         page.read_text("utf-8"),
         re.MULTILINE | re.DOTALL,
     )

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["correct_links_from_source", "pages_found_by", "problems"]
+__all__ = ["correct_links_from_source", "missing_pictures", "pages_found_by", "problems"]
 
 
 class _Page(HTMLParser):
@@ -77,6 +77,17 @@ def correct_links_from_source(site: Path) -> None:
     for path in (site / "_modules").rglob("*.html"):
         text = path.read_text("utf-8")
         path.write_text(link.sub(corrected, text), "utf-8")
+
+
+def missing_pictures(site: Path) -> list[str]:
+    """Return a sentence if a picture is missing below a cell of the gallery that draws one."""
+    text = (site / "gallery.html").read_text("utf-8")
+    cells = re.split(r'<div class="cell docutils', text)[1:]
+    drawing = [cell for cell in cells if re.search(r">plot_\w+</span>", cell)]
+    without = sum('<img alt="' not in cell for cell in drawing)
+    if not drawing:
+        return ["gallery.html has no cell that draws"]
+    return [f"gallery.html has no picture below {without} of its cells"] if without else []
 
 
 def pages_found_by(word: str, site: Path) -> list[str]:

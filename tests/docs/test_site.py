@@ -155,6 +155,15 @@ def test_what_is_wrong_with_a_site_is_found(site, tmp_path):
         assert any(part in sentence for sentence in found)
 
 
+def test_a_cell_of_the_gallery_without_its_picture_is_found(site, tmp_path):
+    code = '<div class="cell docutils container"><span class="n">plot_trace</span>'
+    gallery = tmp_path / "gallery.html"
+    gallery.write_text(code + '<img alt="a picture" src="x.png">')
+    assert site["check"].missing_pictures(tmp_path) == []
+    gallery.write_text(code + '<img alt="a picture" src="x.png">' + code)
+    assert "no picture below 1 of" in site["check"].missing_pictures(tmp_path)[0]
+
+
 def test_the_newest_release_is_preferred(site, tmp_path):
     for name in ("0.2", "0.10", "dev"):
         (tmp_path / name).mkdir()
