@@ -83,7 +83,7 @@ def missing_pictures(site: Path) -> list[str]:
     """Return a sentence if a picture is missing below a cell of the gallery that draws one."""
     text = (site / "gallery.html").read_text("utf-8")
     cells = re.split(r'<div class="cell docutils', text)[1:]
-    drawing = [cell for cell in cells if re.search(r">plot_\w+</span>", cell)]
+    drawing = [cell for cell in cells if re.search(r'class="n">plot_\w+<', cell)]
     without = sum('<img alt="' not in cell for cell in drawing)
     if not drawing:
         return ["gallery.html has no cell that draws"]
