@@ -40,6 +40,7 @@ TESTS = {
     "tinynn/core/primitives.py": ["tests/core/test_primitives.py", "tests/core/test_ownership.py"],
     "tinynn/core/elementwise.py": ["tests/core/test_elementwise.py", f"{MODULES}activations.py"],
     "tinynn/files/": ["tests/files", "tests/export"],
+    "tinynn/saved/": ["tests/saved", "tests/export"],
     "tinynn/modules/activations.py": [f"{MODULES}activations.py"],
     "tinynn/modules/attention.py": SEQUENCES,
     "tinynn/modules/convolution": [f"{MODULES}convolution.py"],
