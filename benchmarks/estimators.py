@@ -193,9 +193,9 @@ def markdown(written: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def document(path: Path, text: str) -> None:
-    """Insert a text into a page, between its two marks."""
-    begin, end = (f"<!-- python -m benchmarks.estimators: {mark} -->" for mark in ("begin", "end"))
+def document(path: Path, text: str, command: str = "benchmarks.estimators") -> None:
+    """Insert a text into a page, between the two marks of a command."""
+    begin, end = (f"<!-- python -m {command}: {mark} -->" for mark in ("begin", "end"))
     before, found, rest = path.read_text("utf-8").partition(begin)
     if not found or end not in rest:
         raise SystemExit(f"{path} has no lines {begin} and {end} for the table")

@@ -19,7 +19,17 @@ ROOT = Path(__file__).parents[1]
 # Behind everything else, so that the tinynn under test stays the one that is installed.
 sys.path.append(str(ROOT))
 
-from benchmarks import estimators, initial, options, peers, report, runner, subnormals, workloads  # noqa: E402
+from benchmarks import (  # noqa: E402
+    estimator_speed,
+    estimators,
+    initial,
+    options,
+    peers,
+    report,
+    runner,
+    subnormals,
+    workloads,
+)
 from benchmarks.peers import floor, tinynn_peer, tutorial  # noqa: E402
 
 SMALL = workloads.Workload("small", "small", "train", workloads.mlp(6, 5, 3), 4, 3, lr=0.1)
@@ -94,7 +104,8 @@ def test_a_bad_option_is_one_line_and_code_2(module, arguments, says, capsys):
 
 
 @pytest.mark.parametrize(
-    "module", ["__main__", "scaling", "memory", "startup", "latency", "estimators"]
+    "module",
+    ["__main__", "scaling", "memory", "startup", "latency", "estimators", "estimator_speed"],
 )
 def test_help_names_every_option(module, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -331,6 +342,36 @@ def test_estimators_write_a_table_into_a_page(tmp_path, capsys):
         estimators.document(page, "text")
 
 
+def test_the_speed_of_estimators_is_written_into_a_page(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    marks = [f"<!-- python -m benchmarks.estimator_speed: {m} -->\n" for m in ("begin", "end")]
+    page.write_text("".join(marks), "utf-8")
+    tables = ["wine", "diabetes, lbfgs"]
+    options = ["--quick", "--tables", *tables, "--page", str(page), "--output", str(tmp_path)]
+    assert estimator_speed.main(options) == 0
+    assert page.read_text("utf-8") == marks[0] + capsys.readouterr().out[:-1] + marks[1]
+    results = json.loads((tmp_path / "estimator_speed.json").read_text("utf-8"))["results"]
+    assert list(results) == tables
+    assert list(results["wine"]["seconds"]) == ["tinynn", "compiled", "scikit-learn"]
+    assert list(results["diabetes, lbfgs"]["seconds"]) == ["tinynn", "scikit-learn"]
+    for result in results.values():
+        ours, *_, theirs = (np.array(seconds) for seconds in result["seconds"].values())
+        assert len(ours) == 3
+        assert result["ratio"]["tinynn"]["median"] == pytest.approx(np.median(theirs / ours))
+
+
+def test_all_whose_speed_is_compared_are_given_the_same():
+    for speed in estimator_speed.SPEEDS.values():
+        found = []
+        for peer in estimator_speed.PEERS:
+            estimator = estimator_speed.trained(speed, peer, 7)
+            found.append(getattr(estimator, "estimator", estimator).get_params())
+        shared = found[0].keys() & found[2].keys()
+        for given in found:
+            assert {n: given[n] for n in shared} == {n: found[2][n] for n in shared}
+        assert [given.get("compile") for given in found] == [False, True, None]
+
+
 def test_what_counts_as_a_worse_score():
     noise = np.random.default_rng(0).normal(0, 0.01, (5, 4, 2))
     seconds = np.ones((5, 4, 2))
@@ -355,6 +396,7 @@ def test_both_estimators_are_given_the_same():
 
 def test_the_page_has_the_table_of_all_experiments():
     page = (ROOT / "docs" / "estimators.md").read_text("utf-8")
+    page = page.partition("<!-- python -m benchmarks.estimators: begin -->")[2]
     rows = re.findall(r"^\| (\w+), \d+ × \d+ +\| +([\d-]+), (\w+), (\d+) \|", page, re.MULTILINE)
     assert rows == [
         (name.removesuffix("_sgd"), "-".join(map(str, e.hidden)), e.solver, str(e.epochs))

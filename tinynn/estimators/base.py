@@ -218,6 +218,7 @@ class NeuralNet(CallbackSupport, Settings):  # type: ignore[misc]  # scikit-lear
         except BaseException as error:
             self.__dict__ = before
             if isinstance(error, DivergedError):
+                # Two sentences that scikit-learn's own tests look for, word for word.
                 error.args = (
                     f"{name}: Solver produced non-finite parameter weights. The input data may "
                     f"contain large values and need to be preprocessed. {error}",

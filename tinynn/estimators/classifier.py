@@ -385,9 +385,11 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]  # 
                 f"{self.classes_} at the first call; fix: leave them out, or use a new estimator"
             )
         elif whole and not np.array_equal(self.classes_, unique_labels(y)):
+            # The words up to the fix are those that scikit-learn's own tests look for.
             raise DataError(
-                "warm_start can only be used where `y` has the same classes as in the previous "
-                f"call to fit. Previously got {self.classes_}, `y` has {unique_labels(y)}"
+                f"{name}: warm_start can only be used where `y` has the same classes as in the "
+                f"previous call to fit. Previously got {self.classes_}, `y` has {unique_labels(y)}"
+                "; fix: set warm_start=False, or use partial_fit, for which a batch may lack some"
             )
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
