@@ -245,7 +245,9 @@ class Optimizer:
                 f"{name} takes a state with {sorted(wanted)}, but was given {sorted(state)}; it "
                 "may be that of another optimizer"
             )
-        vectors = {vector: as_array(vector, state[vector]) for vector in self.state_vectors}
+        vectors = {
+            vector: as_array(vector, state[vector], is_data=False) for vector in self.state_vectors
+        }
         for vector, values in vectors.items():
             if values.shape != self._flat.data.shape or values.dtype.kind != "f":
                 raise CheckpointError(

@@ -147,11 +147,16 @@ def check_shape(where: str, name: str, value: object) -> tuple[int, ...]:
     return tuple(check_integer(where, name, length, minimum=0) for length in value)
 
 
-def as_array(name: str, values: object) -> Array:
-    """Return an array-like value as an array, or raise a DataError."""
+def as_array(name: str, values: object, *, is_data: bool = True) -> Array:
+    """Return an array-like value as an array, or raise a DataError.
+
+    What is no data, such as an option or a part of a state, is no path or loader either: its own
+    check says what is wrong with a text.
+    """
     if type(values) is np.ndarray:
         return values
-    check_in_place(name, values)
+    if is_data:
+        check_in_place(name, values)
     masked = sys.modules.get("numpy.ma")  # imported by every program that uses it
     if masked is not None and masked.is_masked(values):
         raise DataError(

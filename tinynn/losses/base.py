@@ -267,7 +267,7 @@ def weights_option(loss: Loss, name: str, weights: ArrayLike | None) -> Array | 
     """Return an option of weights as an array or None, or raise an OptionError."""
     if weights is None:
         return None
-    W = as_array(f"{type(loss).__name__}: {name}", weights)
+    W = as_array(f"{type(loss).__name__}: {name}", weights, is_data=False)
     least, most = WEIGHTS
     if (
         W.dtype.kind not in "fiub"

@@ -49,7 +49,10 @@ def load_arrays(
         Listing everything that does not fit.
     """
     strict = check_flag(where, "strict", strict)
-    arrays = {name: as_array(name, value) for name, value in check_state(where, state).items()}
+    arrays = {
+        name: as_array(name, value, is_data=False)
+        for name, value in check_state(where, state).items()
+    }
     missing = [name for name in own if name not in arrays]
     unexpected = [name for name in arrays if name not in own]
     problems = [f"missing: {', '.join(missing)}"] if strict and missing else []

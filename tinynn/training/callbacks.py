@@ -358,7 +358,7 @@ class EarlyStopping(Monitor):
         """
         state = check_state("EarlyStopping", state, self.state_dict())
         arrays = check_state("EarlyStopping", state["arrays"])
-        best = {name: as_array(name, array) for name, array in arrays.items()}
+        best = {name: as_array(name, array, is_data=False) for name, array in arrays.items()}
         self._restore(state)
         self._best_state = best
 
