@@ -81,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if code == 0:
         check.correct_links_from_source(options.output)
+        check.correct_list_of_source(options.output)
         found = check.problems(options.output)
         found += check.missing_pictures(options.output)
         if f"api/class/{SOUGHT}" not in check.pages_found_by("binary", options.output):

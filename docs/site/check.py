@@ -8,7 +8,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["correct_links_from_source", "missing_pictures", "pages_found_by", "problems"]
+__all__ = [
+    "correct_links_from_source",
+    "correct_list_of_source",
+    "missing_pictures",
+    "pages_found_by",
+    "problems",
+]
 
 
 class _Page(HTMLParser):
@@ -77,6 +83,15 @@ def correct_links_from_source(site: Path) -> None:
     for path in (site / "_modules").rglob("*.html"):
         text = path.read_text("utf-8")
         path.write_text(link.sub(corrected, text), "utf-8")
+
+
+def correct_list_of_source(site: Path) -> None:
+    """Put the lists inside of Sphinx's list of source files into its entries, where they belong."""
+    path = site / "_modules" / "index.html"
+    begin, article, end = re.split(r"(<article.*?</article>)", path.read_text("utf-8"), flags=re.S)
+    article = re.sub(r"</li>(\s*<ul>)", r"\1", article)
+    article = re.sub(r"</ul>(?=\s*(<li>|</ul>))", "</ul></li>", article)
+    path.write_text(begin + article + end, "utf-8")
 
 
 def missing_pictures(site: Path) -> list[str]:

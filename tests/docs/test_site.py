@@ -164,6 +164,17 @@ def test_a_cell_of_the_gallery_without_its_picture_is_found(site, tmp_path):
     assert "no picture below 1 of" in site["check"].missing_pictures(tmp_path)[0]
 
 
+def test_a_list_in_a_list_is_in_one_of_its_entries(site, tmp_path):
+    (tmp_path / "_modules").mkdir()
+    page = tmp_path / "_modules" / "index.html"
+    page.write_text(
+        "<p><article><ul><li>a</li>\n<ul><li>b</li>\n</ul>\n<li>c</li>\n</ul></article></p>"
+    )
+    site["check"].correct_list_of_source(tmp_path)
+    lists = "<ul><li>a\n<ul><li>b</li>\n</ul></li>\n<li>c</li>\n</ul>"
+    assert page.read_text() == f"<p><article>{lists}</article></p>"
+
+
 def test_the_newest_release_is_preferred(site, tmp_path):
     for name in ("0.2", "0.10", "dev"):
         (tmp_path / name).mkdir()
