@@ -40,16 +40,17 @@ def summarize(name: str, result: dict[str, Any]) -> dict[str, Any]:
             row["to_tinynn"] = quartiles(times[peer] / times["tinynn"])
         rows[peer] = row
     targets = []
+    ours = OURS.get(name)
     for other, limit in TARGETS.get(name, {}).items():
-        if OURS not in rows or other not in rows:
+        if ours not in rows or other not in rows:
             continue
         # The ratio if it took no longer than the matrix products alone.
         bound: float | None = 1.0
         if other == "floor":
-            ratio = rows[OURS]["to_floor"]["median"]
+            ratio = rows[ours]["to_floor"]["median"]
             met = ratio <= limit
         else:
-            ratio = quartiles(times[other] / times[OURS])["median"]
+            ratio = quartiles(times[other] / times[ours])["median"]
             met = ratio >= limit
             bound = rows[other]["to_floor"]["median"] if "floor" in rows else None
         target = {"against": other, "limit": limit, "ratio": ratio, "bound": bound}
@@ -96,11 +97,11 @@ def _ratio(row: dict[str, Any], key: str) -> str:
     return f"{numbers['median']:.2f} ({numbers['q1']:.2f} – {numbers['q3']:.2f})"
 
 
-def _target(peer: str, targets: Sequence[dict[str, Any]]) -> tuple[str, str]:
+def _target(peer: str, ours: str, targets: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """Return the target and whether it is met: ours against the floor, a peer's against ours."""
     for target in targets:
-        if target["against"] == ("floor" if peer == OURS else peer):
-            text = f"≤ {target['limit']:g} × floor" if peer == OURS else f"≥ {target['limit']:g}"
+        if target["against"] == ("floor" if peer == ours else peer):
+            text = f"≤ {target['limit']:g} × floor" if peer == ours else f"≥ {target['limit']:g}"
             return text, "yes" if target["met"] else "NO"
     return "", ""
 
@@ -108,6 +109,7 @@ def _target(peer: str, targets: Sequence[dict[str, Any]]) -> tuple[str, str]:
 def workload_table(name: str, summary: dict[str, Any]) -> str:
     """Return the section of one workload."""
     lines = [f"### {name}: {summary['title']}", ""]
+    ours = OURS[name]
     if summary["peers"]:
         rows = []
         for peer, row in summary["peers"].items():
@@ -120,7 +122,7 @@ def workload_table(name: str, summary: dict[str, Any]) -> str:
                     spread,
                     _ratio(row, "to_floor"),
                     _ratio(row, "to_tinynn"),
-                    *(_target(peer, summary["targets"]) if peer != "floor" else ("", "")),
+                    *(_target(peer, ours, summary["targets"]) if peer != "floor" else ("", "")),
                 ]
             )
         head = [f"one {summary['unit']}", "median", "quartiles", "× floor", "× tinynn"]

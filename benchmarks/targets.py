@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.options import Parser
 from benchmarks.peers import PEERS
-from benchmarks.workloads import TARGETS
+from benchmarks.workloads import OURS, TARGETS
 
 __all__ = ["judged", "main"]
 
@@ -20,7 +20,7 @@ __all__ = ["judged", "main"]
 def judged(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return for each target the ratio in every run, their median, and whether it is met.
 
-    A target is left out unless its peer was timed in all runs. "bound" is the ratio if compiled
+    A target is left out unless its peer was timed in all runs. "bound" is the ratio if our
     steps took no longer than the floor: no library on this BLAS can meet a target beyond it.
     """
     found = []
@@ -49,7 +49,8 @@ def section(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         floor = row["against"] == "floor"
-        of = "compiled / floor" if floor else f"{PEERS[row['against']].title} / compiled"
+        ours = PEERS[OURS[row["workload"]]].title
+        of = f"{ours} / floor" if floor else f"{PEERS[row['against']].title} / {ours}"
         target = f"{'≤' if floor else '≥'} {row['limit']:g}"
         runs = ", ".join(f"{ratio:.2f}" for ratio in row["ratios"])
         met = "yes" if row["met"] else "NO"

@@ -74,16 +74,19 @@ def compiled_passes(module, X, delta):
     network = Network(module, X.shape[1:], X.dtype)
     Y = network.output
     by_X = network._back(Place(TARGET_ROOM, Y.lengths), True)
+    by_X = network._laid(by_X, X.shape[1:], turned=False)
     program = Program(network, training=True)
     space = program.space(N)
-    held = program.draw(N, (space,))
+    drawn = program.draw(N)
+    for room, numbers in drawn:
+        space.at[room] = numbers.ctypes.data
     flat_X, flat_delta = X.reshape(N, -1).copy(), delta.reshape(N, -1).copy()
     run = runner(network.dtype, False)
     run(
         *(flat_X, flat_delta, space.ones, space.at, *program.tables),
         *((0.0,) * 12, space.result, 0, len(program.pointers), -1),
     )
-    del held
+    del drawn
 
     def array(place, shape):
         given = {X_ROOM: flat_X, TARGET_ROOM: flat_delta}.get(place.room)

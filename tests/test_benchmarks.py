@@ -146,9 +146,9 @@ def test_targets_are_judged_by_the_median_of_the_runs(tmp_path, capsys):
     lines = capsys.readouterr().out.strip().splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
     assert rows == [  # Thinc was not in all runs
-        ["B", "compiled / floor", "≤ 1.1", "1.10", "1.00, 1.20, 1.10", "1.00", "yes"],
-        ["B", "JAX, jit / compiled", "≥ 2.5", "2.40", "2.00, 3.00, 2.40", "2.64", "NO"],
-        ["B", "PyTorch / compiled", "≥ 14", "15.00", "15.00, 15.00, 15.00", "–", "yes"],
+        ["B", "tinynn, compiled / floor", "≤ 1.1", "1.10", "1.00, 1.20, 1.10", "1.00", "yes"],
+        ["B", "JAX, jit / tinynn, compiled", "≥ 2.5", "2.40", "2.00, 3.00, 2.40", "2.64", "NO"],
+        ["B", "PyTorch / tinynn, compiled", "≥ 14", "15.00", "15.00, 15.00, 15.00", "–", "yes"],
     ]
 
 

@@ -38,6 +38,8 @@ Shape = tuple[int, ...]
 class ReLUKernel(Kernel):
     """``y = max(x, 0)``."""
 
+    lies = "any"
+
     @staticmethod
     @loops
     def forward(X: Rows, Y: Rows) -> None:
@@ -60,6 +62,8 @@ class ReLUKernel(Kernel):
 
 class LeakyReLUKernel(Kernel):
     """``y = max(x, 0) + a · min(x, 0)``."""
+
+    lies = "any"
 
     @staticmethod
     @loops
@@ -130,6 +134,8 @@ class PReLUKernel(Kernel):
 class ELUKernel(Kernel):
     """``y = max(x, 0) + α · (exp(min(x, 0)) − 1)``."""
 
+    lies = "any"
+
     @staticmethod
     def room(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, int]:
         """Return the size of ``exp(min(x, 0)) − 1``."""
@@ -166,6 +172,8 @@ class ELUKernel(Kernel):
 class SELUKernel(Kernel):
     """``y = scale · ELU(x)``."""
 
+    lies = "any"
+
     room = ELUKernel.room
 
     @staticmethod
@@ -198,6 +206,8 @@ class SELUKernel(Kernel):
 class SigmoidKernel(Kernel):
     """``y = 1 / (1 + exp(−x))``."""
 
+    lies = "any"
+
     @staticmethod
     @loops
     def forward(X: Rows, Y: Rows) -> None:
@@ -218,6 +228,8 @@ class SigmoidKernel(Kernel):
 
 class TanhKernel(Kernel):
     """``y = tanh(x)``."""
+
+    lies = "any"
 
     @staticmethod
     @loops
@@ -240,6 +252,8 @@ class TanhKernel(Kernel):
 
 class HardtanhKernel(Kernel):
     """``y = min(max(x, min_val), max_val)``, for ReLU6 too."""
+
+    lies = "any"
 
     @staticmethod
     @loops
@@ -267,6 +281,8 @@ class HardtanhKernel(Kernel):
 
 class GELUKernel(Kernel):
     """``y = x · C(x)``, with C the normal distribution function, or its form with tanh."""
+
+    lies = "any"
 
     @staticmethod
     def room(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, int]:
@@ -322,6 +338,8 @@ class GELUKernel(Kernel):
 class SiLUKernel(Kernel):
     """``y = x · σ(x)``."""
 
+    lies = "any"
+
     @staticmethod
     def room(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, int]:
         """Return the size of σ(x)."""
@@ -355,6 +373,8 @@ class SiLUKernel(Kernel):
 
 class SoftplusKernel(Kernel):
     """``y = log(1 + exp(β x)) / β``."""
+
+    lies = "any"
 
     @staticmethod
     @loops

@@ -24,6 +24,30 @@ def copy(A: Rows, B: Rows) -> None:
 
 
 @loops
+def turn(X: Rows, Y: Rows, C: int, H: int, W: int) -> None:
+    """Lay images (N, C, H, W) out as (H, C, W, N)."""
+    N = X.shape[0]
+    x, y = X.reshape((N, C, H, W)), Y.reshape((H, C, W, N))
+    for h in range(H):
+        for c in range(C):
+            for w in range(W):
+                for n in range(N):
+                    y[h, c, w, n] = x[n, c, h, w]
+
+
+@loops
+def turn_back(X: Rows, Y: Rows, C: int, H: int, W: int) -> None:
+    """Lay images (H, C, W, N) out as (N, C, H, W)."""
+    N = X.shape[0]
+    x, y = X.reshape((H, C, W, N)), Y.reshape((N, C, H, W))
+    for h in range(H):
+        for c in range(C):
+            for n in range(N):
+                for w in range(W):
+                    y[n, c, h, w] = x[h, c, w, n]
+
+
+@loops
 def join(part: Rows, Y: Rows, start: int, width: int) -> None:
     """Write a part into the columns of Y from `start` on; the rows of Y are `width` long."""
     rows = Y.size // width

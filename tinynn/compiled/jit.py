@@ -167,7 +167,62 @@ if HAS_NUMBA:
 
         return one(k, one), build
 
+    @intrinsic
+    def add_product(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
+        """Add a product of matrices, ``C += A · B``; A and B may be transposed, C may not.
+
+        It is what Numba does for `numpy.dot`, where BLAS overwrites C.
+        """
+        del typingctx
+
+        def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            from llvmlite import ir
+            from numba.core import cgutils
+            from numba.np import linalg
+
+            shapes, data = [], []
+            for kind, value in zip(signature.args, arguments, strict=True):
+                array = context.make_array(kind)(context, builder, value)
+                shapes.append(cgutils.unpack_tuple(builder, array.shape, 2))
+                data.append(builder.bitcast(array.data, linalg.ll_void_p))
+
+            def character(letter: str) -> Any:
+                return ir.Constant(linalg.ll_char, ord(letter))
+
+            def operand(i: int) -> tuple[Any, Any]:
+                turned = signature.args[i].layout == "F"
+                return character("t" if turned else "n"), shapes[i][0 if turned else 1]
+
+            number = signature.args[2].dtype
+            one = builder.bitcast(
+                linalg.make_constant_slot(context, builder, number, 1.0), linalg.ll_void_p
+            )
+            (turned_a, row_a), (turned_b, row_b) = operand(0), operand(1)
+            M, K = shapes[0]
+            N = shapes[1][1]
+            whole, address, letter = linalg.intp_t, linalg.ll_void_p, linalg.ll_char
+            kinds = [letter] * 3 + [whole] * 3 + [address, address, whole, address, whole]
+            kinds += [address, address, whole]
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.IntType(32), kinds), "numba_xxgemm"
+            )
+            # BLAS has its matrices transposed: Cᵀ += Bᵀ · Aᵀ.
+            builder.call(
+                function,
+                (
+                    *(character(linalg.get_blas_kind(number)), turned_b, turned_a, N, M, K),
+                    *(one, data[1], row_b, data[0], row_a, one, data[2], N),
+                ),
+            )
+            return context.get_dummy_value()
+
+        return types.void(A, B, C), build
+
 else:
+
+    def add_product(A: Array, B: Array, C: Array) -> None:
+        """Add a product of matrices, ``C += A · B``."""
+        C += A @ B
 
     def power_of_two(k: int, one: Any) -> Any:
         """Return ``2^k`` of the type of `one`."""

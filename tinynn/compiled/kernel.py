@@ -49,6 +49,10 @@ class Kernel:
         The names of parameters and buffers.
     draws : tuple of str
         The names of the arrays that `drawn` returns.
+    lies : {"rows", "any", "columns"}
+        How X, Y, delta and gradient lie in memory: as above; either way, for loops over single
+        numbers; or, for images, as (H, C, W, N), where loops over pixels run along whole rows of
+        memory. (Each is a matrix of N rows even then, to be reshaped.)
     mixes_rows : bool
         Whether one row's output depends on other rows, as for a batch normalization.
 
@@ -91,6 +95,7 @@ class Kernel:
 
     arrays: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[tuple[str, ...]] = ()
+    lies: ClassVar[str] = "rows"
     mixes_rows: ClassVar[bool] = False
 
     @staticmethod

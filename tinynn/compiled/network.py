@@ -33,9 +33,11 @@ from tinynn.modules import (
     Concat,
     Flatten,
     Identity,
+    MaxPool2d,
     Module,
     ModuleList,
     Parallel,
+    ReLU,
     Reshape,
     Residual,
 )
@@ -66,10 +68,17 @@ class Room:
 
 
 class Place(NamedTuple):
-    """The position of an array in the table of addresses, and its lengths without the rows."""
+    """The position of an array in the table of addresses, and its lengths without the rows.
+
+    Attributes
+    ----------
+    turned : bool
+        Whether images lie there as (H, C, W, N), and not with one row for each sample.
+    """
 
     room: int
     lengths: tuple[int, ...] = ()
+    turned: bool = False
 
 
 # The first entries in the table of addresses of every network, in this order.
@@ -139,7 +148,9 @@ class Network:
         self.nothing = Place(NOTHING_ROOM, (0, 0))
         self._owners: dict[int, Module] = {}  # of parameters
         X = Place(X_ROOM, (math.prod(sample_shape),))
-        self.output, self.output_shape, self._back = self._module(model, X, tuple(sample_shape))
+        output, self.output_shape, back = self._module(model, X, tuple(sample_shape))
+        self.output = self._laid(output, self.output_shape, turned=False)
+        self._back = back
 
     # ---- forward, each with its backward pass ---------------------------------------------------
 
@@ -158,11 +169,16 @@ class Network:
         if isinstance(module, Residual | Parallel):
             return self._sum(module, X, shape)
         output_shape = _shape(module, shape)
-        return Place(X.room, (math.prod(output_shape),)), output_shape, lambda delta, _: delta
+        X = self._laid(X, shape, turned=False)
+
+        def backward(delta: Place, _: bool) -> Place:
+            return self._laid(delta, output_shape, turned=False)
+
+        return Place(X.room, (math.prod(output_shape),)), output_shape, backward
 
     def _list(self, modules: ModuleList, X: Place, shape: Shape) -> tuple[Place, Shape, Way]:
         ways = []
-        for module in modules:
+        for module in _pooled_first([*modules], shape):
             X, shape, back = self._module(module, X, shape)
             ways.append((back, bool(module.parameters())))
 
@@ -180,6 +196,7 @@ class Network:
     def _sum(self, module: Residual | Parallel, X: Place, shape: Shape) -> tuple[Place, Shape, Way]:
         """Add branches, ``Y = Σ_i f_i(X)``; the second one of a `Residual` may be X itself."""
         output_shape = _shape(module, shape)
+        X = self._laid(X, shape, turned=False)
         branches: list[Module | None] = (
             [*module] if isinstance(module, Parallel) else [module.module, module.shortcut]
         )
@@ -191,13 +208,14 @@ class Network:
                 ways.append((lambda delta, _: delta, False))
             else:
                 output, _, back = self._module(branch, X, shape)
-                outputs.append(output)
+                outputs.append(self._laid(output, output_shape, turned=False))
                 ways.append((back, bool(branch.parameters())))
         Y = self._added(outputs)
 
         def backward(delta: Place, input_gradient: bool) -> Place:
+            delta = self._laid(delta, output_shape, turned=False)
             parts = [
-                back(delta, input_gradient)
+                self._laid(back(delta, input_gradient), shape, turned=False)
                 for back, has_parameters in ways
                 if input_gradient or has_parameters
             ]
@@ -223,6 +241,7 @@ class Network:
         Y, start, ways = self._rows(math.prod(output_shape)), 0, []
         for branch in module:
             part, part_shape, back = self._module(branch, X, shape)
+            part = self._laid(part, part_shape, turned=False)
             where = {"start": start, "width": width}
             self._call(composition.join, {"part": part, "Y": Y, **where})
             ways.append((where, math.prod(part_shape), back, bool(branch.parameters())))
@@ -230,11 +249,13 @@ class Network:
 
         def backward(delta: Place, input_gradient: bool) -> Place:
             gradients = []
+            delta = self._laid(delta, output_shape, turned=False)
             for where, size, back, has_parameters in ways:
                 if input_gradient or has_parameters:
                     part = self._rows(size)
                     self._call(composition.take, {"delta": delta, "part": part, **where})
-                    gradients.append(back(part, input_gradient))
+                    gradient = back(part, input_gradient)
+                    gradients.append(self._laid(gradient, shape, turned=False))
             return self._added(gradients) if input_gradient else self.nothing
 
         return Y, output_shape, backward
@@ -244,12 +265,16 @@ class Network:
         assert kernel is not None  # `not_compilable` was called before
         leaf = Leaf(module, kernel, shape, _shape(module, shape))
         self.leaves.append(leaf)
-        known: dict[str, Any] = {"X": X, "Y": self._rows(math.prod(leaf.output_shape))}
+        turned = X.turned if kernel.lies == "any" else kernel.lies == "columns"
+        X = self._laid(X, shape, turned)
+        known: dict[str, Any] = {"X": X, "Y": self._rows(math.prod(leaf.output_shape), turned)}
         self._call(kernel.forward, known, leaf)
 
         def backward(delta: Place, input_gradient: bool) -> Place:
-            known["delta"] = delta
-            known["gradient"] = self._rows(math.prod(shape)) if input_gradient else self.nothing
+            known["delta"] = self._laid(delta, leaf.output_shape, turned)
+            known["gradient"] = self.nothing
+            if input_gradient:
+                known["gradient"] = self._rows(math.prod(shape), turned)
             self._call(kernel.backward, known, leaf)
             return known["gradient"]
 
@@ -351,8 +376,18 @@ class Network:
         self.rooms.append(room)
         return len(self.rooms) - 1
 
-    def _rows(self, size: int) -> Place:
-        return Place(self._new(Room(per_row=size)), (size,))
+    def _rows(self, size: int, turned: bool = False) -> Place:
+        return Place(self._new(Room(per_row=size)), (size,), turned)
+
+    def _laid(self, X: Place, shape: Shape, turned: bool) -> Place:
+        """Return images as they should lie in memory; add a call if they lie the other way."""
+        if X.turned == turned or X is self.nothing:
+            return X
+        Y = self._rows(X.lengths[0], turned)
+        C, H, W = shape
+        function = composition.turn if turned else composition.turn_back
+        self._call(function, {"X": X, "Y": Y, "C": C, "H": H, "W": W})
+        return Y
 
     def _vector(self, size: int) -> Place:
         return Place(self._new(Room(fixed=size)), (size,))
@@ -420,6 +455,32 @@ class Network:
 
 def _shape(module: Module, shape: Shape) -> Shape:
     return tuple(module.output_shape(shape))  # type: ignore[arg-type]  # every length is known
+
+
+def _pooled_first(modules: list[Module], shape: Shape) -> list[Module]:
+    """Return the modules in the order to compute: a ReLU after the maxima that follow it.
+
+    ``max(relu(x)) = relu(max(x))`` with the same gradients, but there are fewer numbers.
+    """
+    order: list[Module] = []
+    for module in modules:
+        before = order[-1] if order else module
+        if (
+            _is_made_of(module, (MaxPool2d,))
+            and _is_made_of(before, (ReLU,))
+            and _holds_pixels(module, shape)
+        ):
+            order.insert(-1, module)
+        else:
+            order.append(module)
+        shape = _shape(module, shape)
+    return order
+
+
+def _holds_pixels(pool: Any, shape: Shape) -> bool:
+    """Tell whether no window is all padding, whose maximum is −∞."""
+    windows = zip(pool._axes, shape[1:], _shape(pool, shape)[1:], strict=True)
+    return all(w.before == 0 and (a - 1) * w.stride < n for w, n, a in windows)
 
 
 def _plain(array: Any, dtype: np.dtype[Any]) -> Array:

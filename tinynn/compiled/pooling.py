@@ -9,48 +9,85 @@ import numpy as np
 
 from tinynn.compiled.jit import Rows, Vector, loops
 from tinynn.compiled.kernel import Kernel, Shape
-from tinynn.compiled.windows import end_inside, first_inside, windows
+from tinynn.compiled.windows import windows
 from tinynn.core.types import Array
 
 __all__ = ["AvgPool2dKernel", "GlobalAvgPool2dKernel", "MaxPool2dKernel"]
 
 
 @loops
-def raise_to(y: Any, pixels: Any, start: int, end: int, stride: int, shift: int) -> None:
-    """Compute ``y[b] = max(y[b], pixels[b · stride + shift])``; NaN stays NaN."""
-    for b in range(start, end):
-        v = pixels[b * stride + shift]
-        y[b] = y[b] if v <= y[b] or y[b] != y[b] else v
+def raise_to(y: Any, x: Any) -> None:
+    """Compute ``y[n] = max(y[n], x[n])``; NaN stays NaN."""
+    for n in range(y.size):
+        y[n] = y[n] if x[n] <= y[n] or y[n] != y[n] else x[n]
 
 
 @loops
-def give(
-    rest: Any, y: Any, pixels: Any, by_pixels: Any, start: int, end: int, stride: int, shift: int
-) -> None:
-    """Give the rest of a gradient to the pixels that are the maxima y."""
+def give(rest: Any, y: Any, x: Any, by_x: Any) -> None:
+    """Give the rest of a gradient to the pixels x that are the maxima y."""
     T = rest.dtype.type
-    for b in range(start, end):
-        taken = rest[b] * (T(1) if pixels[b * stride + shift] == y[b] else T(0))
-        by_pixels[b * stride + shift] += taken
-        rest[b] -= taken
+    for n in range(rest.size):
+        taken = rest[n] * (T(1) if x[n] == y[n] else T(0))
+        by_x[n] += taken
+        rest[n] -= taken
+
+
+@loops
+def largest_of_four(y: Any, x1: Any, x2: Any, x3: Any, x4: Any) -> None:
+    """Compute ``y[n] = max(x1[n], x2[n], x3[n], x4[n])`` in one pass; NaN stays NaN."""
+    for n in range(y.size):
+        a, b, c, d = x1[n], x2[n], x3[n], x4[n]
+        v = a if b <= a or a != a else b
+        v = v if c <= v or v != v else c
+        y[n] = v if d <= v or v != v else d
+
+
+@loops
+def give_four(
+    delta: Any, y: Any, x1: Any, x2: Any, x3: Any, x4: Any, g1: Any, g2: Any, g3: Any, g4: Any
+) -> None:
+    """Give delta to the first of four pixels that is the maximum y, in one pass."""
+    T = delta.dtype.type
+    for n in range(delta.size):
+        v, rest = y[n], delta[n]
+        taken = rest * (T(1) if x1[n] == v else T(0))
+        g1[n] = taken
+        rest -= taken
+        taken = rest * (T(1) if x2[n] == v else T(0))
+        g2[n] = taken
+        rest -= taken
+        taken = rest * (T(1) if x3[n] == v else T(0))
+        g3[n] = taken
+        rest -= taken
+        g4[n] = rest * (T(1) if x4[n] == v else T(0))
 
 
 class MaxPool2dKernel(Kernel):
-    """``Y[a, b] = max_{i, j} X[a·s + i·d, b·s + j·d]``."""
+    """``Y[a, b] = max_{i, j} X[a·s + i·d, b·s + j·d]``, for all samples in one loop."""
 
-    values = staticmethod(windows)
+    lies = "columns"
+
+    @staticmethod
+    def values(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, float]:
+        """Return how the window moves, and whether the windows are 2 x 2 and side by side."""
+        numbers = windows(module, input_shape, output_shape)
+        moves = [(w.size, w.stride, w.before, w.dilation) for w in module._axes]
+        inside = all(2 * a <= h for a, h in zip(output_shape[1:], input_shape[1:], strict=True))
+        numbers["in_fours"] = moves == [(2, 2, 0, 1)] * 2 and inside
+        return numbers
 
     @staticmethod
     def room(module: Any, input_shape: Shape, output_shape: Shape) -> dict[str, int]:
-        """Return the length of a row of the output, for a gradient and for its rest."""
-        del module, input_shape
-        return {"rest": output_shape[2]}
+        """Return the size of what is left of one pixel's gradient, for each sample."""
+        del module, input_shape, output_shape
+        return {"rest": 1}
 
     @staticmethod
     @loops
     def forward(
         X: Rows,
         Y: Rows,
+        in_fours: bool,
         channels: int,
         H: int,
         W: int,
@@ -66,27 +103,26 @@ class MaxPool2dKernel(Kernel):
         dilation_width: int,
     ) -> None:
         """Compute Y."""
-        T = X.dtype.type
-        images = X.shape[0] * channels
-        x, y = X.reshape((images, H, W)), Y.reshape((images, A, B))
-        for n in range(images):
-            for a in range(A):
-                row = y[n, a]
+        N = X.shape[0]
+        x, y = X.reshape((H, channels, W, N)), Y.reshape((A, channels, B, N))
+        for a in range(A):
+            for c in range(channels):
                 for b in range(B):
-                    row[b] = T(-np.inf)
-                for i in range(k_height):
-                    h = a * stride_height + i * dilation_height - before_height
-                    if h < 0 or h >= H:
+                    largest = y[a, c, b]
+                    if in_fours:
+                        top, bottom, w = x[2 * a, c], x[2 * a + 1, c], 2 * b
+                        largest_of_four(largest, top[w], top[w + 1], bottom[w], bottom[w + 1])
                         continue
-                    for j in range(k_width):
-                        shift = j * dilation_width - before_width
-                        start = first_inside(shift, stride_width)
-                        end = end_inside(shift, stride_width, W, B)
-                        # With the stride as a plain number, the loop inside can be vectorized.
-                        if stride_width == 2:
-                            raise_to(row, x[n, h], start, end, 2, shift)
-                        else:
-                            raise_to(row, x[n, h], start, end, stride_width, shift)
+                    for n in range(N):
+                        largest[n] = -np.inf
+                    for i in range(k_height):
+                        h = a * stride_height + i * dilation_height - before_height
+                        if not 0 <= h < H:
+                            continue
+                        for j in range(k_width):
+                            w = b * stride_width + j * dilation_width - before_width
+                            if 0 <= w < W:
+                                raise_to(largest, x[h, c, w])
 
     @staticmethod
     @loops
@@ -95,7 +131,8 @@ class MaxPool2dKernel(Kernel):
         gradient: Rows,
         X: Rows,
         Y: Rows,
-        rest: Vector,
+        rest: Rows,
+        in_fours: bool,
         channels: int,
         H: int,
         W: int,
@@ -112,33 +149,40 @@ class MaxPool2dKernel(Kernel):
     ) -> None:
         """Give delta to the pixel that is the maximum; the first of equals gets it."""
         T = X.dtype.type
-        images = X.shape[0] * channels
-        x, y = X.reshape((images, H, W)), Y.reshape((images, A, B))
-        d, g = delta.reshape((images, A, B)), gradient.reshape((images, H, W))
-        flat = gradient.reshape(gradient.size)
-        for i in range(flat.size):
-            flat[i] = T(0)
-        for n in range(images):
-            for a in range(A):
+        N = X.shape[0]
+        x, y = X.reshape((H, channels, W, N)), Y.reshape((A, channels, B, N))
+        d, g = delta.reshape((A, channels, B, N)), gradient.reshape((H, channels, W, N))
+        left, flat = rest.reshape(N), gradient.reshape(gradient.size)
+        if not in_fours or 2 * A < H or 2 * B < W:
+            for i in range(flat.size):
+                flat[i] = T(0)
+        for a in range(A):
+            for c in range(channels):
                 for b in range(B):
-                    rest[b] = d[n, a, b]
-                for i in range(k_height):
-                    h = a * stride_height + i * dilation_height - before_height
-                    if h < 0 or h >= H:
+                    if in_fours:
+                        h, w = 2 * a, 2 * b
+                        give_four(
+                            *(d[a, c, b], y[a, c, b]),
+                            *(x[h, c, w], x[h, c, w + 1], x[h + 1, c, w], x[h + 1, c, w + 1]),
+                            *(g[h, c, w], g[h, c, w + 1], g[h + 1, c, w], g[h + 1, c, w + 1]),
+                        )
                         continue
-                    for j in range(k_width):
-                        shift = j * dilation_width - before_width
-                        start = first_inside(shift, stride_width)
-                        end = end_inside(shift, stride_width, W, B)
-                        if stride_width == 2:
-                            give(rest, y[n, a], x[n, h], g[n, h], start, end, 2, shift)
-                        else:
-                            give(rest, y[n, a], x[n, h], g[n, h], start, end, stride_width, shift)
+                    for n in range(N):
+                        left[n] = d[a, c, b, n]
+                    for i in range(k_height):
+                        h = a * stride_height + i * dilation_height - before_height
+                        if not 0 <= h < H:
+                            continue
+                        for j in range(k_width):
+                            w = b * stride_width + j * dilation_width - before_width
+                            if 0 <= w < W:
+                                give(left, y[a, c, b], x[h, c, w], g[h, c, w])
 
 
 class AvgPool2dKernel(Kernel):
-    """``Y[a, b] = Σ_{i, j} X[a·s + i, b·s + j] / divisor[a, b]``."""
+    """``Y[a, b] = Σ_{i, j} X[a·s + i, b·s + j] / divisor[a, b]``, for all samples in one loop."""
 
+    lies = "columns"
     values = staticmethod(windows)
 
     @staticmethod
@@ -167,24 +211,26 @@ class AvgPool2dKernel(Kernel):
     ) -> None:
         """Compute Y."""
         T = X.dtype.type
-        images = X.shape[0] * channels
-        x, y = X.reshape((images, H, W)), Y.reshape((images, A, B))
-        for n in range(images):
-            for a in range(A):
+        N = X.shape[0]
+        x, y = X.reshape((H, channels, W, N)), Y.reshape((A, channels, B, N))
+        for a in range(A):
+            for c in range(channels):
                 for b in range(B):
-                    y[n, a, b] = T(0)
-                for i in range(k_height):
-                    h = a * stride_height + i - before_height
-                    if h < 0 or h >= H:
-                        continue
-                    for j in range(k_width):
-                        shift = j - before_width
-                        start = first_inside(shift, stride_width)
-                        end = end_inside(shift, stride_width, W, B)
-                        for b in range(start, end):
-                            y[n, a, b] += x[n, h, b * stride_width + shift]
-                for b in range(B):
-                    y[n, a, b] /= divisor[a * B + b]
+                    total = y[a, c, b]
+                    for n in range(N):
+                        total[n] = T(0)
+                    for i in range(k_height):
+                        h = a * stride_height + i - before_height
+                        if not 0 <= h < H:
+                            continue
+                        for j in range(k_width):
+                            w = b * stride_width + j - before_width
+                            if 0 <= w < W:
+                                pixels = x[h, c, w]
+                                for n in range(N):
+                                    total[n] += pixels[n]
+                    for n in range(N):
+                        total[n] /= divisor[a * B + b]
 
     @staticmethod
     @loops
@@ -206,24 +252,25 @@ class AvgPool2dKernel(Kernel):
     ) -> None:
         """Give each pixel of a window delta / divisor."""
         T = delta.dtype.type
-        images = delta.shape[0] * channels
-        d, g = delta.reshape((images, A, B)), gradient.reshape((images, H, W))
+        N = delta.shape[0]
+        d, g = delta.reshape((A, channels, B, N)), gradient.reshape((H, channels, W, N))
         flat = gradient.reshape(gradient.size)
         for i in range(flat.size):
             flat[i] = T(0)
-        for n in range(images):
-            for a in range(A):
-                for i in range(k_height):
-                    h = a * stride_height + i - before_height
-                    if h < 0 or h >= H:
-                        continue
-                    for j in range(k_width):
-                        shift = j - before_width
-                        start = first_inside(shift, stride_width)
-                        end = end_inside(shift, stride_width, W, B)
-                        for b in range(start, end):
-                            share = d[n, a, b] / divisor[a * B + b]
-                            g[n, h, b * stride_width + shift] += share
+        for a in range(A):
+            for c in range(channels):
+                for b in range(B):
+                    shares = d[a, c, b]
+                    for i in range(k_height):
+                        h = a * stride_height + i - before_height
+                        if not 0 <= h < H:
+                            continue
+                        for j in range(k_width):
+                            w = b * stride_width + j - before_width
+                            if 0 <= w < W:
+                                pixels = g[h, c, w]
+                                for n in range(N):
+                                    pixels[n] += shares[n] / divisor[a * B + b]
 
 
 class GlobalAvgPool2dKernel(Kernel):

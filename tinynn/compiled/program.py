@@ -20,6 +20,9 @@ from tinynn.parameter import Parameter
 
 __all__: list[str] = []  # nothing here is for users
 
+# Measured: the bytes of the largest array in the best piece of a batch to work on. Larger ones
+# leave the cache before they are used again, and in smaller ones the loops are too short.
+_CACHED = 1 << 21
 _ALIGNED = 64  # bytes: every array in a work space begins at the start of a cache line
 
 
@@ -54,7 +57,8 @@ class Space:
                 self.at[i] = array.ctypes.data
         self.N, self.dtype = N, network.dtype
         self.ones = np.ones(N, network.dtype)
-        self.gradients: Array | None = None  # of a half of a batch
+        self.gradients: Any = None  # of a piece of a batch, and their sums
+        self.sums: Any = None
 
     def rows(self, room: int, shape: tuple[int, ...]) -> Array:
         """Return one of the arrays in the work space."""
@@ -83,7 +87,7 @@ class Program:
         self.options = np.array(network.options)
         self.tables = self.pointers, self.starts, self.words, self.options
         self._spaces: dict[int, Space] = {}
-        self._halves: dict[int, tuple[Space, ...]] = {}
+        self._pieces: dict[tuple[int, int], list[Space]] = {}
         # In training, the last two calls are the update. Then: the function that runs the calls,
         # the position of the loss among them, the numbers of the update, all gradients, and whether
         # the divisor of a mean is more than the weights of the rows.
@@ -93,6 +97,7 @@ class Program:
         self.loss = -1
         self.numbers: tuple[str, ...] = ()
         self.gradients: Any = None
+        self.takes_indices = False
         self.own_divisor = False
         self.may_split = False
         leaves = network.leaves
@@ -153,22 +158,18 @@ class Program:
             found = self._spaces[N] = Space(self.network, N)
         return found
 
-    def draw(self, N: int, spaces: tuple[Space, ...]) -> list[Any]:
-        """Draw the random numbers of a step; return the arrays that hold them."""
-        held = []
+    def draw(self, N: int) -> list[tuple[int, Array]]:
+        """Draw the random numbers of a step; return the arrays, and the rooms that they are for."""
+        found = []
         for leaf in self.random:
             drawn = leaf.kernel.drawn(leaf.module, (N, *leaf.input_shape), self.network.dtype)
-            held.append(drawn)
             for name, (room, places) in leaf.drawn.items():
                 array = drawn.get(name)
                 for position in places:
                     self.words[position] = 0 if array is None else array.size // N
                 if array is not None:
-                    address = array.ctypes.data
-                    for space in spaces:
-                        space.at[room] = address
-                        address += space.N * array.nbytes // N
-        return held
+                    found.append((room, array))
+        return found
 
     # ---- running ------------------------------------------------------------------------------
 
@@ -184,65 +185,106 @@ class Program:
         S = space.ones if S is None else S
         return self.run(X, y, S, space.at, *self.tables, numbers, space.result, *calls)
 
-    def in_two(self, N: int) -> bool:
-        """Tell whether to work on two halves of a batch at once, each on one core.
+    def update(self, numbers: Any) -> tuple[float, float, float]:
+        """Run the calls after both passes, which work on all gradients."""
+        space = self.space(1)
+        one = np.zeros((1, 1), self.network.dtype)
+        target = np.zeros(1, np.int64) if self.takes_indices else one
+        return self.run_on(space, one, target, None, numbers, self.n_passes, self.n_calls, -1)
 
-        Products of single images are too small to be divided among threads.
+    def piece(self, N: int) -> int:
+        """Return how many rows of a batch to work on at a time: all, but for images.
+
+        A few images at a time stay in the processor's cache from one module to the next.
         """
-        return (
-            self.may_split
-            and N > 1
-            and N * self._per_image >= threads.LARGE
-            and not self.mixing
-            and threads._overruled != 1
-            and _n_cores() > 1
-        )
+        if not self._per_image or self.mixing or (self.training and not self.may_split):
+            return N
+        room = max(room.per_row for room in self.network.rooms) * self.network.dtype.itemsize
+        most = max(4, _CACHED // room)
+        return -(-N // -(-N // most))  # pieces of one size
 
-    def halves(self, N: int) -> tuple[Space, ...]:
-        """Return work spaces for two halves of a batch; the second has its own gradients."""
-        if N not in self._halves:
-            self._halves = {N: (Space(self.network, N - N // 2), Space(self.network, N // 2))}
-            second = self._halves[N][1]
-            second.gradients = np.zeros_like(self.gradients)
-            shift = second.gradients.ctypes.data - self.gradients.ctypes.data
-            for i, room in enumerate(self.network.rooms):
-                if room.array is not None and np.may_share_memory(room.array, self.gradients):
-                    second.at[i] += shift
-        return self._halves[N]
+    def pieces(self, N: int) -> list[Space]:
+        """Return a work space for each thread that works on pieces of a batch.
 
-    def run_in_two(
+        Each has its own gradients.
+        """
+        large = N * self._per_image >= threads.LARGE and threads._overruled != 1
+        n_threads = min(_n_cores(), 2) if large and N > 1 else 1
+        size = self.piece(-(-N // n_threads))
+        found = self._pieces.get((size, n_threads))
+        if found is None:
+            found = [Space(self.network, size) for _ in range(n_threads)]
+            for space in found:
+                space.gradients = np.zeros_like(self.gradients)
+                space.sums = np.zeros_like(self.gradients)
+                shift = space.gradients.ctypes.data - self.gradients.ctypes.data
+                for i, room in enumerate(self.network.rooms):
+                    if room.array is not None and np.may_share_memory(room.array, self.gradients):
+                        space.at[i] += shift
+            self._pieces = {(size, n_threads): found}
+        return found
+
+    def run_in_pieces(
         self,
-        halves: tuple[Space, ...],
         X: Array,
         y: Array,
         S: Array | None,
+        drawn: list[tuple[int, Array]],
         numbers: Any,
         stop: int,
-    ) -> tuple[float, float, float]:
-        """Run both passes on two halves of a batch, and add their gradients."""
-        total = float(len(X) if S is None else S.sum())
-        outcomes: list[Any] = [None, None]
+    ) -> tuple[tuple[float, float, float], Array]:
+        """Run both passes on pieces of a batch, on two cores, and add their gradients.
 
-        def work(i: int, rows: slice) -> None:
-            space = halves[i]
-            weights = space.ones if S is None else S[rows]
-            space.result[:] = 0, 0, total, 0
-            outcomes[i] = self.run(
-                *(X[rows], y[rows], weights, space.at, *self.tables),
-                *(numbers, space.result, 0, self.n_passes, stop),
-            )
+        Returns
+        -------
+        tuple of (tuple, ndarray)
+            The outcome, as of `run_on`, and the prediction.
+        """
+        N = len(X)
+        total = float(N if S is None else S.sum())
+        spaces = self.pieces(N)
+        share = -(-N // len(spaces))
+        output = self.network.output
+        prediction = np.empty((N, *self.network.output_shape), self.network.dtype)
+        outcomes: list[Any] = [(0.0, 0.0)] * len(spaces)
 
-        n = halves[0].N
-        helper = threading.Thread(target=work, args=(1, slice(n, None)))
+        def work(i: int) -> None:
+            space = spaces[i]
+            wrong = loss = 0.0
+            for start in range(i * share, min((i + 1) * share, N), space.N):
+                rows = slice(start, min(start + space.N, (i + 1) * share, N))
+                n = rows.stop - start
+                for room, array in drawn:
+                    space.at[room] = array.ctypes.data + start * (array.nbytes // N)
+                space.result[:] = 0, 0, total, 0
+                weights = space.ones[:n] if S is None else S[rows]
+                self.run(
+                    *(X[rows], y[rows], weights, space.at, *self.tables),
+                    *(numbers, space.result, 0, self.n_passes, stop),
+                )
+                wrong, loss = max(wrong, space.result[0]), loss + space.result[1]
+                prediction[rows] = space.rows(output.room, self.network.output_shape)[:n]
+                if start == i * share:
+                    np.copyto(space.sums, space.gradients)
+                else:
+                    space.sums += space.gradients
+            outcomes[i] = wrong, loss
+
         with threads.of_scipy():
-            helper.start()
-            try:
-                work(0, slice(0, n))
-            finally:
-                helper.join()
-        self.gradients += halves[1].gradients
-        (wrong, loss, _), (also_wrong, more, _) = outcomes
-        return max(wrong, also_wrong), loss + more, total
+            if len(spaces) == 1:
+                work(0)
+            else:
+                helper = threading.Thread(target=work, args=(1,))
+                helper.start()
+                try:
+                    work(0)
+                finally:
+                    helper.join()
+        np.copyto(self.gradients, spaces[0].sums)
+        for space in spaces[1:]:
+            self.gradients += space.sums
+        wrong, loss = max(one for one, _ in outcomes), sum(one for _, one in outcomes)
+        return (wrong, loss, total), prediction
 
 
 @functools.cache

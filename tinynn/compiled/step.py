@@ -163,6 +163,7 @@ class CompiledModel:
         program, spare = self._program(rows.shape[1:], dtype)
         shape = program.network.output_shape
         output = np.empty((len(rows), math.prod(shape)), dtype)
+        size = max(program.piece(min(size, len(rows))), 1)
         for start in range(0, len(rows), size):
             part = _as_batch(self.model, rows[start : start + size], dtype)
             N = len(part)
@@ -238,7 +239,7 @@ class CompiledStep:
         # Parameters that this optimizer does not update, and those that the model does not have.
         self._frozen = [p for p in self._parameters if id(p) not in stepped]
         self._outside = [p for p in optimizer._flat.parameters if id(p) not in ours]
-        self._latest: tuple[Program, tuple[Space, ...]] | Array | None = None
+        self._latest: tuple[Program, Space] | Array | None = None
 
     def __call__(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Train on one batch: forward, loss, backward, clipping and update.
@@ -304,34 +305,33 @@ class CompiledStep:
         if sample_weight is not None:
             S = np.require(loss_fn._weights(sample_weight, X), requirements=_PLAIN)
 
-        in_two = program.in_two(N)
-        spaces = program.halves(N) if in_two else (program.space(N),)
-        held = program.draw(N, spaces) if program.random else None
+        drawn = program.draw(N) if program.random else []
         numbers = self._numbers(program)
         stop_at = program.loss if stop else -1
         before = self.optimizer._before_step()
         earlier = [(p, p.grad.copy()) for p in self._parameters if not p._consumed]
-        if in_two:
-            outcome = program.run_in_two(spaces, X, target, S, numbers, stop_at)
+        if program.piece(N) < N:
+            outcome, self._latest = program.run_in_pieces(X, target, S, drawn, numbers, stop_at)
+            ended = False
         else:
-            end = program.n_passes if earlier or self._outside else program.n_calls
+            space = program.space(N)
+            for room, array in drawn:
+                space.at[room] = array.ctypes.data
+            ended = not (earlier or self._outside)
+            end = program.n_calls if ended else program.n_passes
             with _threads(program.product_size(N)):
-                outcome = program.run_on(spaces[0], X, target, S, numbers, 0, end, stop_at)
-            in_two = end != program.n_calls
-        if in_two and not outcome[0]:
-            # The update after both halves, or after accumulated gradients.
+                outcome = program.run_on(space, X, target, S, numbers, 0, end, stop_at)
+            self._latest = program, space
+        if not (ended or outcome[0]):
+            # The update after all pieces, or after accumulated gradients.
             for parameter, gradient in earlier:
                 parameter._grad += gradient
             for parameter in self._outside:
                 if parameter._consumed:
                     parameter.discard_gradient()
-            wrong, *_ = program.run_on(
-                spaces[0], X, target, S, numbers, program.n_passes, program.n_calls, -1
-            )
+            wrong, *_ = program.update(numbers)
             outcome = wrong, *outcome[1:]
         wrong, loss, total = outcome
-        del held
-        self._latest = program, spaces
         # Arrays kept by an earlier uncompiled call do not belong to this step.
         model._shapes = None
         loss_fn._saved, loss_fn._value = None, loss
@@ -357,9 +357,8 @@ class CompiledStep:
             raise StateError("no compiled step has been taken yet: there is no prediction")
         if isinstance(self._latest, np.ndarray):
             return self._latest
-        program, spaces = self._latest
-        place, shape = program.network.output, program.network.output_shape
-        return np.concatenate([space.rows(place.room, shape) for space in spaces])
+        program, space = self._latest
+        return space.rows(program.network.output.room, program.network.output_shape).copy()
 
     # ---- the parts of a step --------------------------------------------------------------------
 
@@ -395,6 +394,7 @@ class CompiledStep:
             program.run = runner(self._dtype, kernel.takes_indices)
         program.loss, program.numbers = loss, numbers
         program.gradients = self.optimizer._flat.grad
+        program.takes_indices = kernel.takes_indices
         weights = getattr(self.loss_fn, "class_weight", None)
         weighs = kernel.takes_indices and weights is not None
         program.own_divisor = weighs and self.loss_fn.reduction == "mean"
