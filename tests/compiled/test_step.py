@@ -205,6 +205,34 @@ def test_images_on_two_threads():
     assert pair.compiled_step.prediction.shape == (3, C)
 
 
+@pytest.mark.parametrize("large", [1, 1 << 40], ids=["two threads", "one thread"])
+def test_images_in_pieces(monkeypatch, large):
+    # Pieces of 4 rows, and a shorter one, as tiny images need no more.
+    monkeypatch.setattr("tinynn.compiled.program._CACHED", 1)
+    monkeypatch.setattr("tinynn.core.threads.LARGE", large)
+    monkeypatch.setattr("tinynn.compiled.program._n_cores", lambda: 2)
+    tnn.manual_seed(0)
+    modules = [tnn.Conv2d(1, 2, 3, padding=1), tnn.ReLU(), tnn.MaxPool2d(2), tnn.Dropout(0.5)]
+    modules += [tnn.Flatten(), tnn.Linear(8, C)]
+    model = tnn.ModuleList(modules).astype(np.float64)
+    pair = Pair(model, tnn.CrossEntropyLoss(), OPTIMIZERS["adam"])
+    rng = np.random.default_rng(1)
+    for seed, S in enumerate([None, rng.uniform(0.5, 2, 11)]):
+        X, y = rng.standard_normal((11, 1, 5, 4)), rng.integers(0, C, 11)
+        before = copy.deepcopy(pair.compiled[0])
+        pair.step(X, y, S, seed=seed)
+        tnn.manual_seed(seed)
+        np.testing.assert_allclose(pair.compiled_step.prediction, before(X), atol=1e-12)
+    fast = tnn.compile(pair.compiled[0], progress=False)
+    np.testing.assert_allclose(fast.predict(X), pair.open[0].predict(X), atol=1e-12)
+    parameters = pair.compiled[0].state_dict()
+    X[9] = np.nan
+    with pytest.raises(tnn.DivergedError):
+        pair.compiled_step(X, y)
+    for name, array in pair.compiled[0].state_dict().items():
+        np.testing.assert_array_equal(array, parameters[name])
+
+
 def test_what_does_not_fit_raises_as_in_the_open():
     rng = np.random.default_rng(9)
     X, y = batch(rng)

@@ -96,6 +96,7 @@ class Program:
         self.run: Any = None
         self.loss = -1
         self.numbers: tuple[str, ...] = ()
+        self.no_numbers: list[float] = []
         self.gradients: Any = None
         self.takes_indices = False
         self.own_divisor = False
@@ -106,6 +107,8 @@ class Program:
         # How many multiply-adds the largest products have: per row, and in total.
         self._per_row = max(map(_product_of_rows, leaves), default=0)
         self._per_image = max(map(_product_of_image, leaves), default=0)
+        largest = max(room.per_row for room in network.rooms) * network.dtype.itemsize
+        self._most = max(4, _CACHED // max(largest, 1))  # rows in a piece
         self._readers = [(leaf.module, _reader(leaf)) for leaf in leaves if leaf.values]
         self._seen: list[Any] = []
         self._lists = [
@@ -181,7 +184,7 @@ class Program:
         self, space: Space, X: Array, y: Array, S: Array | None, numbers: Any, *calls: int
     ) -> tuple[float, float, float]:
         """Run some of the calls; return the error code, the loss, and its divisor."""
-        space.result[:] = 0
+        space.result.fill(0)
         S = space.ones if S is None else S
         return self.run(X, y, S, space.at, *self.tables, numbers, space.result, *calls)
 
@@ -199,9 +202,7 @@ class Program:
         """
         if not self._per_image or self.mixing or (self.training and not self.may_split):
             return N
-        room = max(room.per_row for room in self.network.rooms) * self.network.dtype.itemsize
-        most = max(4, _CACHED // room)
-        return -(-N // -(-N // most))  # pieces of one size
+        return -(-N // -(-N // self._most))  # pieces of one size
 
     def pieces(self, N: int) -> list[Space]:
         """Return a work space for each thread that works on pieces of a batch.

@@ -393,6 +393,7 @@ class CompiledStep:
             program = Program(network, training=True)
             program.run = runner(self._dtype, kernel.takes_indices)
         program.loss, program.numbers = loss, numbers
+        program.no_numbers = [0.0] * (NUMBERS - len(numbers))
         program.gradients = self.optimizer._flat.grad
         program.takes_indices = kernel.takes_indices
         weights = getattr(self.loss_fn, "class_weight", None)
@@ -404,15 +405,13 @@ class CompiledStep:
 
     def _numbers(self, program: Program) -> tuple[float, ...]:
         optimizer = self.optimizer
-        values = {
-            "clip_value": optimizer.clip_value or math.inf,
-            "clip_norm": optimizer.clip_norm or math.inf,
-            "lr": optimizer.current_lr,
-            "weight_decay": optimizer.weight_decay,
-            **self._update.values(optimizer),
-        }
+        values = self._update.values(optimizer)
+        values["clip_value"] = optimizer.clip_value or math.inf
+        values["clip_norm"] = optimizer.clip_norm or math.inf
+        values["lr"] = optimizer.current_lr
+        values["weight_decay"] = optimizer.weight_decay
         numbers = [float(values[name]) for name in program.numbers]
-        return (*numbers, *_NO_NUMBERS[len(numbers) :])
+        return tuple(numbers + program.no_numbers)
 
     def _refused(
         self, wrong: float, loss: float, y: ArrayLike, sample_weight: ArrayLike | None
