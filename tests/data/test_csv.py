@@ -169,6 +169,21 @@ def test_one_word_among_numbers_is_a_mistake_and_no_category(tmp_path):
     assert data.feature_shape == (5,)
 
 
+def test_gaps_alone_may_say_something():
+    table = homes().assign(known=[1.0, np.nan] * (N // 2), agreed=["yes", None] * (N // 2))
+    data = CSVDataLoaderFactory(table, "sold", ["known", "agreed"])
+    assert data.feature_names == ("known", "agreed", "known is missing", "agreed is missing")
+    new = data.prepare({"known": ["1", ""], "agreed": ["", "yes"]})
+    assert new.tolist() == [[0, 1, 0, 1], [0, 1, 1, 0]]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_numbers_beyond_float32_are_named(tmp_path, stream):
+    path = write(tmp_path, "size,sold\n" + "1.5,yes\n1e308,no\n" * 20)
+    with pytest.raises(DataError, match="row 2 below the header has '1e308'"):
+        CSVDataLoaderFactory(path, "sold", stream=stream)
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "match"),
     [

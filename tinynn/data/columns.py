@@ -18,6 +18,8 @@ TRUE = ("true", "yes", "y", "t", "1", "1.0")
 FALSE = ("false", "no", "n", "f", "0", "0.0")
 # If so many of the texts in a column are numbers, the others are mistakes.
 MOSTLY = 0.8
+# Beyond this, float32 has no numbers, and float64 none for squares.
+LARGEST = 1e38
 # So many values show what a column is not.
 SOME = 10_000
 # What a date becomes: days since 1970, and its place in the year, the week and the day on a circle.
@@ -185,8 +187,8 @@ def parsed(where: str, series: Any, kind: str, form: Format) -> Array:
         numbers = series.to_numpy(np.float64, na_value=np.nan)
     else:
         numbers = _as_numbers(series, form)
-    wrong = np.flatnonzero(series.notna().to_numpy() & ~np.isfinite(numbers))
-    if wrong.size and series.dtype.kind not in "biuf":
+    wrong = np.flatnonzero(series.notna().to_numpy() & ~(np.abs(numbers) <= LARGEST))
+    if wrong.size and series.dtype.kind not in "biuf" and np.isnan(numbers[wrong]).any():
         texts = as_texts(series.iloc[wrong])  # some may be empty
         wrong = wrong[texts.notna().to_numpy()]
     if wrong.size:

@@ -466,15 +466,15 @@ class Statistics:
         if not names:
             return self._left_out(name, "no training row has a value")
         low, high = self.ranges[names[0]]
-        if low == high and not (marked and kind == "boolean"):
+        if low == high and not marked:
             return self._left_out(name, f"every training row has {low:.6g}")
         parts = []
         for part in names:
             low, high = self.ranges[part]
-            if high == low:
+            if high == low and part != names[0]:
                 continue  # such as the time of day, where the dates have none
             fitted = self.scalers[part]
-            mean, deviation = float(fitted.mean_[0]), float(np.sqrt(fitted.var_[0]))
+            mean, deviation = float(fitted.mean_[0]), float(np.sqrt(fitted.var_[0])) or 1.0
             fill = self.medians.get(part, mean)
             if kind == "boolean":
                 fill, mean, deviation = float(mean >= 0.5), 0.0, 1.0
