@@ -31,7 +31,57 @@ from tinynn.random import RNG, as_generator
 __all__ = ["Conv2d"]
 
 
-class Conv2d(Module):
+class Convolution(Module):
+    """Hold what convolutions share: channels in groups, and weights that wait for their sizes."""
+
+    _dtype: np.dtype[Any]
+
+    def _set_channels(
+        self, in_channels: int | None, out_channels: int, groups: int, kernel: tuple[int, ...]
+    ) -> None:
+        name = type(self).__name__
+        self.in_channels = in_channels
+        self.out_channels = check_integer(name, "out_channels", out_channels, minimum=1)
+        self.groups = check_integer(name, "groups", groups, minimum=1)
+        self._kernel = kernel
+        self._check_groups("out_channels", self.out_channels)
+
+    def _set_parameters(
+        self, bias: bool, init: str | Initializer, rng: RNG, dtype: DTypeLike
+    ) -> None:
+        name = type(self).__name__
+        self.init = init
+        get_initializer(init)
+        self._dtype = check_dtype(name, dtype)
+        self._rng: Any = as_generator(rng)
+        self.weight: Parameter = None  # type: ignore[assignment]  # until in_channels is known
+        self.bias: Parameter | None = None
+        if check_flag(name, "bias", bias):
+            self.bias = filled(name, self.out_channels, 0.0, self._dtype)
+        if self.in_channels is not None:
+            self._build(self.in_channels)
+
+    def _build(self, in_channels: int) -> None:
+        C = check_integer(type(self).__name__, "in_channels", in_channels, minimum=1)
+        self._check_groups("in_channels", C)
+        shape = (self.out_channels, C // self.groups, *self._kernel)
+        self.in_channels = C
+        self.weight = Parameter(initial(self.init, shape, self._rng, self._dtype))
+        self._rng = None  # drawn from once
+
+    def _check_groups(self, name: str, channels: int) -> None:
+        if channels % self.groups:
+            raise ShapeError(
+                f"{type(self).__name__}: groups must divide {name}, but {self.groups} does not "
+                f"divide {channels}"
+            )
+
+    def _infer(self, input_shape: Shape) -> None:
+        if self.in_channels is None and input_shape and isinstance(input_shape[0], int):
+            self._build(input_shape[0])
+
+
+class Conv2d(Convolution):
     """Convolution of images, ``Y = W ∗ X + b``: a linear map of the pixels under a moving kernel.
 
     For one group of channels, stride s, dilation d and padding p,
@@ -112,8 +162,6 @@ class Conv2d(Module):
     (16, 28, 28)
     """
 
-    _dtype: np.dtype[Any]
-
     def __init__(
         self,
         in_channels: int | None,
@@ -129,43 +177,15 @@ class Conv2d(Module):
         rng: RNG = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.in_channels = in_channels
-        self.out_channels = check_integer("Conv2d", "out_channels", out_channels, minimum=1)
         self.kernel_size = check_pair("Conv2d", "kernel_size", kernel_size, minimum=1)
         self.stride = check_pair("Conv2d", "stride", stride, minimum=1)
         self.dilation = check_pair("Conv2d", "dilation", dilation, minimum=1)
         self.padding = _check_padding(padding, self.stride)
-        self.groups = check_integer("Conv2d", "groups", groups, minimum=1)
-        if self.out_channels % self.groups:
-            raise ShapeError(
-                f"Conv2d: groups must divide out_channels, but {self.groups} does not divide "
-                f"{self.out_channels}"
-            )
         self._axes = _convolution_windows(
             self.kernel_size, self.stride, self.padding, self.dilation
         )
-        self.init = init
-        get_initializer(init)
-        self._dtype = check_dtype("Conv2d", dtype)
-        self._rng: Any = as_generator(rng)
-        self.weight: Parameter = None  # type: ignore[assignment]  # until in_channels is known
-        self.bias: Parameter | None = None
-        if check_flag("Conv2d", "bias", bias):
-            self.bias = filled("Conv2d", self.out_channels, 0.0, self._dtype)
-        if in_channels is not None:
-            self._build(in_channels)
-
-    def _build(self, in_channels: int) -> None:
-        C = check_integer("Conv2d", "in_channels", in_channels, minimum=1)
-        if C % self.groups:
-            raise ShapeError(
-                f"Conv2d: groups must divide in_channels, but {self.groups} does not divide {C}"
-            )
-        rows, columns = self._axes
-        shape = (self.out_channels, C // self.groups, rows.size, columns.size)
-        self.in_channels = C
-        self.weight = Parameter(initial(self.init, shape, self._rng, self._dtype))
-        self._rng = None  # drawn from once
+        self._set_channels(in_channels, out_channels, groups, as_pair(self.kernel_size))
+        self._set_parameters(bias, init, rng, dtype)
 
     # Letters: G groups, each of C input channels and F output channels; images of H × W become
     # A × B; the kernel is kh × kw. The group is the first axis, where a single one costs nothing.
@@ -272,10 +292,6 @@ class Conv2d(Module):
         if isinstance(C, int) and C % self.groups:
             raise self._refuse(f"channels in {self.groups} groups", f"{C} channels", input_shape)
         return self.out_channels, *output_lengths(self, input_shape, self._axes, (H, W))
-
-    def _infer(self, input_shape: Shape) -> None:
-        if self.in_channels is None and input_shape and isinstance(input_shape[0], int):
-            self._build(input_shape[0])
 
     def _input_shape(self) -> Shape:
         return UNKNOWN if self.in_channels is None else (self.in_channels, None, None)

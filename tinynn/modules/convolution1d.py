@@ -12,25 +12,25 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike
 
-from tinynn.core.checks import check_dtype, check_flag, check_integer
+from tinynn.core.checks import check_flag, check_integer
 from tinynn.core.primitives import column_sums
 from tinynn.core.types import Array
-from tinynn.errors import OptionError, ShapeError
-from tinynn.initializers import Initializer, get_initializer, initial
+from tinynn.errors import OptionError
+from tinynn.initializers import Initializer
 from tinynn.modules.base import Module
+from tinynn.modules.convolution import Convolution
 from tinynn.modules.pooling import _slide, _to_all, _to_first, window_counts
 from tinynn.modules.sequences import lengths_for
 from tinynn.modules.shapes import UNKNOWN, Shape, aligned, sample_text
 from tinynn.modules.windows import Window
-from tinynn.parameter import Parameter, filled
-from tinynn.random import RNG, as_generator
+from tinynn.random import RNG
 
 __all__ = ["AvgPool1d", "Conv1d", "GlobalAvgPool1d", "MaxPool1d"]
 
 _T = 2  # the axis of positions
 
 
-class Conv1d(Module):
+class Conv1d(Convolution):
     """Convolution of sequences, ``Y = W ∗ X + b``: a linear map under a moving kernel.
 
     For one group of channels, stride s, dilation d and padding p,
@@ -99,8 +99,6 @@ class Conv1d(Module):
     array([[[0., 5., 0.]]])
     """
 
-    _dtype: np.dtype[Any]
-
     def __init__(
         self,
         in_channels: int | None,
@@ -116,30 +114,14 @@ class Conv1d(Module):
         rng: RNG = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.in_channels = in_channels
-        self.out_channels = check_integer("Conv1d", "out_channels", out_channels, minimum=1)
         self.kernel_size = check_integer("Conv1d", "kernel_size", kernel_size, minimum=1)
         self.stride = check_integer("Conv1d", "stride", stride, minimum=1)
         self.dilation = check_integer("Conv1d", "dilation", dilation, minimum=1)
-        self.groups = check_integer("Conv1d", "groups", groups, minimum=1)
-        if self.out_channels % self.groups:
-            raise ShapeError(
-                f"Conv1d: groups must divide out_channels, but {self.groups} does not divide "
-                f"{self.out_channels}"
-            )
         self.padding = padding
         before, after = self._zeros(padding)
         self._window = Window(self.kernel_size, self.stride, before, after, self.dilation)
-        self.init = init
-        get_initializer(init)
-        self._dtype = check_dtype("Conv1d", dtype)
-        self._rng: Any = as_generator(rng)
-        self.weight: Parameter = None  # type: ignore[assignment]  # until in_channels is known
-        self.bias: Parameter | None = None
-        if check_flag("Conv1d", "bias", bias):
-            self.bias = filled("Conv1d", self.out_channels, 0.0, self._dtype)
-        if in_channels is not None:
-            self._build(in_channels)
+        self._set_channels(in_channels, out_channels, groups, (self.kernel_size,))
+        self._set_parameters(bias, init, rng, dtype)
 
     def _zeros(self, padding: Any) -> tuple[int, int]:
         """Return how many zeros are added before and after."""
@@ -157,17 +139,6 @@ class Conv1d(Module):
             )
         total = (self.kernel_size - 1) * self.dilation if padding == "same" else 0
         return total // 2, total - total // 2
-
-    def _build(self, in_channels: int) -> None:
-        C = check_integer("Conv1d", "in_channels", in_channels, minimum=1)
-        if C % self.groups:
-            raise ShapeError(
-                f"Conv1d: groups must divide in_channels, but {self.groups} does not divide {C}"
-            )
-        shape = (self.out_channels, C // self.groups, self.kernel_size)
-        self.in_channels = C
-        self.weight = Parameter(initial(self.init, shape, self._rng, self._dtype))
-        self._rng = None  # drawn from once
 
     # Letters: G groups, each of C input channels and F output channels; T positions become B.
 
@@ -218,10 +189,6 @@ class Conv1d(Module):
         if isinstance(C, int) and C % self.groups:
             raise self._refuse(f"channels in {self.groups} groups", f"{C} channels", input_shape)
         return self.out_channels, _length(self, input_shape, self._window, T)
-
-    def _infer(self, input_shape: Shape) -> None:
-        if self.in_channels is None and input_shape and isinstance(input_shape[0], int):
-            self._build(input_shape[0])
 
     def _input_shape(self) -> Shape:
         return UNKNOWN if self.in_channels is None else (self.in_channels, None)
