@@ -150,12 +150,12 @@ class Optimizer:
                 self._flat.consume()
                 raise
             lr = self.current_lr
-            before = self._before_step()
+            before = self._before_step() if self._multiples else ()
             self._update(self._flat.data, self._decayed(self._clipped(g)), lr)
         self._count_step(before)
         self._flat.consume(squares)
 
-    def _before_step(self) -> list[Array]:
+    def _before_step(self) -> Sequence[Array]:
         """Return the parameters whose learning rate is a multiple of `lr`, as they are."""
         return [self._flat.data[part].copy() for part, _ in self._multiples]
 
@@ -163,9 +163,10 @@ class Optimizer:
         """Count a step, and now and then set subnormal numbers to zero."""
         # The change of a parameter is proportional to the learning rate, in every optimizer here:
         # so that at the rate `factor · lr` is `factor` times the one that was made at `lr`.
-        for (part, factor), p_before in zip(self._multiples, before, strict=True):
-            p = self._flat.data[part]
-            p[:] = p_before + factor * (p - p_before)
+        if before:
+            for (part, factor), p_before in zip(self._multiples, before, strict=True):
+                p = self._flat.data[part]
+                p[:] = p_before + factor * (p - p_before)
         self.step_count += 1
         if self.flush_interval and self.step_count % self.flush_interval == 0:
             for name in self.state_vectors:
