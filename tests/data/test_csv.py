@@ -439,7 +439,16 @@ GOOD = "size,sold\n" + "".join(f"{i / 7:.3f},{'yes' if i % 2 else 'no'}\n" for i
         (GOOD, {"target": "slod"}, "no column 'slod' to be the target; did you mean 'sold'"),
         (GOOD.replace("no", "yes"), {}, "all rows of the target 'sold' are 'yes'"),
         ("size,sold\n1.5,yes\n2.5,no\n", {}, "each of the 3 splits needs a row of class 0"),
-        ("size,sold\n" + ",yes\n,no\n" * 9, {}, "no column is left to learn from"),
+        (
+            "size,sold\n" + ",yes\n,no\n" * 9,
+            {},
+            r"no column is left to learn from \(size: left out: no row has a value\)",
+        ),
+        (
+            GOOD,
+            {"task": "regression"},
+            "column 'sold' holds numbers, but row 1 below the header has 'no'",
+        ),
         (
             "size,age,sold\n" + ",1,yes\n,2,no\n" * 9,
             {"columns": ["size"]},

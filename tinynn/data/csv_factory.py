@@ -331,6 +331,9 @@ class CSVDataLoaderFactory(DataLoaderFactory):
                 self._aside[name] = f"left out: {reason}"
             else:
                 kinds[name] = kind
+        if not kinds:
+            reasons = "; ".join(f"{name}: {note}" for name, note in self._aside.items())
+            raise DataError(f"{self._where}: no column is left to learn from ({reasons})")
         return kinds
 
     def _new_statistics(self, kinds: dict[str, str], exact: bool) -> Statistics:
@@ -346,8 +349,10 @@ class CSVDataLoaderFactory(DataLoaderFactory):
         """Return the targets as class indices or numbers, and set the names of the classes."""
         if not len(series):
             raise DataError(f"{self._where}: the target {self._target!r} has no value in any row")
-        texts = as_texts(series)
-        self._set_task(texts.unique(), self._target_kind(series))
+        texts, kind = as_texts(series), self._target_kind(series)
+        if kind == "number":
+            parsed(self._where, series, kind, self._form)  # a mistake is named with its row
+        self._set_task(texts.unique(), kind)
         if self.class_names is not None:
             return class_indices(self._where, series, self.class_names)
         return parsed(self._where, series, "number", self._form)[:, None]
@@ -536,7 +541,10 @@ class CSVDataLoaderFactory(DataLoaderFactory):
             self._n_rows += int(given.sum())
             if not given.any():
                 continue
-            kinds.add(self._target_kind(table[self._target][given]))
+            kind = self._target_kind(table[self._target][given])
+            if kind == "number":
+                parsed(self._where, table[self._target][given], kind, self._form)
+            kinds.add(kind)
             if len(labels) <= MANY_CLASSES or kinds != {"number"}:
                 labels |= dict.fromkeys(texts[given].unique())
             if self._order is not None:
