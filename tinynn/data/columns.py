@@ -125,10 +125,11 @@ def as_texts(series: Any) -> Any:
 
 def _text(value: Any) -> str:
     """Return a value as text: 3 is 3 in a column of floats, too, which has 3.0 for it."""
-    is_whole = (
-        isinstance(value, float | np.floating) and abs(value) < 2**53 and value == round(value)
-    )
-    return str(int(value) if is_whole else value).strip()
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        if abs(number) < 2**53 and number == round(number):
+            value = int(number)
+    return str(value).strip()
 
 
 def kind_of(where: str, series: Any, form: Format) -> str:
