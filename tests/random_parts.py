@@ -10,10 +10,13 @@ import inspect
 import json
 import pkgutil
 import re
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 from cases import CASES, Example, drawn_indices
+from PIL import Image
 from sklearn.exceptions import ConvergenceWarning
 from strategies import spaced
 from stress._run import KINDS
@@ -22,8 +25,10 @@ import tinynn as tnn
 from tinynn.course.parts import drawn
 from tinynn.data import (
     ArrayDataLoaderFactory,
+    CSVDataLoaderFactory,
     DataLoader,
     DataLoaderFactory,
+    ImageFolderDataLoaderFactory,
     PlaneDataLoaderFactory,
     SequenceDataLoader,
     StreamDataLoader,
@@ -149,6 +154,28 @@ def from_factory(cls, rng):
             yield [list(loader) for _ in range(2)]
 
 
+def from_table(cls, rng):
+    """Split a table with gaps, read whole and as a stream."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "table.csv")
+        rows = [f"{i % 7 or ''},{'abc'[i % 3]},{i % 2}" for i in range(60)]
+        path.write_text("\n".join(["width,kind,class", *rows]), "utf-8")
+        for stream in (False, True):
+            data = cls(path, "class", stream=stream, batch_size=8, rng=rng)
+            yield [list(loader) for loader in (data.train_loader, data.test_loader)]
+
+
+def from_pictures(cls, rng):
+    """Split a folder of small pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(24):
+            path = Path(folder, "ab"[i % 2], f"{i}.png")
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.full((3, 3), 10 * i, np.uint8)).save(path)
+        data = cls(folder, size=2, channels=1, batch_size=5, rng=rng)
+        yield [list(loader) for loader in (data.train_loader, data.test_loader)]
+
+
 def from_transform(cls, rng):
     """Change some images."""
     transform = cls(rng=rng)
@@ -221,6 +248,8 @@ RECIPES = {
     DataLoader: from_data_loader,
     StreamDataLoader: from_stream,
     SequenceDataLoader: from_sequences,
+    CSVDataLoaderFactory: from_table,
+    ImageFolderDataLoaderFactory: from_pictures,
     TextDataLoaderFactory: from_text,
     tnn.generate: from_generate,
     tnn.patches: from_patches,

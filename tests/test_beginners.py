@@ -37,6 +37,7 @@ def test_a_gap_is_filled_with_what_is_usual_in_its_column(build):
 
 
 @pytest.mark.parametrize("path", ["data.csv", Path("data.csv")])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     "call",
     [

@@ -92,7 +92,7 @@ FOLDER = Path(tnn.__file__).parent
 FORBIDDEN = re.compile(
     r"(random|secrets|uuid)(\..+)?"
     r"|numpy\.random"  # whatever is then taken from it
-    r"|(np|numpy)\.random\.(?!(BitGenerator|Generator|RandomState|SeedSequence|default_rng)$).+"
+    r"|(np|numpy)\.random\.(?!(BitGenerator|Generator|MT19937|RandomState|SeedSequence|default_rng)$).+"
     r"|time\.time(_ns)?|os\.(getrandom|urandom)"
     r"|(.+\.)?default_rng\(\)"  # seeded by the system
 )

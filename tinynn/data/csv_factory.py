@@ -572,7 +572,8 @@ class CSVDataLoaderFactory(DataLoaderFactory):
             if self._groups is not None:
                 at = self._places_of_groups(table)
             else:
-                at = np.random.default_rng([self._seed, number]).random(len(table))
+                rng = np.random.default_rng([self._seed, number])
+                at = rng.random(len(table))
             given = as_texts(table[self._target]).notna().to_numpy()
             table, at = table[given], at[given]
             if self._order is not None:

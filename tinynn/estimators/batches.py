@@ -89,11 +89,8 @@ class Batches:
 
     def state_dict(self) -> dict[str, Any]:
         """Return which rows there are, in which order, and the state of what shuffles them."""
-        random = self._random
-        return {
-            "rows": self._rows,
-            "random": None if random is None else random.get_state(legacy=False),
-        }
+        state = None if self._random is None else self._random.get_state(legacy=False)
+        return {"rows": self._rows, "random": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state.

@@ -162,7 +162,7 @@ class ColumnEmbedding(Module):
     numbers 0, 1, …, and each code selects a vector of a table of its own. Numeric columns come
     first, in their order, and then the vectors, in the order of their columns.
 
-    Backward: with ``delta = [δ_numbers, δ₀, δ₁, …]``, ``dW_i[k] = Σ_{n: code k} δ_i[n]``, the sum
+    Backward, with ``delta = [δ_numbers, δ₀, δ₁, …]``: ``dW_i[k] = Σ_{n: code k} δ_i[n]``, the sum
     over the rows with that code. The derivative with respect to numeric columns is ``δ_numbers``;
     with respect to a code there is none, and `backpropagate` returns zeros.
 

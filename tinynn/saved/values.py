@@ -171,7 +171,7 @@ class Decoder:
                 state = self.value(state)
                 found: Any = self.generator(state)  # which checks it
                 if "random_state" in described:
-                    found = np.random.RandomState()
+                    found = np.random.RandomState(0)
                     found.set_state(state)
                 self.generators.append(found)
                 return found
