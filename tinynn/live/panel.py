@@ -39,7 +39,8 @@ def _picture_class() -> Any:
     import anywidget
     import traitlets
 
-    class Picture(anywidget.AnyWidget):
+    # Without anywidget, type checkers see Any here.
+    class Picture(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """An image that says where it was clicked, as fractions of its width and height."""
 
         _esm = _SCRIPT
