@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How many examples a property is put to: few for every change, and six times as many with
+# How many examples a property is put to: few for every change, and three times as many with
 # `--hypothesis-profile=thorough`. Nothing here asserts a time.
 settings.register_profile("quick", deadline=None, max_examples=20)
-settings.register_profile("thorough", deadline=None, max_examples=120)
+settings.register_profile("thorough", deadline=None, max_examples=60)
 # Whether anything fails is all that `tests.mutants` asks: no time is spent on a simpler example.
 settings.register_profile(
     "unshrunk", settings.get_profile("quick"), phases=(Phase.explicit, Phase.generate)

@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import tinynn as tnn
 from tinynn.estimators import NeuralNetClassifier, NeuralNetRegressor
 
-IS_THOROUGH = settings().max_examples >= 100
+IS_THOROUGH = settings().max_examples > 20
 thorough = pytest.mark.skipif(not IS_THOROUGH, reason="runs with --hypothesis-profile=thorough")
 
 # Few epochs, large steps: the checks ask for hundreds of fits.

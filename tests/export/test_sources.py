@@ -21,7 +21,7 @@ from tinynn.files import numpy_operations
 from tinynn.files.program import FORMS, program
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
-THOROUGH = settings().max_examples >= 100  # --hypothesis-profile=thorough
+THOROUGH = settings().max_examples > 20  # --hypothesis-profile=thorough
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 

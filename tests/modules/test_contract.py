@@ -70,7 +70,7 @@ def contract(max_examples):
 
     So many in the quick profile, and more in proportion in another one.
     """
-    max_examples = max_examples * settings().max_examples // 30
+    max_examples = max_examples * settings().max_examples // 20
 
     def decorate(check):
         @pytest.mark.parametrize("case", WAYS, ids=str)

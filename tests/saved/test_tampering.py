@@ -16,7 +16,7 @@ from tinynn.estimators import NeuralNetClassifier, NeuralNetRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-COUNT = 400 if settings().max_examples >= 100 else 8  # --hypothesis-profile=thorough
+COUNT = 400 if settings().max_examples > 20 else 8  # --hypothesis-profile=thorough
 HOSTILE = [
     *(None, True, -1, 10**12, 10**400, 1e308, float("nan"), "", "os.system", "x" * 1000, [], {}),
     {"named": "Linear"},
