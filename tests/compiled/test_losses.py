@@ -99,7 +99,9 @@ def test_a_loss_agrees_with_its_compiled_form(way, reduction, weighted, dtype):
 
 
 def test_every_kernel_is_compared_with_its_loss():
-    missing = {cls.__name__ for cls in set(KERNELS) - {way[0] for way in WAYS}}
+    # Those of the estimators, which are compared as they fit, are there once these are imported.
+    own = {cls for cls in KERNELS if cls.__module__.startswith("tinynn.losses")}
+    missing = {cls.__name__ for cls in own - {way[0] for way in WAYS}}
     assert not missing, f"add to WAYS in {__file__} a batch for {sorted(missing)}"
 
 
