@@ -32,6 +32,8 @@ TELLING = """
 """
 
 
+# As on the page, it is cut short by max_iter, of which scikit-learn warns.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_search_over_a_cluster_gives_what_one_process_gives(tmp_path):
     fitting = "            search.fit(X, y)\n"
     assert SEARCHING.count(fitting) == 1
